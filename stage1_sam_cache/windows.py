@@ -1,0 +1,268 @@
+"""Sliding windows over an equirectangular panorama (Sec. 3.1): where they lie, meet and tile.
+
+All of it is integer geometry in pixels, the same for both stages: stage 1 cuts what SAM sees, stage 2 what the
+teacher assistant sees, and the student's output is cut at the same places.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    Array = TypeVar('Array', np.ndarray, torch.Tensor)
+
+
+class Box(NamedTuple):
+    """A rectangle of the panorama in pixels; with wrap-around it may run past the right border."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Overlap(NamedTuple):
+    """The pixels that two neighbouring windows share.
+
+    ``first`` and ``second`` are window indices, ``box`` is in panorama pixels. ``axis`` is ``'columns'`` where the
+    windows are neighbours from left to right (the paper's overlap ``O_i``), ``'rows'`` from top to bottom.
+    """
+
+    first: int
+    second: int
+    box: Box
+    axis: Literal['columns', 'rows']
+
+
+class Owner(NamedTuple):
+    """One tile of the panorama and the window that it is taken from; all owners together partition it."""
+
+    window: int
+    box: Box
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """The windows of one panorama; every size is in pixels.
+
+    Along each axis windows start every ``stride`` pixels and the last one is moved back to end at the border. With
+    ``wrap`` the columns are cyclic, every window has a right neighbour, and the last ones cross the 0/360 degree seam.
+    A panorama smaller than a window is padded at the bottom and the right up to one window.
+
+    Args:
+        height: Rows of the panorama, at least 1.
+        width: Columns of the panorama, at least 1; with ``wrap`` at least one window wide.
+        window: Rows and columns of a window; the paper's 400x512.
+        stride: Columns from one window to the next, or ``(rows, columns)``. A single number leaves the rows of
+            windows without overlap (rows stride = window height), as in the paper, where one row fills the height.
+        wrap: Treat the panorama as closed. Only for images that really show 360 degrees.
+
+    Raises:
+        ValueError: If a size is not positive, a stride would leave gaps, or a wrapped panorama is narrower than a
+            window.
+    """
+
+    height: int
+    width: int
+    window: tuple[int, int] = (400, 512)
+    stride: int | tuple[int, int] = 256
+    wrap: bool = False
+
+    def __post_init__(self) -> None:
+        window = _pair('window', self.window)
+        stride = _pair('stride', self.stride if isinstance(self.stride, Iterable) else (window[0], self.stride))
+        _pair('panorama', (self.height, self.width))
+        if stride[0] > window[0] or stride[1] > window[1]:
+            raise ValueError(f'stride {stride} is larger than the window {window}: pixels between windows are lost')
+        if self.wrap and self.width < window[1]:
+            raise ValueError(f'a panorama of {self.width} columns cannot wrap around with windows of {window[1]}')
+        object.__setattr__(self, 'window', window)
+        object.__setattr__(self, 'stride', stride)
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """``stride`` per axis, ``(rows, columns)``."""
+        assert isinstance(self.stride, tuple)
+        return self.stride
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What identifies the grid whatever the panorama's size; part of a mask cache's fingerprint."""
+        return {'window': list(self.window), 'stride': list(self.strides), 'wrap': self.wrap}
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Left column of every window in one row of windows, ascending."""
+        if not self.wrap:
+            return _axis_starts(self.width, self.window[1], self.strides[1])
+        count = -(-self.width // self.strides[1])
+        # round(i * W / n), halves up; i * stride exactly where the stride divides the width.
+        return [(2 * i * self.width + count) // (2 * count) for i in range(count)]
+
+    @cached_property
+    def row_starts(self) -> list[int]:
+        """Top row of every row of windows, ascending; ``[0]`` where one window is as high as the panorama."""
+        return _axis_starts(self.height, self.window[0], self.strides[0])
+
+    @cached_property
+    def windows(self) -> list[Box]:
+        """All windows, row of windows by row of windows from the top, each from left to right."""
+        return [Box(top, left, *self.window) for top in self.row_starts for left in self.starts]
+
+    @cached_property
+    def overlaps(self) -> list[Overlap]:
+        """Overlaps of neighbouring windows: left-right ones in window order, then top-bottom ones.
+
+        Only direct neighbours meet, also where the stride is under half a window. The paper's grid has the 6
+        left-right ones of its 7 windows; with ``wrap`` the last window meets the first.
+        """
+        columns = _axis_overlaps(self.starts, self.window[1], self.width if self.wrap else None)
+        rows = _axis_overlaps(self.row_starts, self.window[0], None)
+        n = len(self.starts)
+        found = [
+            Overlap(row * n + i, row * n + j, Box(top, left, self.window[0], size), 'columns')
+            for row, top in enumerate(self.row_starts)
+            for i, j, left, size in columns
+        ]
+        found += [
+            Overlap(i * n + column, j * n + column, Box(top, left, size, self.window[1]), 'rows')
+            for i, j, top, size in rows
+            for column, left in enumerate(self.starts)
+        ]
+        return found
+
+    @cached_property
+    def owners(self) -> list[Owner]:
+        """The tiling that rebuilds the panorama without overlap (``S_TA^w`` of Eq. 4).
+
+        Walk from the left: the window with the largest start that is not past the current column owns the columns up
+        to its end. The paper's grid is owned by windows 0, 2, 4, 6. The boxes cover each pixel of the panorama once.
+        """
+        n = len(self.starts)
+        return [
+            Owner(row * n + column, Box(top, left, height, width))
+            for row, top, height in _axis_owners(self.row_starts, self.window[0], self.height)
+            for column, left, width in _axis_owners(self.starts, self.window[1], self.width)
+        ]
+
+    def valid(self, box: Box) -> Box:
+        """The part of a box that shows the panorama: smaller than the box only where there is padding."""
+        height = min(box.height, self.height - box.top)
+        width = box.width if self.wrap else min(box.width, self.width - box.left)
+        return Box(box.top, box.left, height, width)
+
+    def crop(self, panorama: Array, box: Box) -> Array:
+        """Cuts one window or overlap out of a panorama, padding with zeros what lies outside it.
+
+        Args:
+            panorama: ``(..., H, W)``, NumPy array or torch tensor of any dtype.
+            box: A member of ``windows``, or the box of an overlap or owner.
+
+        Returns:
+            ``(..., box.height, box.width)`` of the same dtype; a view where no seam or padding is met.
+
+        Raises:
+            ValueError: If the array is not as large as the grid's panorama.
+        """
+        _check_size(panorama, (self.height, self.width))
+        valid = self.valid(box)
+        source: Any = panorama
+        piece: Any = source[self._region(valid)]
+        if valid == box:
+            return cast('Array', piece)
+        padded = _zeros(piece, (*piece.shape[:-2], box.height, box.width))
+        padded[..., : valid.height, : valid.width] = piece
+        return cast('Array', padded)
+
+    def stitch(self, pieces: Array, mode: Literal['owners', 'mean'] = 'owners') -> Array:
+        """Puts all windows back together.
+
+        Args:
+            pieces: ``(n, ..., h, w)``, one for each of ``windows`` in order; NumPy array or torch tensor.
+            mode: ``'owners'`` takes each pixel from its owner (any dtype); ``'mean'`` averages all windows that see
+                it (floating point).
+
+        Returns:
+            ``(..., H, W)``.
+
+        Raises:
+            ValueError: If the number or size of the pieces is not that of the grid, or the mode is unknown.
+        """
+        if len(pieces) != len(self.windows):
+            raise ValueError(f'{len(pieces)} pieces for a grid of {len(self.windows)} windows')
+        _check_size(pieces, self.window)
+        panorama = _zeros(pieces, (*pieces.shape[1:-2], self.height, self.width))
+        if mode == 'owners':
+            for index, box in self.owners:
+                window = self.windows[index]
+                top, left = box.top - window.top, (box.left - window.left) % self.width
+                piece = pieces[index][..., top : top + box.height, left : left + box.width]
+                panorama[self._region(box)] = piece
+            return cast('Array', panorama)
+        if mode != 'mean':
+            raise ValueError(f"mode {mode!r} is neither 'owners' nor 'mean'")
+        windows_at = _zeros(pieces, (self.height, self.width))
+        for window, values in zip(self.windows, pieces, strict=True):
+            valid = self.valid(window)
+            region = self._region(valid)
+            panorama[region] += values[..., : valid.height, : valid.width]
+            windows_at[region] += 1
+        return cast('Array', panorama / windows_at)
+
+    def _region(self, box: Box) -> tuple[Any, ...]:
+        """A box as an index of ``(..., H, W)``; its columns are cyclic where it crosses the seam."""
+        end = box.left + box.width
+        columns = slice(box.left, end) if end <= self.width else np.arange(box.left, end) % self.width
+        return ..., slice(box.top, box.top + box.height), columns
+
+
+def _axis_starts(size: int, window: int, stride: int) -> list[int]:
+    """Starts along one open axis: every ``stride``, the last window moved back to end at the border."""
+    last = max(0, size - window)
+    return [min(i * stride, last) for i in range(1 + -(-last // stride))]
+
+
+def _axis_overlaps(starts: list[int], window: int, cycle: int | None) -> list[tuple[int, int, int, int]]:
+    """``(first, second, start, size)`` of neighbours that meet; ``cycle`` is the axis' length if it is closed."""
+    pairs = [(i, i + 1, start, starts[i] + window - start) for i, start in enumerate(starts[1:])]
+    if cycle is not None and len(starts) > 1:
+        pairs.append((len(starts) - 1, 0, starts[0], starts[-1] + window - cycle))
+    return [pair for pair in pairs if pair[3] > 0]
+
+
+def _axis_owners(starts: list[int], window: int, size: int) -> list[tuple[int, int, int]]:
+    """``(window, start, size)`` of the greedy tiling along one axis."""
+    owners, position = [], 0
+    while position < size:
+        index = max(i for i, start in enumerate(starts) if start <= position)
+        end = min(starts[index] + window, size)
+        owners.append((index, position, end - position))
+        position = end
+    return owners
+
+
+def _pair(name: str, sizes: Iterable[int]) -> tuple[int, int]:
+    try:
+        rows, columns = (operator.index(n) for n in sizes)
+    except (TypeError, ValueError):
+        rows = columns = 0
+    if rows < 1 or columns < 1:
+        raise ValueError(f'{name} of {sizes} pixels: two positive whole numbers (rows, columns) are needed')
+    return rows, columns
+
+
+def _check_size(array: Any, size: tuple[int, int]) -> None:
+    if tuple(array.shape[-2:]) != size:
+        raise ValueError(f'array of {tuple(array.shape[-2:])} pixels where the grid has {size}')
+
+
+def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
+    return np.zeros(shape, like.dtype) if isinstance(like, np.ndarray) else like.new_zeros(shape)
