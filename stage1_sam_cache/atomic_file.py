@@ -1,0 +1,104 @@
+"""Files that are either whole or not there, whatever happens to the writer."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+import time
+from pathlib import Path
+
+from stage1_sam_cache.errors import MaskCacheError
+
+_PREFIX = '.tmp-'
+_FOREIGN_LIFE_S = 24 * 3600  # a temporary of another host may belong to a living writer for this long
+_counter = itertools.count()
+
+
+def commit(path: Path, data: bytes, replace: bool = False) -> bool:
+    """Writes a file so that it appears under its name complete, checked and on disk, or not at all.
+
+    The bytes go to a temporary beside it, are synced and read back, and only then get the name. Several writers may
+    commit the same name: without ``replace`` the first one stays.
+
+    Args:
+        path: Final name, in an existing folder.
+        data: The whole content.
+        replace: Take the place of a file that is there.
+
+    Returns:
+        False if another file already had the name and was left alone.
+
+    Raises:
+        MaskCacheError: If the disk is full or any step fails; the temporary is removed and ``path`` is as before.
+    """
+    temporary = path.parent / f'{_PREFIX}{socket.gethostname()}-{os.getpid()}-{next(_counter)}'
+    try:
+        with temporary.open('xb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if temporary.read_bytes() != data:
+            raise OSError('what was written reads back differently')
+        created = _take_name(temporary, path, replace)
+        _sync_folder(path.parent)
+    except OSError as problem:
+        raise MaskCacheError(
+            f'cannot write {path}: {problem.strerror or problem}; what was finished before is safe: '
+            'mend the cause and run the same command again'
+        ) from problem
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    return created
+
+
+def _take_name(temporary: Path, path: Path, replace: bool) -> bool:
+    if not replace:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            # Some file systems have no hard links. A rename is atomic too; it only can't tell who came first.
+            if path.exists():
+                return False
+        else:
+            return True
+    temporary.replace(path)
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Removes temporaries whose writer is dead; returns how many there were."""
+    removed = 0
+    for temporary in folder.glob(_PREFIX + '*'):
+        host, _, process = temporary.name.removeprefix(_PREFIX).rpartition('-')[0].rpartition('-')
+        with contextlib.suppress(OSError):
+            if host == socket.gethostname() and process.isdigit():
+                abandoned = not _is_alive(int(process))
+            else:
+                abandoned = time.time() - temporary.stat().st_mtime > _FOREIGN_LIFE_S
+            if abandoned:
+                temporary.unlink()
+                removed += 1
+    return removed
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

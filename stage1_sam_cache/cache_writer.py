@@ -1,0 +1,135 @@
+"""The writing side of the cache: what is done already, committing, quarantine, sealing.
+
+Any number of processes on any number of hosts may write one cache at once. Correctness rests on the atomic commit
+alone; claims only spare two of them the same work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from pathlib import Path
+
+from stage1_sam_cache import cache_file
+from stage1_sam_cache.atomic_file import commit, remove_abandoned
+from stage1_sam_cache.cache_file import PanoramaMasks
+from stage1_sam_cache.errors import MaskCacheError
+from stage1_sam_cache.fingerprint import Fingerprint
+from stage1_sam_cache.mask_cache import FINGERPRINT_FILE, MANIFEST_FILE, MaskCache, describe, entry_name, manifest_of
+
+QUARANTINE = 'quarantine'
+_CLAIM_PREFIX = '.claim-'
+
+
+class CacheWriter:
+    """Adds panoramas to the cache of one fingerprint, making its folder if it is not there.
+
+    Args:
+        root: Folder of caches; the fingerprint's folder lies below it.
+        fingerprint: Settings of all masks that will be committed.
+
+    Raises:
+        MaskCacheError: If the folder can't be made, or one of that name describes other settings.
+    """
+
+    def __init__(self, root: str | Path, fingerprint: Fingerprint) -> None:
+        path = Path(root) / fingerprint.key
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise MaskCacheError(f'cannot make the cache folder {path}: {problem.strerror}') from problem
+        if not (path / FINGERPRINT_FILE).exists():
+            text = json.dumps(json.loads(fingerprint.canonical), indent=2, sort_keys=True) + '\n'
+            commit(path / FINGERPRINT_FILE, text.encode())
+        self.cache = MaskCache(path)
+        remove_abandoned(path)
+
+    @property
+    def path(self) -> Path:
+        """The fingerprint's folder."""
+        return self.cache.path
+
+    def is_done(self, image_id: str, image_sha256: str) -> bool:
+        """Whether the panorama is cached, soundly and for this very image; a damaged file goes to quarantine.
+
+        Raises:
+            MaskCacheError: If the cached masks were made from another image of the same name.
+        """
+        if image_id not in self.cache:
+            return False
+        try:
+            cached = self.cache[image_id]
+        except KeyError:  # another process set it aside since
+            return False
+        except MaskCacheError as damage:
+            quarantine(self.path / entry_name(image_id), str(damage))
+            return False
+        if cached.image_sha256 != image_sha256:
+            raise MaskCacheError(
+                f'{image_id}: was cached from another image (SHA-256 {cached.image_sha256[:12]}..., now '
+                f'{image_sha256[:12]}...); give another --out, or set the old masks aside with '
+                f'tools/inspect_cache.py repair {self.path} --drop {image_id}'
+            )
+        return True
+
+    def commit(self, panorama: PanoramaMasks) -> int:
+        """Makes a panorama's masks part of the cache, atomically; returns the bytes of its file.
+
+        If another process was quicker its file stays. Raises MaskCacheError if it can't be written.
+        """
+        data = cache_file.encode(panorama)
+        commit(self.path / entry_name(panorama.image_id), data)
+        return len(data)
+
+    def claim(self, image_id: str) -> bool:
+        """Announces that this process works on a panorama; False if another one announced it before.
+
+        A claim left by a killed process keeps nobody out: claimed panoramas are only taken last.
+        """
+        try:
+            with self._claim_file(image_id).open('x') as file:
+                file.write(f'{socket.gethostname()} {os.getpid()}\n')
+        except FileExistsError:
+            return False
+        except OSError:
+            return True  # a full disk, say: the commit will tell
+        return True
+
+    def release(self, image_id: str) -> None:
+        """Takes a claim back, whoever made it."""
+        with contextlib.suppress(OSError):
+            self._claim_file(image_id).unlink()
+
+    def _claim_file(self, image_id: str) -> Path:
+        return self.path / (_CLAIM_PREFIX + Path(entry_name(image_id)).stem)
+
+    def seal(self) -> int:
+        """Writes the manifest of all that is cached; returns the number of panoramas.
+
+        Raises:
+            MaskCacheError: If a file is damaged or the manifest can't be written.
+        """
+        records = []
+        for file in self.cache.files():
+            data = file.read_bytes()
+            records.append(describe(cache_file.decode(data, str(file)), data))
+        commit(self.path / MANIFEST_FILE, manifest_of(self.cache.fingerprint, records).encode(), replace=True)
+        return len(records)
+
+
+def quarantine(file: Path, reason: str) -> Path | None:
+    """Moves a file out of the cache into its quarantine folder and notes why; None if it was gone already."""
+    folder = file.parent / QUARANTINE
+    folder.mkdir(exist_ok=True)
+    number = 0
+    while (target := folder / f'{file.name}.{number}').exists():
+        number += 1
+    try:
+        file.rename(target)
+    except FileNotFoundError:
+        return None
+    with (folder / 'reasons.txt').open('a', encoding='utf-8') as notes:
+        notes.write(f'{target.name}: {reason}\n')
+    return target

@@ -1,0 +1,247 @@
+"""Finding images: in any folder, or in the order of a list; names never lead out of the folder.
+
+Every image gets an id, its path below the image folder without extension. What can't be taken (links that lead
+elsewhere, two files of one id, list entries that name nothing) is returned with its reason, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from stage1_sam_cache.errors import DatasetError
+
+DATASET_EXTENSIONS = ('.png', '.jpg', '.jpeg')
+IMAGE_EXTENSIONS = (*DATASET_EXTENSIONS, '.bmp', '.tif', '.tiff', '.webp')
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image; ``id`` is its POSIX path below the image folder, without extension, in Unicode NFC."""
+
+    id: str
+    image: Path
+    label: Path | None
+
+
+class Refused(NamedTuple):
+    """A file, link or list entry that was not taken, and why; the others go on."""
+
+    name: str
+    reason: str
+
+
+class Listing(NamedTuple):
+    """What was found below the image folder ``root``, in natural order or in the order of a list."""
+
+    samples: list[Sample]
+    refused: list[Refused]
+    root: Path
+
+
+def list_folder(folder: str | Path, list_file: str | Path | None = None, follow_links: bool = False) -> Listing:
+    """List all images of any folder, searched recursively; hidden files and folders are passed over.
+
+    Args:
+        folder: The image folder.
+        list_file: As for ``list_dataset``.
+        follow_links: As for ``list_dataset``.
+
+    Returns:
+        The samples, all without labels, what was refused, and ``folder``.
+
+    Raises:
+        DatasetError: If the folder is missing, is a file or holds no image, and for a list that can't be read or
+            yields no image.
+    """
+    folder = Path(folder)
+    if not is_folder(folder):
+        raise DatasetError(f'{folder} is not a folder that exists and can be read; give a folder of images')
+    found = scan(folder, IMAGE_EXTENSIONS, ('**',), follow_links)
+    if not found.samples and not found.refused:
+        raise DatasetError(f'{folder} holds no images; give a folder with {" ".join(IMAGE_EXTENSIONS)} files')
+    return require_samples(found if list_file is None else choose(found, Path(list_file)))
+
+
+def is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a parent that may not be searched
+        return False
+
+
+def require_samples(listing: Listing) -> Listing:
+    if not listing.samples:
+        first = listing.refused[0]
+        raise DatasetError(
+            f'{listing.root}: all {len(listing.refused)} images or list entries were refused; the first is '
+            f'{first.name}: {first.reason}'
+        )
+    return listing
+
+
+def link_problem(path: Path, root: Path, follow_links: bool) -> str:
+    """Why a path may not be opened as a file below root; empty if it may."""
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
+        return 'a link that leads nowhere'
+    if follow_links or target.is_relative_to(root.resolve()):
+        return ''
+    return f'a link that leads out of {root}; allow it with --follow-links'
+
+
+def _natural(text: str) -> tuple[list[str | int], str]:
+    """Sort key that puts Amsterdam/2 before Amsterdam/10; odd places are always numbers."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split('([0-9]+)', text))], text
+
+
+def _fits(parts: tuple[str, ...], glob: str, is_folder: bool = False) -> bool:
+    """Whether a path matches a glob or, for a folder, whether something in it could."""
+    wanted = glob.split('/')
+    for part, pattern in zip(parts, wanted, strict=False):
+        if pattern == '**':
+            return True
+        if not fnmatchcase(part, pattern):
+            return False
+    return len(parts) < len(wanted) if is_folder else len(parts) == len(wanted)
+
+
+def scan(root: Path, extensions: tuple[str, ...], globs: tuple[str, ...], follow_links: bool) -> Listing:
+    """All images below root whose path without extension fits a glob, without labels, in natural order."""
+    by_id: dict[str, list[Path]] = defaultdict(list)
+    refused = []
+    for parts, reason in _walk(root, extensions, globs, follow_links):
+        name = '/'.join(parts)
+        if name != name.encode('utf-8', 'ignore').decode():
+            refused.append(Refused(name.encode('utf-8', 'backslashreplace').decode(), 'its name is not UTF-8'))
+        elif reason:
+            refused.append(Refused(name, reason))
+        else:
+            by_id[_image_id(name)].append(root.joinpath(*parts))
+    samples = []
+    for image_id, paths in by_id.items():
+        if len(paths) == 1:
+            samples.append(Sample(image_id, paths[0], None))
+            continue
+        names = [path.relative_to(root).as_posix() for path in paths]
+        for name in names:
+            # Names that differ only in how an accent is encoded look the same, so the second is shown in ASCII.
+            others = ', '.join(ascii(other) for other in names if other != name)
+            refused.append(Refused(name, f'has the same id as {others}: {image_id!r}; rename or remove one'))
+    samples.sort(key=lambda sample: _natural(sample.id))
+    refused.sort(key=lambda entry: _natural(entry.name))
+    return Listing(samples, refused, root)
+
+
+def _image_id(name: str) -> str:
+    """POSIX path below the image folder -> image id."""
+    return unicodedata.normalize('NFC', name.rpartition('.')[0])
+
+
+def _walk(
+    root: Path, extensions: tuple[str, ...], globs: tuple[str, ...], follow_links: bool
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield (path below root, reason to refuse it or '') of images and of links to folders; hidden names never.
+
+    Each folder is read once, links to folders last, so that loops of links end and no link hides a real folder.
+    """
+    real_root = root.resolve()
+    seen = set()
+    folders: list[tuple[str, ...]] = [()]
+    links: list[tuple[str, ...]] = []
+    while folders or links:
+        parts = folders.pop() if folders else links.pop(0)
+        folder = root.joinpath(*parts)
+        real = folder.resolve()
+        if real in seen or (parts and real_root.is_relative_to(real)):
+            yield parts, 'a link to a folder that is listed already'
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            yield parts, f"a folder that can't be read: {error.strerror}"
+            continue
+        for entry in entries:
+            path = (*parts, entry.name)
+            stem, extension = os.path.splitext(entry.name)  # noqa: PTH122 - works on the name alone
+            if entry.name.startswith('.'):
+                continue
+            # DirEntry.is_dir raises for a link that leads to itself.
+            if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and is_folder(Path(entry.path))):
+                if any(_fits(path, glob, is_folder=True) for glob in globs):
+                    if not entry.is_symlink():
+                        folders.append(path)
+                    elif follow_links:
+                        links.append(path)
+                    else:
+                        yield path, 'a link to a folder; allow it with --follow-links'
+            elif extension.lower() in extensions and any(_fits((*parts, stem), glob) for glob in globs):
+                reason = link_problem(Path(entry.path), root, follow_links) if entry.is_symlink() else ''
+                yield path, reason or ('' if entry.is_file() else 'not a regular file')
+
+
+def choose(found: Listing, list_file: Path, split: str = '') -> Listing:
+    """The samples that a list names, in its order; see ``list_dataset`` for what a line may look like."""
+    try:
+        lines = list_file.read_text(encoding='utf-8-sig').split('\n')
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
+        what = 'is not UTF-8 text' if isinstance(error, UnicodeDecodeError) else f"can't be read: {error}"
+        raise DatasetError(f'image list {list_file} {what}; give a text file with one image name a line') from error
+    by_id = {sample.id: sample for sample in found.samples}
+    reasons = {_image_id(entry.name): entry.reason for entry in found.refused}
+    first_line: dict[str, int] = {}
+    samples, refused = [], []
+    for number, line in enumerate(lines, start=1):
+        entry = line.strip()
+        if not entry or entry.startswith('#'):
+            continue
+        image_id, reason = None, _entry_problem(entry)
+        if not reason:
+            candidates = list(_candidates(entry, found.root, split))
+            image_id = next((c for c in candidates if c in by_id), None)
+            reason = next((reasons[c] for c in candidates if c in reasons), f'no such image in {found.root}')
+        if image_id is None:
+            refused.append(Refused(entry, f'line {number} of {list_file}: {reason}'))
+        elif image_id in first_line:
+            refused.append(Refused(entry, f'line {number} of {list_file}: named in line {first_line[image_id]} before'))
+        else:
+            first_line[image_id] = number
+            samples.append(by_id[image_id])
+    if not samples and not refused:
+        raise DatasetError(f'image list {list_file} is empty; write one image name a line')
+    return Listing(samples, refused, found.root)
+
+
+def _entry_problem(entry: str) -> str:
+    """Why a list entry must not be looked up; empty if it may be. Only listed files are ever opened in any case."""
+    if '\0' in entry:
+        return 'holds a NUL character'
+    if '..' in re.split(r'[\\/\t,]', entry):
+        return "holds '..'; names must stay inside the image folder"
+    if re.match(r'[\\/]*[A-Za-z]:', entry):
+        return 'names a drive; names must be relative to the image folder'
+    return ''
+
+
+def _candidates(entry: str, root: Path, split: str) -> Iterator[str]:
+    """Ids that a list entry may mean, best first."""
+    for text in dict.fromkeys((entry, re.split('[\t,]', entry)[0].strip())):
+        parts = [part for part in unicodedata.normalize('NFC', text).split('/') if part not in ('', '.')]
+        starts = [parts]
+        for known in [*(root.absolute().parts[-n:] for n in (3, 2, 1)), (split,), ('cs',)]:
+            starts += [start[len(known) :] for start in starts if tuple(start[: len(known)]) == known]
+        for start in filter(None, starts):
+            for path in ('/'.join(start), '/'.join(['cs', *start])):
+                if path.lower().endswith(IMAGE_EXTENSIONS):
+                    yield path.rpartition('.')[0]
+                yield path

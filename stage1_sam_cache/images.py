@@ -1,0 +1,87 @@
+"""Reading panoramas: RGB, 8 bits, the pixels that stage 2 will see too, or a clear refusal.
+
+Policy: accepted as they are, RGB in PNG, JPEG, TIFF, BMP, WebP; converted, greyscale and palette (to RGB), RGBA (alpha
+dropped, colours as stored) and EXIF orientation (applied); refused, 16-bit and floating-point images, CMYK and other
+colour models, truncated or damaged files, and images over ``max_pixels``, which are never decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+
+from stage1_sam_cache.errors import ImageError
+
+MAX_PIXELS = 100_000_000  # a 14142 x 7071 panorama; 300 MB decoded
+FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP')
+_CONVERTED = ('RGB', '1', 'L', 'LA', 'P', 'PA', 'RGBA', 'RGBX')
+
+
+class RgbImage(NamedTuple):
+    """A decoded image: ``pixels`` uint8 ``(H, W, 3)``, RGB; ``sha256`` hex digest of the file."""
+
+    pixels: NDArray[np.uint8]
+    sha256: str
+
+
+def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
+    """Reads one image by the policy above.
+
+    Args:
+        path: The file.
+        max_pixels: Larger images are refused before they are decoded, so a decompression bomb costs no memory.
+
+    Raises:
+        ImageError: One line that says what is wrong with which file.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as problem:
+        raise ImageError(f'{path}: cannot be read ({problem.strerror})') from problem
+    if not data:
+        raise ImageError(f'{path}: is empty (0 bytes)')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of Pillow's own, higher, bomb limit and of odd metadata
+            return RgbImage(_decode(data, path, max_pixels), hashlib.sha256(data).hexdigest())
+    except Image.DecompressionBombError:
+        raise ImageError(f'{path}: more than {max_pixels} pixels; --max-pixels admits larger images') from None
+    except UnidentifiedImageError:
+        raise ImageError(f'{path}: not an image of a known format ({", ".join(FORMATS)})') from None
+    # Pillow's decoders raise all of these on damaged files.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as problem:
+        raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
+
+
+def _decode(data: bytes, path: str | Path, max_pixels: int) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ImageError(
+                f'{path}: {width}x{height} is more than {max_pixels} pixels; --max-pixels admits larger images'
+            )
+        if _bits_per_channel(image, data) > 8 or image.mode.startswith(('I', 'F')):
+            raise ImageError(f'{path}: 16-bit or floating-point image; convert it to 8 bits')
+        if image.mode not in _CONVERTED:
+            raise ImageError(f'{path}: colour model {image.mode}; convert it to RGB')
+        upright = ImageOps.exif_transpose(image)
+        # A palette's or a grey image's transparency would be blended in by a direct conversion; drop it instead.
+        if upright.mode in ('P', 'PA', 'LA'):
+            upright = upright.convert('RGBA')
+        return np.asarray(upright.convert('RGB'))
+
+
+def _bits_per_channel(image: Image.Image, data: bytes) -> int:
+    """What the file stores; Pillow itself reduces some 16-bit images to 8 bits without a word."""
+    if image.format == 'PNG':
+        return data[24]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
+    return 8
