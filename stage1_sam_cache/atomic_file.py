@@ -9,7 +9,7 @@ import socket
 import time
 from pathlib import Path
 
-from stage1_sam_cache.errors import MaskCacheError
+from stage1_sam_cache.errors import CacheWriteError
 
 _PREFIX = '.tmp-'
 _FOREIGN_LIFE_S = 24 * 3600  # a temporary of another host may belong to a living writer for this long
@@ -31,7 +31,7 @@ def commit(path: Path, data: bytes, replace: bool = False) -> bool:
         False if another file already had the name and was left alone.
 
     Raises:
-        MaskCacheError: If the disk is full or any step fails; the temporary is removed and ``path`` is as before.
+        CacheWriteError: If the disk is full or any step fails; the temporary is removed and ``path`` is as before.
     """
     temporary = path.parent / f'{_PREFIX}{socket.gethostname()}-{os.getpid()}-{next(_counter)}'
     try:
@@ -44,7 +44,7 @@ def commit(path: Path, data: bytes, replace: bool = False) -> bool:
         created = _take_name(temporary, path, replace)
         _sync_folder(path.parent)
     except OSError as problem:
-        raise MaskCacheError(
+        raise CacheWriteError(
             f'cannot write {path}: {problem.strerror or problem}; what was finished before is safe: '
             'mend the cause and run the same command again'
         ) from problem

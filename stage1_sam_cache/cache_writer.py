@@ -15,7 +15,7 @@ from pathlib import Path
 from stage1_sam_cache import cache_file
 from stage1_sam_cache.atomic_file import commit, remove_abandoned
 from stage1_sam_cache.cache_file import PanoramaMasks
-from stage1_sam_cache.errors import MaskCacheError
+from stage1_sam_cache.errors import CacheWriteError, MaskCacheError
 from stage1_sam_cache.fingerprint import Fingerprint
 from stage1_sam_cache.mask_cache import FINGERPRINT_FILE, MANIFEST_FILE, MaskCache, describe, entry_name, manifest_of
 
@@ -31,7 +31,7 @@ class CacheWriter:
         fingerprint: Settings of all masks that will be committed.
 
     Raises:
-        MaskCacheError: If the folder can't be made, or one of that name describes other settings.
+        MaskCacheError: If the folder can't be made (CacheWriteError), or one of that name describes other settings.
     """
 
     def __init__(self, root: str | Path, fingerprint: Fingerprint) -> None:
@@ -39,7 +39,7 @@ class CacheWriter:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise MaskCacheError(f'cannot make the cache folder {path}: {problem.strerror}') from problem
+            raise CacheWriteError(f'cannot make the cache folder {path}: {problem.strerror}') from problem
         if not (path / FINGERPRINT_FILE).exists():
             text = json.dumps(json.loads(fingerprint.canonical), indent=2, sort_keys=True) + '\n'
             commit(path / FINGERPRINT_FILE, text.encode())
@@ -77,7 +77,7 @@ class CacheWriter:
     def commit(self, panorama: PanoramaMasks) -> int:
         """Makes a panorama's masks part of the cache, atomically; returns the bytes of its file.
 
-        If another process was quicker its file stays. Raises MaskCacheError if it can't be written.
+        If another process was quicker its file stays. Raises CacheWriteError if it can't be written.
         """
         data = cache_file.encode(panorama)
         commit(self.path / entry_name(panorama.image_id), data)

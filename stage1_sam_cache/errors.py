@@ -21,3 +21,7 @@ class WeightsError(Stage1Error):
 
 class MaskCacheError(Stage1Error):
     """A mask cache that is missing, damaged, or was made with other settings."""
+
+
+class CacheWriteError(MaskCacheError):
+    """The cache can't be written to, on a full disk for example: there is no point in going on."""

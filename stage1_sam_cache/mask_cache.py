@@ -73,15 +73,23 @@ class MaskCache:
         """
         file = self.path / entry_name(image_id)
         try:
-            data = file.read_bytes()
+            panorama = self.read(file)
         except FileNotFoundError:
             raise KeyError(f'{image_id} is not in the mask cache {self.path}') from None
         except OSError as problem:
             raise MaskCacheError(f'{file}: cannot be read ({problem.strerror})') from problem
-        panorama = self._decode(data, file)
         if panorama.image_id != image_id:
             raise MaskCacheError(f'{file}: holds the masks of {panorama.image_id!r}, not of {image_id!r}')
         return panorama
+
+    def read(self, file: Path) -> PanoramaMasks:
+        """Reads one of ``files()``, every byte checked.
+
+        Raises:
+            OSError: If there is no such file.
+            MaskCacheError: If it is damaged or of another cache.
+        """
+        return self._decode(file.read_bytes(), file)
 
     def _decode(self, data: bytes, file: Path) -> PanoramaMasks:
         panorama = cache_file.decode(data, str(file))
@@ -100,7 +108,7 @@ class MaskCache:
         """Image ids of all panoramas; reads every file that the manifest does not list."""
         listed = {record['file']: record['id'] for record in self.manifest()}
         for file in self.files():
-            yield listed.get(file.name) or cache_file.decode(file.read_bytes(), str(file)).image_id
+            yield listed.get(file.name) or self.read(file).image_id
 
     def files(self) -> list[Path]:
         """The panoramas' files, sorted by name."""

@@ -1,0 +1,288 @@
+"""Stage 1's loop: panoramas of this shard -> windows and overlaps -> masks -> cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from stage1_sam_cache.boundary_map import RULES, boundary_map, contour_map
+from stage1_sam_cache.cache_file import OverlapBoundary, PanoramaMasks, encode
+from stage1_sam_cache.cache_writer import CacheWriter
+from stage1_sam_cache.errors import CacheWriteError, ImageError, MaskCacheError
+from stage1_sam_cache.fingerprint import FORMAT_VERSION, Fingerprint
+from stage1_sam_cache.image_listing import Sample
+from stage1_sam_cache.images import MAX_PIXELS, RgbImage, read_rgb
+from stage1_sam_cache.instance_masks import ORDERS, InstanceMasks
+from stage1_sam_cache.mask_generator import MaskGenerator
+from stage1_sam_cache.windows import Box, Overlap, WindowGrid
+
+OVERLAP_SOURCES = ('crop', 'window')
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """All that decides about the masks beside the generator; sizes in pixels.
+
+    Args:
+        window: Rows and columns of a window.
+        stride: Columns, or ``(rows, columns)``, from one window to the next.
+        wrap: Windows across the 0/360 degree seam.
+        order: Painting order of overlapping masks, see ``InstanceMasks.in_painting_order``.
+        overlap_source: ``'crop'`` gives each overlap to the generator by itself, as the paper does; ``'window'``
+            cuts it from the masks of its first window, which saves about half of the work.
+        boundary: ``'labels'`` is ``boundary_map`` of the id map, ``'contours'`` is ``contour_map``.
+        boundary_thickness: Of ``'labels'``, 2 or 1.
+
+    Raises:
+        ValueError: If a setting is not one of these.
+    """
+
+    window: tuple[int, int] = (400, 512)
+    stride: int | tuple[int, int] = 256
+    wrap: bool = False
+    order: str = 'area_desc'
+    overlap_source: str = 'crop'
+    boundary: str = 'labels'
+    boundary_thickness: int = 2
+
+    def __post_init__(self) -> None:
+        for name, known in [('order', ORDERS), ('overlap_source', OVERLAP_SOURCES), ('boundary', RULES)]:
+            if getattr(self, name) not in known:
+                raise ValueError(f'{name} {getattr(self, name)!r} is none of {", ".join(known)}')
+        if self.boundary_thickness not in (1, 2):
+            raise ValueError(f'boundary thickness {self.boundary_thickness} is neither 1 nor 2')
+        self.grid(*self.window)
+
+    def grid(self, height: int, width: int) -> WindowGrid:
+        """The window grid over a panorama of this size.
+
+        Raises:
+            ValueError: See ``WindowGrid``.
+        """
+        return WindowGrid(height, width, self.window, self.stride, self.wrap)
+
+    def fingerprint(self, generator: MaskGenerator) -> Fingerprint:
+        """What identifies a cache made with these settings and this generator."""
+        return Fingerprint(
+            {
+                'format': FORMAT_VERSION,
+                'grid': self.grid(*self.window).settings,
+                'generator': generator.identity,
+                'order': self.order,
+                'boundary': {
+                    'source': self.overlap_source,
+                    'rule': self.boundary,
+                    'thickness': self.boundary_thickness if self.boundary == 'labels' else None,
+                },
+            }
+        )
+
+
+@dataclass
+class Summary:
+    """What a run did; coverage and masks are summed over the windows that it made itself."""
+
+    done: int = 0
+    already_there: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    windows: int = 0
+    crops: int = 0
+    masks: int = 0
+    coverage: float = 0.0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+def make_masks(
+    image_id: str,
+    image: RgbImage,
+    settings: CacheSettings,
+    generator: MaskGenerator,
+    on_crop: Callable[[], object] = lambda: None,
+) -> PanoramaMasks:
+    """Instance masks of every window and the boundary map of every overlap of one panorama.
+
+    Args:
+        image_id: Its name in the cache.
+        image: The decoded panorama.
+        settings: Grid and rules.
+        generator: Makes the masks.
+        on_crop: Called after each run of the generator.
+
+    Raises:
+        ValueError: If the grid does not fit the panorama (wrapped and narrower than a window).
+    """
+    grid = settings.grid(*image.pixels.shape[:2])
+    pixels = image.pixels.transpose(2, 0, 1)
+
+    def generate(box: Box) -> InstanceMasks:
+        # The generator never sees padding: its edge would look like an object's.
+        valid = grid.valid(box)
+        crop = grid.crop(pixels, valid).transpose(1, 2, 0)
+        masks = generator.generate(np.ascontiguousarray(crop)).in_painting_order(settings.order)
+        on_crop()
+        return masks
+
+    windows = [generate(box).padded_to(settings.window) for box in grid.windows]
+    overlaps = []
+    for overlap in grid.overlaps:
+        if settings.overlap_source == 'crop':
+            masks = generate(overlap.box)
+        else:
+            masks = _cut(windows[overlap.first], grid, overlap)
+        overlaps.append(OverlapBoundary(overlap, _boundary(masks, settings, overlap.box)))
+    fingerprint = settings.fingerprint(generator)
+    return PanoramaMasks(
+        image_id,
+        image.sha256,
+        (grid.height, grid.width),
+        fingerprint,
+        windows,
+        overlaps,
+        generator.made_with,
+    )
+
+
+def _cut(masks: InstanceMasks, grid: WindowGrid, overlap: Overlap) -> InstanceMasks:
+    """The part of the first window's masks that lies in an overlap; their order stays."""
+    window, valid = grid.windows[overlap.first], grid.valid(overlap.box)
+    top, left = valid.top - window.top, (valid.left - window.left) % grid.width
+    return InstanceMasks.from_dense(masks.masks[:, top : top + valid.height, left : left + valid.width])
+
+
+def _boundary(masks: InstanceMasks, settings: CacheSettings, box: Box) -> NDArray[np.bool_]:
+    if settings.boundary == 'contours':
+        boundary = contour_map(masks)
+    else:
+        boundary = boundary_map(masks.id_map, settings.boundary_thickness)
+    # Padding is no boundary.
+    return np.pad(boundary, ((0, box.height - boundary.shape[0]), (0, box.width - boundary.shape[1])))
+
+
+def crops_of(grid: WindowGrid, settings: CacheSettings) -> int:
+    """Runs of the generator that a panorama takes."""
+    return len(grid.windows) + (len(grid.overlaps) if settings.overlap_source == 'crop' else 0)
+
+
+class CacheBuilder:
+    """Fills a cache with the masks of many panoramas; may be killed at any moment and run again.
+
+    Args:
+        writer: Of the cache of these settings and this generator.
+        settings: Grid and rules.
+        generator: Makes the masks.
+        max_pixels: Larger images are refused.
+
+    Attributes:
+        summary: What was done so far, also after ``run`` was interrupted.
+    """
+
+    def __init__(
+        self,
+        writer: CacheWriter,
+        settings: CacheSettings,
+        generator: MaskGenerator,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.writer = writer
+        self.settings = settings
+        self.generator = generator
+        self.max_pixels = max_pixels
+        self.summary = Summary()
+
+    def run(self, samples: Sequence[Sample], show_progress: bool = True) -> Summary:
+        """Caches every panorama that is not there yet, with a progress bar on standard error.
+
+        An image that can't be used is noted in the summary and the others go on. Panoramas that another process has
+        announced are left for the end, and done then unless they are there.
+
+        Raises:
+            CacheWriteError: If the cache can't be written; what is committed stays.
+        """
+        start = time.monotonic()
+        later: list[Sample] = []
+        left = len(samples)
+        with tqdm(unit='window', desc='caching masks', disable=not show_progress, smoothing=0.1) as bar:
+            try:
+                for queue, wait_turn in ((samples, True), (later, False)):
+                    for sample in queue:
+                        if wait_turn and not self.writer.claim(sample.id):
+                            later.append(sample)
+                            continue
+                        try:
+                            crops = self._cache(sample, bar, left)
+                        finally:
+                            self.writer.release(sample.id)
+                        left -= 1
+                        bar.total = bar.n + crops * left
+                        bar.set_postfix_str(f'{len(samples) - left}/{len(samples)} panoramas')
+            finally:
+                self.summary.seconds += time.monotonic() - start
+        return self.summary
+
+    def _cache(self, sample: Sample, bar: tqdm, left: int) -> int:
+        """Caches one panorama; returns how many crops one of its size takes, to foresee the rest."""
+        crops = 0
+        try:
+            image = read_rgb(sample.image, self.max_pixels)
+            try:
+                grid = self.settings.grid(*image.pixels.shape[:2])
+            except ValueError as problem:
+                raise ImageError(f'{sample.image}: {problem}') from problem
+            crops = crops_of(grid, self.settings)
+            if self.writer.is_done(sample.id, image.sha256):
+                self.summary.already_there += 1
+                return crops
+            bar.total = bar.n + crops * left
+            panorama = make_masks(sample.id, image, self.settings, self.generator, bar.update)
+            size = self.writer.commit(panorama)
+        except CacheWriteError:
+            raise
+        except (ImageError, MaskCacheError) as problem:
+            self.summary.failed.append((sample.id, str(problem)))
+        else:
+            self.summary.done += 1
+            self.summary.crops += crops
+            self.summary.bytes += size
+            for masks in panorama.windows:
+                self.summary.windows += 1
+                self.summary.masks += len(masks)
+                self.summary.coverage += masks.coverage
+        return crops
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a trial of two windows foretells: seconds a crop, crops and bytes a panorama."""
+
+    seconds_per_crop: float
+    crops: int
+    bytes_per_panorama: float
+
+
+def estimate(
+    image: RgbImage, settings: CacheSettings, generator: MaskGenerator, clock: Callable[[], float] = time.perf_counter
+) -> Estimate:
+    """Times the generator on the first and the middle window of a panorama; writes nothing."""
+    grid = settings.grid(*image.pixels.shape[:2])
+    pixels = image.pixels.transpose(2, 0, 1)
+    boxes = [grid.windows[0], grid.windows[len(grid.windows) // 2]]
+    seconds, size = 0.0, 0
+    for box in boxes:
+        crop = np.ascontiguousarray(grid.crop(pixels, grid.valid(box)).transpose(1, 2, 0))
+        begin = clock()
+        masks = generator.generate(crop).in_painting_order(settings.order).padded_to(settings.window)
+        seconds += clock() - begin
+        size += _encoded_size(masks, settings, generator)
+    per_window = size / len(boxes)
+    return Estimate(seconds / len(boxes), crops_of(grid, settings), per_window * len(grid.windows))
+
+
+def _encoded_size(masks: InstanceMasks, settings: CacheSettings, generator: MaskGenerator) -> int:
+    fingerprint = settings.fingerprint(generator)
+    return len(encode(PanoramaMasks('', '', settings.window, fingerprint, [masks], [])))

@@ -1,0 +1,126 @@
+"""What all command lines share: one-line errors, exit codes, flags for images and for settings classes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from stage1_sam_cache.catalog import DATASETS, list_dataset
+from stage1_sam_cache.errors import Stage1Error
+from stage1_sam_cache.image_listing import Listing, list_folder
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+Settings = TypeVar('Settings')
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as sent before pre-emption; unwinds like Ctrl-C."""
+
+
+def run_command(main: Callable[[], int]) -> None:
+    """Runs a tool's ``main`` and exits with its status; a user's mistake becomes one line and status 2."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = main()
+        sys.stdout.flush()
+    except Stage1Error as problem:
+        report(f'error: {problem}')
+        status = BAD_INPUT
+    except OSError as problem:
+        if isinstance(problem, BrokenPipeError):
+            # The reader (head, less) went away; keep Python from complaining about it again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            report(f'error: {problem}')
+        status = FAILED
+    except KeyboardInterrupt:
+        report('interrupted')
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+def report(line: str) -> None:
+    """Prints one line to standard error, whatever characters it holds."""
+    printable = ' '.join(line.splitlines()).encode('utf-8', 'backslashreplace').decode()
+    encoding = sys.stderr.encoding or 'utf-8'
+    print(printable.encode(encoding, 'backslashreplace').decode(encoding), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Adds the flags that say which images: a data set of the catalogue, or any folder."""
+    group = parser.add_argument_group('images')
+    source = group.add_mutually_exclusive_group(required=required)
+    source.add_argument('--dataset', choices=sorted(DATASETS), help='a data set of the catalogue')
+    source.add_argument('--images', type=Path, metavar='DIR', help='any folder of images, searched recursively')
+    group.add_argument('--split', help='split of the data set (default: the unlabelled or training images)')
+    group.add_argument('--data-root', type=Path, metavar='DIR', help='folder of the data set (default: data/<Name>)')
+    group.add_argument('--list', type=Path, metavar='FILE', help='text file of image names to take, one a line')
+    group.add_argument('--follow-links', action='store_true', help='take images behind links that leave the folder')
+
+
+def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Listing:
+    """The images that the flags ask for.
+
+    Raises:
+        DatasetError: If there are none.
+    """
+    if args.dataset:
+        return list_dataset(args.dataset, args.split, args.data_root, args.list, args.follow_links)
+    if args.split or args.data_root:
+        parser.error('--split and --data-root go with --dataset, not with --images')
+    return list_folder(args.images, args.list, args.follow_links)
+
+
+def add_settings_flags(parser: argparse.ArgumentParser, settings: type, title: str) -> None:
+    """Adds one flag for each field of a settings dataclass, with the field's default and help."""
+    group = parser.add_argument_group(title)
+    for item in fields(settings):
+        assert item.default is not MISSING
+        many = isinstance(item.default, tuple)
+        group.add_argument(
+            '--' + item.name.replace('_', '-'),
+            type=type(item.default[0] if isinstance(item.default, tuple) else item.default),
+            nargs='+' if many else None,
+            default=argparse.SUPPRESS,
+            metavar='N',
+            help=f'{item.metadata["help"]} (default: {item.default})',
+        )
+
+
+def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """Those fields of a settings dataclass that were given as flags."""
+    given = {item.name: getattr(args, item.name) for item in fields(settings) if item.name in args}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def make_settings(parser: argparse.ArgumentParser, settings: type[Settings], values: dict[str, Any]) -> Settings:
+    """Builds a settings object; values that it refuses become a usage error."""
+    try:
+        return settings(**values)
+    except ValueError as problem:
+        parser.error(str(problem))
+
+
+def pixel_pair(text: str) -> tuple[int, int]:
+    """``'400x512'`` as rows and columns."""
+    rows, times, columns = text.lower().partition('x')
+    if not (times and rows.isdecimal() and columns.isdecimal()):
+        raise argparse.ArgumentTypeError(f'{text!r} is not ROWSxCOLUMNS, such as 400x512')
+    return int(rows), int(columns)
+
+
+def pixel_stride(text: str) -> int | tuple[int, int]:
+    """``'256'`` as columns, ``'200x256'`` as rows and columns."""
+    return int(text) if text.isdecimal() else pixel_pair(text)

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Looks into mask caches: status, verify, repair, stats, show.
+
+tools/inspect_cache.py status cache/densepass
+tools/inspect_cache.py verify cache/densepass [--full]
+tools/inspect_cache.py show cache/real --images my_panoramas --id street_7 --out street_7.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+try:
+    from stage1_sam_cache import command_line as cli
+except ModuleNotFoundError as missing:
+    sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
+from stage1_sam_cache.atomic_file import remove_abandoned
+from stage1_sam_cache.cache_writer import QUARANTINE, quarantine
+from stage1_sam_cache.errors import MaskCacheError
+from stage1_sam_cache.images import read_rgb
+from stage1_sam_cache.mask_cache import Check, MaskCache, cache_folders, entry_name, open_cache
+from stage1_sam_cache.picture import draw
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The subcommands and their flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for name, text in {
+        'status': 'what caches a folder holds',
+        'verify': 'check every byte of every file',
+        'repair': 'set damaged files aside, so that cache_sam makes them again',
+        'stats': 'masks, areas, coverage and size over all panoramas',
+        'show': 'draw windows, masks and boundary maps of one panorama',
+    }.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument('cache', type=Path, help="a folder of caches, or one fingerprint's folder")
+        if name == 'verify':
+            command.add_argument('--full', action='store_true', help='also unpack all masks and check areas and boxes')
+        if name == 'repair':
+            command.add_argument('--drop', nargs='+', metavar='ID', default=[], help='also set these panoramas aside')
+        if name == 'show':
+            command.add_argument('--id', help='which panorama (default: the first)')
+            command.add_argument('--out', type=Path, help='PNG to write (default: <id>_masks.png)')
+            cli.add_image_flags(command, required=False)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one subcommand; returns the exit status."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.command == 'show':
+        return _show(parser, args)
+    folders = cache_folders(args.cache)
+    if not folders:
+        raise MaskCacheError(f'{args.cache}: no mask cache here; make one with tools/cache_sam.py')
+    caches = [MaskCache(folder) for folder in folders]
+    command = {'status': _status, 'verify': _verify, 'repair': _repair, 'stats': _stats}[args.command]
+    return max(command(cache, args) for cache in caches)
+
+
+def _status(cache: MaskCache, args: argparse.Namespace) -> int:
+    files = cache.files()
+    sealed = len(cache.manifest())
+    leftovers = [len(list(cache.path.glob(pattern))) for pattern in ('.claim-*', '.tmp-*', f'{QUARANTINE}/*.h5.*')]
+    print(cache.path)
+    print(f'  panoramas    {len(files)}, {sealed} of them sealed in the manifest')
+    print(f'  size         {sum(file.stat().st_size for file in files) / 1e6:.1f} MB')
+    print(f'  in work      {leftovers[0]} claimed, {leftovers[1]} temporary files, {leftovers[2]} in quarantine')
+    for name, value in sorted(cache.fingerprint.settings.items()):
+        print(f'  {name:<12} {value}')
+    return 0
+
+
+def _checks(cache: MaskCache, full: bool) -> Iterator[Check]:
+    with tqdm(cache.verify(full), total=len(cache), unit='file', desc=f'checking {cache.path.name}') as checks:
+        yield from checks
+
+
+def _verify(cache: MaskCache, args: argparse.Namespace) -> int:
+    checks = list(_checks(cache, args.full))
+    problems = [check.problem for check in checks if check.problem]
+    for problem in problems:
+        cli.report(problem)
+    print(f'{cache.path}: {len(checks) - len(problems)} panoramas sound, {len(problems)} not')
+    return cli.FAILED if problems else 0
+
+
+def _repair(cache: MaskCache, args: argparse.Namespace) -> int:
+    removed = remove_abandoned(cache.path)
+    reasons = {check.file: check.problem for check in _checks(cache, full=True) if check.problem}
+    reasons |= {entry_name(image_id): 'set aside by hand' for image_id in args.drop if image_id in cache}
+    for image_id in args.drop:
+        if image_id not in cache:
+            cli.report(f'{image_id}: not in {cache.path}')
+    moved = 0
+    for name, reason in reasons.items():
+        if (target := quarantine(cache.path / name, str(reason))) is not None:
+            moved += 1
+            print(f'{name} -> {target}: {reason}')
+    print(f'{cache.path}: {moved} files set aside, {removed} abandoned temporaries removed')
+    if reasons:
+        print('run tools/cache_sam.py again, as before, to make what is missing')
+    return 0
+
+
+def _stats(cache: MaskCache, args: argparse.Namespace) -> int:
+    counts, coverage, areas, sizes, edges = [], [], [], [], []
+    for file in tqdm(cache.files(), unit='file', desc=f'reading {cache.path.name}'):
+        panorama = cache.read(file)
+        sizes.append(file.stat().st_size)
+        counts += [len(masks) for masks in panorama.windows]
+        coverage += [masks.coverage for masks in panorama.windows]
+        areas += [masks.area for masks in panorama.windows]
+        edges += [seam.boundary.mean() for seam in panorama.overlaps]
+    print(cache.path)
+    if not sizes:
+        print('  empty')
+        return 0
+    area = np.concatenate(areas)
+    print(f'  panoramas          {len(sizes)} of {len(counts)} windows and {len(edges)} overlaps in all')
+    print(f'  masks per window   mean {np.mean(counts):.1f}, from {min(counts)} to {max(counts)}')
+    print(f'  coverage rate      mean {np.mean(coverage):.1%}, least {min(coverage):.1%} of the pixels')
+    if len(area):
+        parts = np.array([np.mean(area < 100), np.mean((area >= 100) & (area <= 1000)), np.mean(area > 1000)])
+        print(f'  mask area          median {np.median(area):.0f} pixels')
+        print(f'  small, medium, large (CTCF: under 100, to 1000, over)   {", ".join(f"{p:.1%}" for p in parts)}')
+    if edges:
+        print(f'  boundary pixels    {np.mean(edges):.1%} of the overlaps')
+    print(f'  size               {sum(sizes) / len(counts):.0f} bytes per window, {sum(sizes) / 1e6:.1f} MB in all')
+    return 0
+
+
+def _show(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    cache = open_cache(args.cache)
+    image_id = args.id or next(iter(cache), None)
+    if image_id is None or image_id not in cache:
+        raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached; `status` says how many are')
+    panorama = cache[image_id]
+    pixels = None
+    if args.images or args.dataset:
+        sample = next((sample for sample in cli.list_images(parser, args).samples if sample.id == image_id), None)
+        if sample is None:
+            raise MaskCacheError(f'{image_id}: the masks are cached, but there is no image of that name')
+        image = read_rgb(sample.image)
+        if image.sha256 != panorama.image_sha256:
+            cli.report(f'warning: {sample.image} is not the file that the masks were made from')
+        pixels = image.pixels
+    elif args.split or args.data_root or args.list:
+        parser.error('--split, --data-root and --list go with --dataset or --images')
+    out = args.out or Path(entry_name(image_id).rpartition('-')[0] + '_masks.png')
+    draw(panorama, pixels).save(out)
+    print(out)
+    return 0
+
+
+if __name__ == '__main__':
+    cli.run_command(main)
