@@ -132,7 +132,10 @@ class InstanceMasks:
 
     @cached_property
     def bbox(self) -> NDArray[np.int64]:
-        """int64 ``(K, 4)``, left, top, width, height of each mask, as in SAM's records."""
+        """int64 ``(K, 4)``, left, top, width, height of each mask, counting every pixel.
+
+        SAM's own records measure from the first to the last pixel, so their widths and heights are one less.
+        """
         left, right = self._per_mask(np.minimum, self.starts), self._per_mask(np.maximum, self.ends)
         top, bottom = self._per_mask(np.minimum, self.rows), self._per_mask(np.maximum, self.rows) + 1
         return np.stack([left, top, right - left, bottom - top], axis=1)

@@ -59,12 +59,14 @@ def _windows(pixels: NDArray[np.uint8], grid: WindowGrid) -> Image.Image:
     for i, box in enumerate(grid.windows):
         # Outlines of neighbours lie on different lines, so that overlapping windows can be told apart.
         _outline(panel, grid, box, _LINE_COLOURS[i % 3], inset=3 * (i % 3))
-        label = ImageDraw.Draw(panel)
-        label.text(
-            ((box.left + box.width // 2) % grid.width, box.top + 14),
+        corner = (box.left + 10 + 3 * (i % 3), box.top + 8 + 3 * (i % 3))
+        ImageDraw.Draw(panel).text(
+            corner,
             str(i),
             fill=_LINE_COLOURS[i % 3],
-            font=ImageFont.load_default(size=22),
+            stroke_width=2,
+            stroke_fill='black',
+            font=ImageFont.load_default(size=24),
         )
     return panel
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -14,29 +14,7 @@ from segment_anything.modeling import Sam
 
 from stage1_sam_cache.errors import Stage1Error
 from stage1_sam_cache.instance_masks import InstanceMasks
-
-
-@dataclass(frozen=True)
-class SamSettings:
-    """Arguments of ``SamAutomaticMaskGenerator`` with its own defaults; the paper does not name others."""
-
-    points_per_side: int = field(default=32, metadata={'help': 'prompt points along each side of a crop'})
-    points_per_batch: int = field(default=64, metadata={'help': 'points decoded at once: memory against speed'})
-    pred_iou_thresh: float = field(default=0.88, metadata={'help': 'least predicted IoU of a mask'})
-    stability_score_thresh: float = field(default=0.95, metadata={'help': 'least stability score of a mask'})
-    stability_score_offset: float = field(default=1.0, metadata={'help': 'shift of the cutoff that tests stability'})
-    box_nms_thresh: float = field(default=0.7, metadata={'help': 'box IoU over which the lower scored mask is dropped'})
-    crop_n_layers: int = field(default=0, metadata={'help': "layers of SAM's own sub-crops of each window"})
-    crop_nms_thresh: float = field(default=0.7, metadata={'help': 'the same as box NMS, between sub-crops'})
-    crop_overlap_ratio: float = field(default=512 / 1500, metadata={'help': 'overlap of sub-crops, share of a side'})
-    crop_n_points_downscale_factor: int = field(default=1, metadata={'help': 'fewer points per side in deeper layers'})
-    min_mask_region_area: int = field(default=0, metadata={'help': 'smaller islands and holes are removed, in pixels'})
-
-    def __post_init__(self) -> None:
-        if min(self.points_per_side, self.points_per_batch, self.crop_n_points_downscale_factor) < 1:
-            raise ValueError('points per side, points per batch and the point downscale factor have to be at least 1')
-        if min(self.crop_n_layers, self.min_mask_region_area) < 0:
-            raise ValueError('crop layers and the least region area cannot be negative')
+from stage1_sam_cache.sam_settings import SamSettings
 
 
 class SamMaskGenerator:

@@ -48,8 +48,11 @@ def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str
         checkpoint: Weights of the caller's own, which are taken as they are.
 
     Raises:
-        WeightsError: If the file is missing and can't be fetched, or is not what was published.
+        WeightsError: If there is no such model, or the file is missing and can't be fetched or is not what was
+            published.
     """
+    if model not in ARCHITECTURES:
+        raise WeightsError(f'no SAM is called {model!r}; known: {", ".join(sorted(ARCHITECTURES))}')
     if checkpoint is not None:
         return Path(checkpoint)
     if model not in PUBLISHED:

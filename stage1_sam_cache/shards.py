@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-import torch
+from typing import TYPE_CHECKING, TypeVar
 
 from stage1_sam_cache.errors import Stage1Error
+
+if TYPE_CHECKING:
+    import torch
 
 Item = TypeVar('Item')
 
@@ -70,6 +71,8 @@ def choose_device(name: str, environment: Mapping[str, str]) -> torch.device:
     Raises:
         Stage1Error: If there is no such device.
     """
+    import torch  # here, because most of what this module serves needs no PyTorch
+
     cuda = torch.cuda.is_available()
     if name == 'auto':
         name = 'cuda' if cuda else 'cpu'

@@ -1,0 +1,91 @@
+"""Shared pieces: a small SAM with random weights, pictures, and the command lines as a user runs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def build_tiny_sam() -> Sam:
+    """SAM's own modules at toy size (128 px input); untrained, so its masks mean nothing."""
+    torch.manual_seed(0)
+    size, patch, width = 128, 16, 16
+    embedding = size // patch
+    return Sam(
+        image_encoder=ImageEncoderViT(
+            img_size=size,
+            patch_size=patch,
+            embed_dim=32,
+            depth=2,
+            num_heads=2,
+            mlp_ratio=2,
+            out_chans=width,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            qkv_bias=True,
+            use_rel_pos=True,
+            global_attn_indexes=(1,),
+            window_size=4,
+        ),
+        prompt_encoder=PromptEncoder(width, (embedding, embedding), (size, size), mask_in_chans=4),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=32, num_heads=2),
+            transformer_dim=width,
+            iou_head_depth=2,
+            iou_head_hidden_dim=16,
+        ),
+        pixel_mean=[123.675, 116.28, 103.53],
+        pixel_std=[58.395, 57.12, 57.375],
+    ).eval()
+
+
+@pytest.fixture
+def tiny_sam() -> Sam:
+    return build_tiny_sam()
+
+
+@pytest.fixture
+def picture():
+    """Draws a small coloured picture: blocks of random colours, so that there are regions to find."""
+
+    def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
+        blocks = np.random.default_rng(seed).integers(0, 256, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
+        return blocks.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
+
+    return draw
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path, picture):
+    """Makes a folder of PNG panoramas; names may have folders and other characters."""
+
+    def make(*names: str, size: tuple[int, int] = (40, 160)) -> Path:
+        folder = tmp_path / 'images'
+        for seed, name in enumerate(names):
+            path = folder / f'{name}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(*size, seed=seed)).save(path)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run_tool():
+    """Runs ``tools/<name>`` in a process of its own, as it stands; returns the finished process with its texts."""
+
+    def run(name: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / 'tools' / name), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+
+    return run

@@ -1,0 +1,1 @@
+"""Slow, literal readings of the paper's rules, written without a look at the code that they check."""

@@ -1,0 +1,244 @@
+"""Stage 1's loop: windows, overlaps, order, padding, resuming, failures."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stage1_sam_cache.boundary_map import boundary_map, contour_map
+from stage1_sam_cache.build_cache import CacheBuilder, CacheSettings, estimate, make_masks
+from stage1_sam_cache.cache_writer import CacheWriter
+from stage1_sam_cache.errors import CacheWriteError
+from stage1_sam_cache.felzenszwalb_masks import FelzenszwalbMaskGenerator, FelzenszwalbSettings
+from stage1_sam_cache.image_listing import list_folder
+from stage1_sam_cache.images import RgbImage
+from stage1_sam_cache.instance_masks import InstanceMasks
+from stage1_sam_cache.mask_cache import entry_name
+
+SETTINGS = CacheSettings(window=(40, 64), stride=32)
+
+
+class ColourGenerator:
+    """One mask for every colour of the crop, in the order of the colours; notes every crop that it saw."""
+
+    def __init__(self):
+        self.crops = []
+        self.made_with = {'device': 'cpu'}
+
+    @property
+    def identity(self):
+        return {'name': 'colours'}
+
+    def generate(self, image):
+        self.crops.append(image.copy())
+        return InstanceMasks.from_label_maps([image.astype(np.int64) @ (65536, 256, 1)])
+
+
+def rgb(pixels):
+    return RgbImage(pixels, '0' * 64)
+
+
+def make(pixels, settings=SETTINGS, generator=None):
+    generator = generator or ColourGenerator()
+    return make_masks('x', rgb(pixels), settings, generator), generator
+
+
+def test_the_generator_sees_the_windows_and_then_the_overlaps(picture):
+    pixels = picture(40, 160)
+    panorama, generator = make(pixels)
+    lefts = [(0, 64), (32, 96), (64, 128), (96, 160), (32, 64), (64, 96), (96, 128)]
+    assert len(generator.crops) == 7
+    for crop, (left, right) in zip(generator.crops, lefts, strict=True):
+        np.testing.assert_array_equal(crop, pixels[:, left:right])
+    assert len(panorama.windows) == 4
+    assert len(panorama.overlaps) == 3
+
+
+def test_a_wrapped_window_is_the_rolled_panorama(picture):
+    pixels = picture(40, 160)
+    panorama, generator = make(pixels, CacheSettings(window=(40, 64), stride=32, wrap=True))
+    assert len(panorama.windows) == len(panorama.overlaps) == 5
+    np.testing.assert_array_equal(generator.crops[4], np.roll(pixels, -128, axis=1)[:, :64])
+    np.testing.assert_array_equal(generator.crops[9], pixels[:, :32])
+
+
+def test_masks_are_in_painting_order_and_the_boundary_is_that_of_the_id_map(picture):
+    pixels = picture(40, 160)
+    panorama, generator = make(pixels)
+    for masks in panorama.windows:
+        assert (np.diff(masks.area) <= 0).all()
+    for seam, crop in zip(panorama.overlaps, generator.crops[4:], strict=True):
+        np.testing.assert_array_equal(seam.boundary, boundary_map(crop.astype(np.int64) @ (65536, 256, 1)))
+
+
+def test_thin_boundaries_and_contours_follow_their_rules(picture):
+    pixels = picture(40, 160)
+    thin, generator = make(pixels, CacheSettings(window=(40, 64), stride=32, boundary_thickness=1))
+    crop = generator.crops[4]
+    np.testing.assert_array_equal(
+        thin.overlaps[0].boundary, boundary_map(crop.astype(np.int64) @ (65536, 256, 1), thickness=1)
+    )
+    contours, generator = make(pixels, CacheSettings(window=(40, 64), stride=32, boundary='contours'))
+    np.testing.assert_array_equal(contours.overlaps[0].boundary, contour_map(ColourGenerator().generate(crop)))
+
+
+@pytest.mark.parametrize('wrap', [False, True])
+def test_an_overlap_cut_from_its_window_has_the_windows_edges(picture, wrap):
+    pixels = picture(40, 160)
+    panorama, generator = make(pixels, CacheSettings(window=(40, 64), stride=32, wrap=wrap, overlap_source='window'))
+    assert len(generator.crops) == len(panorama.windows)
+    for seam in panorama.overlaps:
+        right_half = panorama.windows[seam.overlap.first].id_map[:, 32:]
+        np.testing.assert_array_equal(seam.boundary, boundary_map(right_half))
+
+
+def test_a_high_panorama_gets_rows_of_windows_and_overlaps_of_both_kinds(picture):
+    panorama, _ = make(picture(69, 160))
+    assert [window.shape for window in panorama.windows] == [(40, 64)] * 8
+    boxes = [tuple(seam.overlap.box) for seam in panorama.overlaps]
+    assert boxes[:2] == [(0, 32, 40, 32), (0, 64, 40, 32)]
+    assert boxes[6:] == [(29, left, 11, 64) for left in (0, 32, 64, 96)]
+    assert all(seam.boundary.shape == tuple(seam.overlap.box[2:]) for seam in panorama.overlaps)
+
+
+def test_the_padding_of_a_small_panorama_is_never_seen_and_never_masked(picture):
+    pixels = picture(24, 100)
+    panorama, generator = make(pixels)
+    assert all(crop.shape[0] == 24 for crop in generator.crops)
+    assert [crop.shape[1] for crop in generator.crops] == [64, 64, 64, 32, 60]
+    assert all(window.id_map[:24].all() and not window.id_map[24:].any() for window in panorama.windows)
+    assert all(not seam.boundary[24:].any() for seam in panorama.overlaps)
+    tiny, generator = make(picture(3, 5))
+    assert generator.crops[0].shape == (3, 5, 3)
+    assert tiny.windows[0].masks.any(axis=0).sum() == 15
+
+
+def test_felzenszwalb_covers_every_pixel_and_claims_no_scores(picture):
+    masks = FelzenszwalbMaskGenerator(FelzenszwalbSettings(scales=(10.0, 100.0), min_size=4)).generate(picture(40, 64))
+    assert masks.coverage == 1
+    assert np.isnan(masks.predicted_iou).all()
+    assert np.isnan(masks.stability).all()
+
+
+@pytest.mark.parametrize('wrong', [{'scales': ()}, {'scales': (0.0,)}, {'sigma': -1.0}, {'min_size': 0}])
+def test_felzenszwalb_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match='positive'):
+        FelzenszwalbSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'order': 'x'},
+        {'boundary': 'x'},
+        {'overlap_source': 'x'},
+        {'boundary_thickness': 3},
+        {'stride': 600},
+        {'window': (0, 1)},
+    ],
+)
+def test_cache_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match=r'none of|neither|larger than the window|positive'):
+        CacheSettings(**wrong)
+
+
+# the loop
+
+
+def run(root, folder, generator=None, settings=SETTINGS):
+    generator = generator or ColourGenerator()
+    writer = CacheWriter(root, settings.fingerprint(generator))
+    builder = CacheBuilder(writer, settings, generator)
+    return builder.run(list_folder(folder).samples, show_progress=False), writer.cache, generator
+
+
+def test_a_second_run_does_nothing_again(tmp_path, image_folder):
+    folder = image_folder('a', 'b/c', 'd')
+    summary, cache, _ = run(tmp_path / 'cache', folder)
+    assert (summary.done, summary.already_there, summary.windows, summary.crops) == (3, 0, 12, 21)
+    assert set(cache) == {'a', 'b/c', 'd'}
+    before = {file: file.read_bytes() for file in cache.files()}
+    summary, cache, generator = run(tmp_path / 'cache', folder)
+    assert (summary.done, summary.already_there) == (0, 3)
+    assert generator.crops == []
+    assert {file: file.read_bytes() for file in cache.files()} == before
+
+
+def test_one_bad_image_does_not_stop_the_others(tmp_path, image_folder):
+    folder = image_folder('a', 'b', 'c')
+    (folder / 'b.png').write_bytes(b'')
+    summary, cache, _ = run(tmp_path / 'cache', folder)
+    assert summary.done == 2
+    assert [image_id for image_id, _ in summary.failed] == ['b']
+    assert 'is empty' in summary.failed[0][1]
+    assert set(cache) == {'a', 'c'}
+
+
+def test_a_damaged_entry_is_made_again(tmp_path, image_folder):
+    folder = image_folder('a', 'b')
+    _, cache, _ = run(tmp_path / 'cache', folder)
+    file = cache.path / entry_name('a')
+    sound = file.read_bytes()
+    file.write_bytes(sound[:-9])
+    summary, cache, _ = run(tmp_path / 'cache', folder)
+    assert (summary.done, summary.already_there) == (1, 1)
+    assert file.read_bytes() == sound
+    assert len(list((cache.path / 'quarantine').glob('*.h5.*'))) == 1
+
+
+def test_another_image_of_the_same_name_is_a_failure_and_the_old_masks_stay(tmp_path, image_folder, picture):
+    folder = image_folder('a', 'b')
+    _, cache, _ = run(tmp_path / 'cache', folder)
+    before = (cache.path / entry_name('a')).read_bytes()
+    Image.fromarray(picture(40, 160, seed=77)).save(folder / 'a.png')
+    summary, cache, _ = run(tmp_path / 'cache', folder)
+    assert summary.already_there == 1
+    assert 'was cached from another image' in summary.failed[0][1]
+    assert (cache.path / entry_name('a')).read_bytes() == before
+
+
+def test_what_another_process_works_on_is_left_for_the_end_and_then_done(tmp_path, image_folder):
+    folder = image_folder('a', 'b', 'c')
+    generator = ColourGenerator()
+    CacheWriter(tmp_path / 'cache', SETTINGS.fingerprint(generator)).claim('a')
+    _, cache, generator = run(tmp_path / 'cache', folder, generator)
+    assert set(cache) == {'a', 'b', 'c'}
+    first = np.asarray(Image.open(folder / 'b.png'))[:, :64]
+    np.testing.assert_array_equal(generator.crops[0], first)
+    assert not list(cache.path.glob('.claim-*'))
+
+
+def test_a_full_disk_stops_the_run_and_keeps_what_is_done(tmp_path, image_folder, monkeypatch):
+    folder = image_folder('a', 'b', 'c')
+    generator = ColourGenerator()
+    writer = CacheWriter(tmp_path / 'cache', SETTINGS.fingerprint(generator))
+    builder = CacheBuilder(writer, SETTINGS, generator)
+    commit = writer.commit
+
+    def fill_up(panorama):
+        if panorama.image_id == 'b':
+            raise CacheWriteError('cannot write b: No space left on device')
+        return commit(panorama)
+
+    monkeypatch.setattr(writer, 'commit', fill_up)
+    with pytest.raises(CacheWriteError):
+        builder.run(list_folder(folder).samples, show_progress=False)
+    assert builder.summary.done == 1
+    assert set(writer.cache) == {'a'}
+    assert not list(writer.path.glob('.claim-*'))
+
+
+def test_a_wrapped_grid_refuses_a_narrow_image_by_name(tmp_path, image_folder):
+    folder = image_folder('narrow', size=(40, 50))
+    summary, _, _ = run(tmp_path / 'cache', folder, settings=CacheSettings(window=(40, 64), stride=32, wrap=True))
+    assert 'narrow.png' in summary.failed[0][1]
+    assert 'cannot wrap around' in summary.failed[0][1]
+
+
+def test_the_estimate_counts_windows_and_overlaps(picture):
+    ticks = iter([0.0, 2.0, 5.0, 9.0])
+    generator = ColourGenerator()
+    found = estimate(rgb(picture(40, 160)), SETTINGS, generator, clock=lambda: next(ticks))
+    assert len(generator.crops) == 2
+    assert found.seconds_per_crop == pytest.approx(3.0)
+    assert found.crops == 7
+    assert found.bytes_per_panorama > 0

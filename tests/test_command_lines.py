@@ -1,0 +1,301 @@
+"""The tools as a user runs them: in processes of their own, with their texts and exit statuses."""
+
+import filecmp
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+
+from stage1_sam_cache import open_cache
+
+FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
+
+
+def cache_of(root):
+    return next(path for path in Path(root).iterdir() if path.is_dir())
+
+
+def assert_one_error_line(finished, *parts, status=2):
+    assert finished.returncode == status, finished.stderr
+    assert 'Traceback' not in finished.stderr
+    lines = [line for line in finished.stderr.splitlines() if line.startswith('error: ') or ': error: ' in line]
+    assert len(lines) == 1, finished.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+def test_cache_verify_stats_and_show_from_end_to_end(tmp_path, image_folder, run_tool):
+    folder = image_folder('one', 'städte/zwei drei', 'städte/4')
+    made = run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
+    assert made.returncode == 0, made.stderr
+    assert '3 done, 0 already there, 0 failed' in made.stdout
+    for title in ('masks ', 'coverage', 'bytes per window', 'windows/s', 'fingerprint', str(tmp_path / 'cache')):
+        assert title in made.stdout
+    assert 'window/s' in made.stderr  # the progress bar
+    again = run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
+    assert '0 done, 3 already there, 0 failed' in again.stdout
+
+    cache = open_cache(tmp_path / 'cache', expect={'grid': {'window': [40, 64], 'stride': [40, 32], 'wrap': False}})
+    assert set(cache) == {'one', 'städte/zwei drei', 'städte/4'}
+    assert cache['one'].windows[0].masks.shape[1:] == (40, 64)
+
+    for command in (('status',), ('verify',), ('verify', '--full'), ('stats',)):
+        looked = run_tool('inspect_cache.py', command[0], tmp_path / 'cache', *command[1:])
+        assert looked.returncode == 0, looked.stderr
+    out = tmp_path / 'picture.png'
+    shown = run_tool(
+        'inspect_cache.py', 'show', tmp_path / 'cache', '--images', folder, '--id', 'städte/zwei drei', '--out', out
+    )
+    assert shown.returncode == 0, shown.stderr
+    with Image.open(out) as sheet:
+        assert sheet.width == 160
+        assert sheet.height > 3 * 40
+
+
+def test_killed_half_way_and_run_again_equals_an_uninterrupted_run(tmp_path, image_folder, run_tool):
+    names = [f'street {i}' for i in range(12)]
+    folder = image_folder(*names, size=(40, 320))
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    assert run_tool('cache_sam.py', '--images', folder, *FAST, '--out', whole).returncode == 0
+    command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', str(folder), *FAST, '--out', str(killed)]
+    kills = 0
+    for least in (1, 4, 8):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(killed.glob('*/*.h5'))) < least:
+            time.sleep(0.002)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 1
+    partial = len(list(killed.glob('*/*.h5')))
+    assert 1 <= partial < 12
+    assert run_tool('inspect_cache.py', 'verify', killed, '--full').returncode == 0
+    again = run_tool('cache_sam.py', '--images', folder, *FAST, '--out', killed)
+    assert again.returncode == 0, again.stderr
+    assert f'{12 - partial} done, {partial} already there, 0 failed' in again.stdout
+    assert_same_folders(cache_of(whole), cache_of(killed))
+
+
+def assert_same_folders(one, two):
+    names = sorted(path.name for path in one.iterdir())
+    assert names == sorted(path.name for path in two.iterdir())
+    assert filecmp.cmpfiles(one, two, names, shallow=False) == (names, [], [])
+
+
+@pytest.mark.parametrize('sharded', [True, False])
+def test_several_processes_fill_one_cache_together(tmp_path, image_folder, run_tool, sharded):
+    folder = image_folder(*(f'p{i}' for i in range(9)))
+    assert run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'one').returncode == 0
+    command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', folder, *FAST, '--out', tmp_path / 'many']
+    shards = [['--shard', f'{i}/3'] if sharded else [] for i in range(3)]
+    processes = [
+        subprocess.Popen([*command, *shard], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for shard in shards
+    ]
+    texts = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], texts
+    done = sum(int(re.search(r'(\d+) done', out)[1]) for out, _ in texts)
+    assert done == 9 if sharded else done >= 9
+    assert_same_folders(cache_of(tmp_path / 'one'), cache_of(tmp_path / 'many'))
+
+
+def test_torchrun_and_slurm_arrays_split_the_list(tmp_path, image_folder, run_tool):
+    folder = image_folder(*(f'p{i}' for i in range(5)))
+    run = ('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
+    slurm = {'SLURM_ARRAY_TASK_ID': '2', 'SLURM_ARRAY_TASK_MIN': '1', 'SLURM_ARRAY_TASK_MAX': '2'}
+    finished = run_tool(*run, env=os.environ | slurm)
+    assert '2 done' in finished.stdout
+    assert 'SLURM array' in finished.stdout
+    finished = run_tool(*run, env=os.environ | {'RANK': '0', 'WORLD_SIZE': '2', 'LOCAL_RANK': '0'})
+    assert '3 done' in finished.stdout
+    assert 'sealed       all 5' in finished.stdout
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, image_folder, number):
+    folder = image_folder(*(f'p{i}' for i in range(40)), size=(40, 640))
+    command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', folder, *FAST, '--out', tmp_path / 'cache']
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list((tmp_path / 'cache').glob('*/*.h5')):
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert 'Traceback' not in errors
+    assert 'run the same command again' in errors
+    assert re.search(r'panoramas +\d+ done', out)
+    assert not list((tmp_path / 'cache').glob('*/.claim-*'))
+
+
+def test_failures_are_listed_at_the_end_and_the_status_is_1(tmp_path, image_folder, run_tool):
+    folder = image_folder('good', 'empty', 'cut', 'also good')
+    (folder / 'empty.png').write_bytes(b'')
+    (folder / 'cut.png').write_bytes((folder / 'good.png').read_bytes()[:150])
+    shutil.copy(folder / 'good.png', folder / 'twice.png')
+    shutil.copy(folder / 'good.png', folder / 'twice.jpg')
+    (folder / 'link.png').symlink_to('/etc/hostname')
+    finished = run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
+    assert finished.returncode == 1
+    assert '2 done, 0 already there, 5 failed' in finished.stdout
+    failures = [line for line in finished.stderr.splitlines() if line.startswith('failed: ')]
+    assert len(failures) == 5
+    for name, reason in [('empty', '0 bytes'), ('cut', 'truncated'), ('twice', 'same id'), ('link', '--follow-links')]:
+        assert any(name in line and reason in line for line in failures), failures
+
+
+def test_a_list_entry_that_leaves_the_root_is_refused(tmp_path, image_folder, run_tool):
+    folder = image_folder('a', 'b')
+    names = tmp_path / 'list.txt'
+    names.write_text('a.png\n../secret.png\n/etc/passwd\n')
+    finished = run_tool('cache_sam.py', '--images', folder, '--list', names, *FAST, '--out', tmp_path / 'cache')
+    assert finished.returncode == 1
+    assert '1 done, 0 already there, 2 failed' in finished.stdout
+    assert 'line 2 of' in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'parts'),
+    [
+        (['--images', 'missing'], ['missing', 'is not a folder']),
+        (['--images', '.'], ['holds no images']),
+        (['--dataset', 'densepass', '--data-root', '.'], ['densepass', '--data-root']),
+        (['--dataset', 'densepass', '--split', 'nonsense'], ['nonsense', 'train, val']),
+        (['--dataset', 'nonsense'], ['nonsense']),
+        ([], ['required']),
+        (['--images', '.', '--split', 'val'], ['--split']),
+        (['--images', '.', '--window', '400'], ['400x512']),
+        (['--images', '.', '--stride', '600'], ['stride']),
+        (['--images', '.', '--shard', '4/4'], ['0 to n-1']),
+        (['--images', '.', '--limit', '0'], ['--limit']),
+        (['--dataset', 'cityscapes', '--wrap'], ['borders do not join']),
+        (['--images', 'pictures', '--scales', '3'], ['--scales is for --generator felzenszwalb']),
+        (['--images', 'pictures', '--generator', 'felzenszwalb', '--sam', 'vit_b'], ['--sam is for --generator sam']),
+        (['--images', 'pictures', '--generator', 'felzenszwalb', '--points-per-side', '3'], ['--points-per-side']),
+        (['--images', 'pictures', '--generator', 'felzenszwalb', '--sigma', '-1'], ['sigma']),
+        (['--images', 'pictures', '--points-per-side', '0'], ['at least 1']),
+        (['--images', 'pictures', '--device', 'cpu', '--sam', 'vit_x'], ['vit_x', 'vit_b, vit_h, vit_l']),
+        (['--images', 'pictures', '--device', 'nonsense', '--checkpoint', 'x.pth'], ['nonsense']),
+        (['--images', 'pictures', '--device', 'cpu', '--checkpoint', 'missing.pth'], ['missing.pth']),
+        (
+            ['--images', 'pictures', '--device', 'cpu', '--checkpoint', 'pictures/a.png'],
+            ['not a plain file of weights'],
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path, run_tool, arguments, parts):
+    (tmp_path / 'pictures').mkdir()
+    if '.' not in arguments:
+        Image.fromarray(np.zeros((40, 160, 3), np.uint8)).save(tmp_path / 'pictures/a.png')
+    assert_one_error_line(run_tool('cache_sam.py', *arguments, cwd=tmp_path), *parts)
+    assert not (tmp_path / 'cache').exists()
+
+
+def test_evaluation_images_are_warned_of_and_training_images_are_the_default(tmp_path, picture, run_tool):
+    for name in ('leftImg8bit/train/Amsterdam/1.png', 'leftImg8bit/val/cs/7.png'):
+        path = tmp_path / 'DensePASS' / name
+        path.parent.mkdir(parents=True)
+        Image.fromarray(picture(40, 160)).save(path)
+    run = ('cache_sam.py', '--dataset', 'densepass', '--data-root', tmp_path / 'DensePASS', *FAST)
+    plain = run_tool(*run, '--out', tmp_path / 'train')
+    assert 'warning' not in plain.stderr
+    assert list(open_cache(tmp_path / 'train')) == ['Amsterdam/1']
+    warned = run_tool(*run, '--split', 'val', '--out', tmp_path / 'val')
+    assert 'warning: densepass val holds the labelled evaluation images' in warned.stderr
+    assert list(open_cache(tmp_path / 'val')) == ['cs/7']
+
+
+def test_a_dry_run_foretells_and_writes_nothing(tmp_path, image_folder, run_tool):
+    folder = image_folder('a', 'b')
+    finished = run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache', '--dry-run')
+    assert finished.returncode == 0, finished.stderr
+    assert re.search(r'2 panoramas of 7 crops: about \d+\.\d+ hours, \d+\.\d+ MB of disk', finished.stdout)
+    assert not (tmp_path / 'cache').exists()
+
+
+def test_other_settings_make_a_second_cache_beside_the_first(tmp_path, image_folder, run_tool):
+    folder = image_folder('a')
+    for extra in ((), ('--wrap',)):
+        run_tool('cache_sam.py', '--images', folder, *FAST, *extra, '--out', tmp_path / 'cache')
+    assert len(list((tmp_path / 'cache').iterdir())) == 2
+    shown = run_tool('inspect_cache.py', 'show', tmp_path / 'cache', '--out', tmp_path / 'x.png')
+    assert_one_error_line(shown, 'several caches would do', 'grid.wrap')
+
+
+def test_repair_sets_damaged_files_aside_and_cache_sam_makes_them_again(tmp_path, image_folder, run_tool):
+    folder = image_folder('a', 'b', 'c')
+    run = ('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
+    run_tool(*run)
+    cache = open_cache(tmp_path / 'cache')
+    sound = {file.name: file.read_bytes() for file in cache.files()}
+    damaged = cache.files()[0]
+    damaged.write_bytes(sound[damaged.name][:-40])
+    verified = run_tool('inspect_cache.py', 'verify', tmp_path / 'cache')
+    assert verified.returncode == 1
+    assert damaged.name in verified.stderr
+    assert 'inspect_cache.py repair' in verified.stderr
+    repaired = run_tool('inspect_cache.py', 'repair', tmp_path / 'cache', '--drop', 'b')
+    assert repaired.returncode == 0, repaired.stderr
+    assert '2 files set aside' in repaired.stdout
+    assert '2 done, 1 already there, 0 failed' in run_tool(*run).stdout
+    assert {file.name: file.read_bytes() for file in cache.files()} == sound
+    assert run_tool('inspect_cache.py', 'verify', tmp_path / 'cache').returncode == 0
+
+
+@pytest.mark.parametrize('command', ['status', 'verify', 'repair', 'stats', 'show'])
+def test_inspecting_a_folder_without_a_cache_is_one_line(tmp_path, run_tool, command):
+    assert_one_error_line(run_tool('inspect_cache.py', command, tmp_path), 'no mask cache here')
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, image_folder, run_tool):
+    folder = image_folder('a')
+    (tmp_path / 'file').write_text('')
+    finished = run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'file' / 'cache')
+    assert_one_error_line(finished, 'cannot make the cache folder')
+
+
+def test_sam_caches_from_end_to_end_with_a_small_random_model(tmp_path, image_folder, monkeypatch, capsys, tiny_sam):
+    # In this process, because the small SAM is an architecture that only the tests know.
+    from conftest import build_tiny_sam
+
+    from stage1_sam_cache import sam_weights
+
+    monkeypatch.setitem(sam_weights.ARCHITECTURES, 'tiny', build_tiny_sam)
+    monkeypatch.syspath_prepend(ROOT / 'tools')
+    import cache_sam
+
+    folder = image_folder('a', 'b')
+    checkpoint = tmp_path / 'tiny.pth'
+    torch.save(tiny_sam.state_dict(), checkpoint)
+    flags = ['--sam', 'tiny', '--checkpoint', str(checkpoint), '--device', 'cpu', '--points-per-side', '4']
+    flags += ['--pred-iou-thresh', '-100', '--stability-score-thresh', '0', '--window', '40x64', '--stride', '32']
+    assert cache_sam.main(['--images', str(folder), '--out', str(tmp_path / 'cache'), *flags]) == 0
+    assert '2 done' in capsys.readouterr().out
+    cache = open_cache(tmp_path / 'cache', expect={'generator': {'name': 'sam', 'model': 'tiny', 'points_per_side': 4}})
+    windows = cache['a'].windows
+    assert len(windows) == 4
+    assert all(len(window) and np.isfinite(window.predicted_iou).all() for window in windows)
+    assert cache['a'].made_with['device'] == 'cpu'
+
+
+def test_every_tool_runs_as_it_stands():
+    tools = [path for path in (ROOT / 'tools').iterdir() if path.is_file()]
+    assert tools
+    for tool in tools:
+        assert tool.stat().st_mode & stat.S_IXUSR, f'{tool} is not executable'
+        if tool.suffix == '.py':
+            path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+            helped = subprocess.run([tool, '--help'], capture_output=True, text=True, env=os.environ | {'PATH': path})
+            assert helped.returncode == 0, helped.stderr
+            assert 'usage:' in helped.stdout
