@@ -47,17 +47,19 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
         raise ImageError(f'{path}: cannot be read ({problem.strerror})') from problem
     if not data:
         raise ImageError(f'{path}: is empty (0 bytes)')
+    # Pillow has one bomb limit for the whole process; ours is checked in its place, before anything is decoded.
+    pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of Pillow's own, higher, bomb limit and of odd metadata
+            warnings.simplefilter('ignore')  # of odd metadata
             return RgbImage(_decode(data, path, max_pixels), hashlib.sha256(data).hexdigest())
-    except Image.DecompressionBombError:
-        raise ImageError(f'{path}: more than {max_pixels} pixels; --max-pixels admits larger images') from None
     except UnidentifiedImageError:
         raise ImageError(f'{path}: not an image of a known format ({", ".join(FORMATS)})') from None
     # Pillow's decoders raise all of these on damaged files.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as problem:
         raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
+    finally:
+        Image.MAX_IMAGE_PIXELS = pillows_limit
 
 
 def _decode(data: bytes, path: str | Path, max_pixels: int) -> NDArray[np.uint8]:

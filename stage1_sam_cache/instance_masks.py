@@ -144,7 +144,7 @@ class InstanceMasks:
         firsts = np.cumsum(self.runs_per_mask) - self.runs_per_mask
         return reduce.reduceat(values, firsts) if len(self) else np.zeros(0, np.int64)
 
-    @cached_property
+    @property
     def pixels(self) -> NDArray[np.int64]:
         """int64 ``(sum of areas,)``, flat index in the window of every pixel of every mask, mask after mask."""
         lengths = self.ends - self.starts
@@ -155,10 +155,12 @@ class InstanceMasks:
     @property
     def masks(self) -> NDArray[np.bool_]:
         """bool ``(K, h, w)``, made anew at each call."""
-        size = self.shape[0] * self.shape[1]
-        dense = np.zeros(len(self) * size, dtype=bool)
-        dense[self.pixels + np.repeat(np.arange(len(self)) * size, self.area)] = True
-        return dense.reshape(len(self), *self.shape)
+        row = (self.mask_of_run * self.shape[0] + self.rows) * self.shape[1]
+        # Through all masks, laid end to end, stretches outside and inside of them alternate.
+        edges = np.sort(np.concatenate([row + self.starts, row + self.ends]))
+        lengths = np.diff(edges, prepend=0, append=len(self) * self.shape[0] * self.shape[1])
+        inside = np.arange(len(lengths)) % 2 == 1
+        return np.repeat(inside, lengths).reshape(len(self), *self.shape)
 
     @cached_property
     def id_map(self) -> NDArray[np.uint16]:

@@ -10,6 +10,7 @@ from reference import painting
 from stage1_sam_cache.instance_masks import ORDERS, InstanceMasks
 
 NAN = float('nan')
+LABELS = st.integers(-2, 3)
 
 
 def drawn(*pictures):
@@ -244,9 +245,9 @@ def test_masks_in_painting_order_stay_as_they_are(scored, order):
 # --- label maps ---
 
 
-def label_maps(values=st.integers(-2, 3)):
+def label_maps():
     shape = st.tuples(st.integers(1, 5), st.integers(1, 6))
-    return shape.flatmap(lambda s: st.lists(hnp.arrays(np.int64, s, elements=values), min_size=1, max_size=4))
+    return shape.flatmap(lambda s: st.lists(hnp.arrays(np.int64, s, elements=LABELS), min_size=1, max_size=4))
 
 
 def test_every_label_is_a_mask_zero_and_negative_ones_too():

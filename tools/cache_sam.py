@@ -145,8 +145,6 @@ def main(argv: list[str] | None = None) -> int:
     _print_summary(builder.summary, writer)
     if not writer.cache.missing(sample.id for sample in listing.samples):
         print(f'sealed       all {writer.seal()} panoramas are in the manifest')
-    for name, reason in builder.summary.failed:
-        cli.report(f'failed: {name}: {reason}')
     return cli.FAILED if builder.summary.failed else 0
 
 
@@ -226,6 +224,8 @@ def _print_summary(summary: Summary, writer: CacheWriter) -> None:
         print(f'rate         {summary.crops / summary.seconds:.2f} windows/s ({summary.crops} windows and overlaps)')
     print(f'fingerprint  {writer.cache.fingerprint.key}')
     print(f'cache        {writer.path}', flush=True)
+    for name, reason in summary.failed:
+        cli.report(f'failed: {name}: {reason}')
 
 
 if __name__ == '__main__':
