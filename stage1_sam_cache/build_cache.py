@@ -17,7 +17,7 @@ from stage1_sam_cache.errors import CacheWriteError, ImageError, MaskCacheError
 from stage1_sam_cache.fingerprint import FORMAT_VERSION, Fingerprint
 from stage1_sam_cache.image_listing import Sample
 from stage1_sam_cache.images import MAX_PIXELS, RgbImage, read_rgb
-from stage1_sam_cache.instance_masks import ORDERS, InstanceMasks
+from stage1_sam_cache.instance_masks import MAX_MASKS, ORDERS, InstanceMasks
 from stage1_sam_cache.mask_generator import MaskGenerator
 from stage1_sam_cache.windows import Box, Overlap, WindowGrid
 
@@ -115,6 +115,7 @@ def make_masks(
         on_crop: Called after each run of the generator.
 
     Raises:
+        ImageError: If a window has more masks than an id map can tell apart.
         ValueError: If the grid does not fit the panorama (wrapped and narrower than a window).
     """
     grid = settings.grid(*image.pixels.shape[:2])
@@ -125,6 +126,8 @@ def make_masks(
         valid = grid.valid(box)
         crop = grid.crop(pixels, valid).transpose(1, 2, 0)
         masks = generator.generate(np.ascontiguousarray(crop)).in_painting_order(settings.order)
+        if len(masks) > MAX_MASKS:
+            raise ImageError(f'{image_id}: {len(masks)} masks in one window; at most {MAX_MASKS} fit an id map')
         on_crop()
         return masks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -28,6 +29,9 @@ class Terminated(KeyboardInterrupt):
 def run_command(main: Callable[[], int]) -> None:
     """Runs a tool's ``main`` and exits with its status; a user's mistake becomes one line and status 2."""
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')  # file names may hold anything
     try:
         status = main()
         sys.stdout.flush()
@@ -47,11 +51,9 @@ def run_command(main: Callable[[], int]) -> None:
     sys.exit(status)
 
 
-def report(line: str) -> None:
-    """Prints one line to standard error, whatever characters it holds."""
-    printable = ' '.join(line.splitlines()).encode('utf-8', 'backslashreplace').decode()
-    encoding = sys.stderr.encoding or 'utf-8'
-    print(printable.encode(encoding, 'backslashreplace').decode(encoding), file=sys.stderr, flush=True)  # noqa: T201
+def report(text: str) -> None:
+    """Prints a text as one line to standard error."""
+    print(' '.join(text.splitlines()), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

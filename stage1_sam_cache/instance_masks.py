@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_MASKS = np.iinfo(np.uint16).max  # in one window: what an id map can tell apart
 ORDERS = ('area_desc', 'area_asc', 'score')
 
 
@@ -171,8 +172,8 @@ class InstanceMasks:
         Raises:
             ValueError: If there are more than 65535 masks.
         """
-        if len(self) > np.iinfo(np.uint16).max:
-            raise ValueError(f'{len(self)} masks in one window; an id map holds at most 65535')
+        if len(self) > MAX_MASKS:
+            raise ValueError(f'{len(self)} masks in one window; an id map holds at most {MAX_MASKS}')
         painted = np.zeros(self.shape[0] * self.shape[1], dtype=np.uint16)
         # NumPy assigns in order, so at a pixel that several masks share the last one stays.
         painted[self.pixels] = np.repeat(np.arange(1, len(self) + 1), self.area)

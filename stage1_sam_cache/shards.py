@@ -45,24 +45,34 @@ def shard_of_environment(environment: Mapping[str, str]) -> Shard:
     Raises:
         Stage1Error: If the variables are there but make no sense.
     """
-    shard = Shard()
+    parts = []
     try:
         if 'SLURM_ARRAY_TASK_ID' in environment:
-            first = int(environment.get('SLURM_ARRAY_TASK_MIN', 0))
-            step = int(environment.get('SLURM_ARRAY_TASK_STEP', 1))
-            last = int(environment['SLURM_ARRAY_TASK_MAX'])
-            index = (int(environment['SLURM_ARRAY_TASK_ID']) - first) // step
-            shard = Shard(index, (last - first) // step + 1, 'SLURM array')
+            parts.append(_slurm_array(environment))
         # torchrun sets all three; another tool's lone RANK means nothing here.
         if {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'} <= set(environment):
-            rank, world = int(environment['RANK']), int(environment['WORLD_SIZE'])
-            source = 'torchrun' if shard.count == 1 else f'{shard.source} and torchrun'
-            shard = Shard(shard.index * world + rank, shard.count * world, source)
-    except (KeyError, ValueError) as problem:
-        raise Stage1Error(f'the SLURM or torchrun variables are incomplete ({problem}); give --shard i/n') from problem
-    if not 0 <= shard.index < shard.count:
-        raise Stage1Error(f'{shard.source} asks for shard {shard.index} of {shard.count}; give --shard i/n')
+            parts.append(Shard(int(environment['RANK']), int(environment['WORLD_SIZE']), 'torchrun'))
+    except (KeyError, ValueError, ZeroDivisionError) as problem:
+        raise Stage1Error(
+            f'the SLURM or torchrun variables are incomplete or make no sense ({problem}); give --shard i/n'
+        ) from problem
+    shard = Shard()
+    for part in parts:
+        if not 0 <= part.index < part.count:
+            raise Stage1Error(f'{part.source} asks for part {part.index} of {part.count}; give --shard i/n')
+        source = part.source if part is parts[0] else f'{shard.source} and {part.source}'
+        shard = Shard(shard.index * part.count + part.index, shard.count * part.count, source)
     return shard
+
+
+def _slurm_array(environment: Mapping[str, str]) -> Shard:
+    first, last = int(environment.get('SLURM_ARRAY_TASK_MIN', 0)), int(environment['SLURM_ARRAY_TASK_MAX'])
+    step = int(environment.get('SLURM_ARRAY_TASK_STEP', 1))
+    count = (last - first) // step + 1
+    # An array such as 0,2,5 has holes, whose parts nobody would do.
+    if int(environment.get('SLURM_ARRAY_TASK_COUNT', count)) != count:
+        raise ValueError('an array with missing task numbers')
+    return Shard((int(environment['SLURM_ARRAY_TASK_ID']) - first) // step, count, 'SLURM array')
 
 
 def choose_device(name: str, environment: Mapping[str, str]) -> torch.device:
@@ -81,7 +91,7 @@ def choose_device(name: str, environment: Mapping[str, str]) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as problem:
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as problem:  # what PyTorch's backends raise
         seen = f'{torch.cuda.device_count()} CUDA devices' if cuda else 'no CUDA device'
         raise Stage1Error(f'device {name!r} cannot be used: PyTorch {torch.__version__} sees {seen}') from problem
     return device

@@ -194,7 +194,8 @@ class WindowGrid:
             ``(..., H, W)``.
 
         Raises:
-            ValueError: If the number or size of the pieces is not that of the grid, or the mode is unknown.
+            ValueError: If the number or size of the pieces is not that of the grid, the mode is unknown, or the mean of
+                integers is asked for.
         """
         if len(pieces) != len(self.windows):
             raise ValueError(f'{len(pieces)} pieces for a grid of {len(self.windows)} windows')
@@ -209,6 +210,8 @@ class WindowGrid:
             return cast('Array', panorama)
         if mode != 'mean':
             raise ValueError(f"mode {mode!r} is neither 'owners' nor 'mean'")
+        if not _is_floating(pieces):
+            raise ValueError(f"mode 'mean' of {pieces.dtype} values; floating point is needed")
         windows_at = _zeros(pieces, (self.height, self.width))
         for window, values in zip(self.windows, pieces, strict=True):
             valid = self.valid(window)
@@ -266,3 +269,7 @@ def _check_size(array: Any, size: tuple[int, int]) -> None:
 
 def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
     return np.zeros(shape, like.dtype) if isinstance(like, np.ndarray) else like.new_zeros(shape)
+
+
+def _is_floating(array: Any) -> bool:
+    return np.issubdtype(array.dtype, np.floating) if isinstance(array, np.ndarray) else array.is_floating_point()

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -56,13 +55,13 @@ def refusal(path, **options):
 
 def read_or_refuse(data, **options):
     """The pixels of a file of these bytes, ``None`` where it is refused; any other exception comes through."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'image'
-        path.write_bytes(data)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
         try:
-            return read_rgb(path, **options).pixels
+            return read_rgb(file.name, **options).pixels
         except ImageError as refused:
-            assert str(refused).startswith(f'{path}: ') and len(str(refused).splitlines()) == 1
+            assert str(refused).startswith(f'{file.name}: ') and len(str(refused).splitlines()) == 1
             return None
 
 
@@ -377,9 +376,12 @@ def png(width, height, bits, colour, raw):
 
 
 READS_AND_TELLS_ITS_MEMORY = """
-import resource, sys
+import os, resource, sys
 from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.images import read_rgb
+if os.fork():  # the peak of a new program begins with that of its parent: measure in a child of this small one
+    os.wait()
+    sys.exit()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     read_rgb(sys.argv[1])

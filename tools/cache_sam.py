@@ -143,7 +143,10 @@ def main(argv: list[str] | None = None) -> int:
         cli.report('stopped early: run the same command again to go on from here')
         raise
     _print_summary(builder.summary, writer)
-    if not writer.cache.missing(sample.id for sample in listing.samples):
+    missing = len(writer.cache.missing(sample.id for sample in listing.samples))
+    if missing:
+        print(f'not sealed   {missing} of {len(listing.samples)} panoramas are not cached yet')
+    else:
         print(f'sealed       all {writer.seal()} panoramas are in the manifest')
     return cli.FAILED if builder.summary.failed else 0
 
