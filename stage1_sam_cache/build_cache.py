@@ -217,14 +217,13 @@ class CacheBuilder:
                         if wait_turn and not self.writer.claim(sample.id):
                             later.append(sample)
                             continue
-                        try:
-                            crops = self._cache(sample, bar, left)
-                        finally:
-                            self.writer.release(sample.id)
+                        crops = self._cache(sample, bar, left)
+                        self.writer.release(sample.id)
                         left -= 1
                         bar.total = bar.n + crops * left
                         bar.set_postfix_str(f'{len(samples) - left}/{len(samples)} panoramas')
             finally:
+                self.writer.release_all()
                 self.summary.seconds += time.monotonic() - start
         return self.summary
 

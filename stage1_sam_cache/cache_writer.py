@@ -45,6 +45,7 @@ class CacheWriter:
             commit(path / FINGERPRINT_FILE, text.encode())
         self.cache = MaskCache(path)
         remove_abandoned(path)
+        self._claimed: set[str] = set()
 
     @property
     def path(self) -> Path:
@@ -88,10 +89,12 @@ class CacheWriter:
 
         A claim left by a killed process keeps nobody out: claimed panoramas are only taken last.
         """
+        self._claimed.add(image_id)
         try:
             with self._claim_file(image_id).open('x') as file:
                 file.write(f'{socket.gethostname()} {os.getpid()}\n')
         except FileExistsError:
+            self._claimed.discard(image_id)
             return False
         except OSError:
             return True  # a full disk, say: the commit will tell
@@ -101,6 +104,12 @@ class CacheWriter:
         """Takes a claim back, whoever made it."""
         with contextlib.suppress(OSError):
             self._claim_file(image_id).unlink()
+        self._claimed.discard(image_id)
+
+    def release_all(self) -> None:
+        """Takes back what this writer still claims, also when a signal came in the midst of a release."""
+        for image_id in list(self._claimed):
+            self.release(image_id)
 
     def _claim_file(self, image_id: str) -> Path:
         return self.path / (_CLAIM_PREFIX + Path(entry_name(image_id)).stem)

@@ -2,13 +2,15 @@
 
 Policy: accepted as they are, RGB in PNG, JPEG, TIFF, BMP, WebP; converted, greyscale and palette (to RGB), RGBA (alpha
 dropped, colours as stored) and EXIF orientation (applied); refused, 16-bit and floating-point images, CMYK and other
-colour models, truncated or damaged files, and images over ``max_pixels``, which are never decoded.
+colour models, truncated files, files whose damage their format shows, and images over ``max_pixels``, which are never
+decoded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +23,7 @@ from stage1_sam_cache.errors import ImageError
 
 MAX_PIXELS = 100_000_000  # a 14142 x 7071 panorama; 300 MB decoded
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP')
+_PILLOW_LIMIT = threading.Lock()
 _CONVERTED = ('RGB', '1', 'L', 'LA', 'P', 'PA', 'RGBA', 'RGBX')
 
 
@@ -47,8 +50,6 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
         raise ImageError(f'{path}: cannot be read ({problem.strerror})') from problem
     if not data:
         raise ImageError(f'{path}: is empty (0 bytes)')
-    # Pillow has one bomb limit for the whole process; ours is checked in its place, before anything is decoded.
-    pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of odd metadata
@@ -58,12 +59,10 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
     # Pillow's decoders raise all of these on damaged files.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as problem:
         raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
-    finally:
-        Image.MAX_IMAGE_PIXELS = pillows_limit
 
 
 def _decode(data: bytes, path: str | Path, max_pixels: int) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _open(data) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(
@@ -73,11 +72,17 @@ def _decode(data: bytes, path: str | Path, max_pixels: int) -> NDArray[np.uint8]
             raise ImageError(f'{path}: 16-bit or floating-point image; convert it to 8 bits')
         if image.mode not in _CONVERTED:
             raise ImageError(f'{path}: colour model {image.mode}; convert it to RGB')
-        upright = ImageOps.exif_transpose(image)
-        # A palette's or a grey image's transparency would be blended in by a direct conversion; drop it instead.
-        if upright.mode in ('P', 'PA', 'LA'):
-            upright = upright.convert('RGBA')
-        return np.asarray(upright.convert('RGB'))
+        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+
+
+def _open(data: bytes) -> Image.Image:
+    """Reads the header only. Pillow's bomb limit holds for a whole process, so it is lifted for this moment alone."""
+    with _PILLOW_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _bits_per_channel(image: Image.Image, data: bytes) -> int:

@@ -213,7 +213,13 @@ class InstanceMasks:
         return InstanceMasks(self.shape, counts, rows, starts, ends, self.predicted_iou[masks], self.stability[masks])
 
     def padded_to(self, shape: tuple[int, int]) -> InstanceMasks:
-        """The same masks in a window that is larger at the bottom and the right."""
+        """The same masks in a window that is as large, or larger at the bottom and the right.
+
+        Raises:
+            ValueError: If it is smaller.
+        """
+        if shape[0] < self.shape[0] or shape[1] < self.shape[1]:
+            raise ValueError(f'masks of {self.shape} pixels do not fit {shape}')
         return replace(self, shape=shape)
 
 

@@ -66,13 +66,13 @@ def shard_of_environment(environment: Mapping[str, str]) -> Shard:
 
 
 def _slurm_array(environment: Mapping[str, str]) -> Shard:
-    first, last = int(environment.get('SLURM_ARRAY_TASK_MIN', 0)), int(environment['SLURM_ARRAY_TASK_MAX'])
+    task, first, last = (int(environment[f'SLURM_ARRAY_TASK_{name}']) for name in ('ID', 'MIN', 'MAX'))
     step = int(environment.get('SLURM_ARRAY_TASK_STEP', 1))
     count = (last - first) // step + 1
     # An array such as 0,2,5 has holes, whose parts nobody would do.
-    if int(environment.get('SLURM_ARRAY_TASK_COUNT', count)) != count:
+    if int(environment.get('SLURM_ARRAY_TASK_COUNT', count)) != count or (task - first) % step:
         raise ValueError('an array with missing task numbers')
-    return Shard((int(environment['SLURM_ARRAY_TASK_ID']) - first) // step, count, 'SLURM array')
+    return Shard((task - first) // step, count, 'SLURM array')
 
 
 def choose_device(name: str, environment: Mapping[str, str]) -> torch.device:
@@ -90,7 +90,7 @@ def choose_device(name: str, environment: Mapping[str, str]) -> torch.device:
         name = f'cuda:{environment["LOCAL_RANK"]}'
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError, AttributeError) as problem:  # what PyTorch's backends raise
         seen = f'{torch.cuda.device_count()} CUDA devices' if cuda else 'no CUDA device'
         raise Stage1Error(f'device {name!r} cannot be used: PyTorch {torch.__version__} sees {seen}') from problem

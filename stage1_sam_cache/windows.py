@@ -79,13 +79,14 @@ class WindowGrid:
     def __post_init__(self) -> None:
         window = _pair('window', self.window)
         stride = _pair('stride', self.stride if isinstance(self.stride, Iterable) else (window[0], self.stride))
-        _pair('panorama', (self.height, self.width))
+        height, width = _pair('panorama', (self.height, self.width))
         if stride[0] > window[0] or stride[1] > window[1]:
             raise ValueError(f'stride {stride} is larger than the window {window}: pixels between windows are lost')
-        if self.wrap and self.width < window[1]:
-            raise ValueError(f'a panorama of {self.width} columns cannot wrap around with windows of {window[1]}')
-        object.__setattr__(self, 'window', window)
-        object.__setattr__(self, 'stride', stride)
+        if self.wrap and width < window[1]:
+            raise ValueError(f'a panorama of {width} columns cannot wrap around with windows of {window[1]}')
+        # The plain and complete form of what was given.
+        for name, value in [('height', height), ('width', width), ('window', window), ('stride', stride)]:
+            object.__setattr__(self, name, value)
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -204,7 +205,7 @@ class WindowGrid:
         if mode == 'owners':
             for index, box in self.owners:
                 window = self.windows[index]
-                top, left = box.top - window.top, (box.left - window.left) % self.width
+                top, left = box.top - window.top, box.left - window.left
                 piece = pieces[index][..., top : top + box.height, left : left + box.width]
                 panorama[self._region(box)] = piece
             return cast('Array', panorama)
