@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,23 +177,24 @@ class CacheBuilder:
     """Fills a cache with the masks of many panoramas; may be killed at any moment and run again.
 
     Args:
-        writer: Of the cache of these settings and this generator.
+        root: Folder of caches; the one of these settings and this generator is made below it.
         settings: Grid and rules.
         generator: Makes the masks.
         max_pixels: Larger images are refused.
 
     Attributes:
+        writer: Of that cache.
         summary: What was done so far, also after ``run`` was interrupted.
     """
 
     def __init__(
         self,
-        writer: CacheWriter,
+        root: str | Path,
         settings: CacheSettings,
         generator: MaskGenerator,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        self.writer = writer
+        self.writer = CacheWriter(root, settings.fingerprint(generator))
         self.settings = settings
         self.generator = generator
         self.max_pixels = max_pixels

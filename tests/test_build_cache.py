@@ -146,9 +146,8 @@ def test_cache_settings_that_make_no_sense_are_refused(wrong):
 
 def run(root, folder, generator=None, settings=SETTINGS):
     generator = generator or ColourGenerator()
-    writer = CacheWriter(root, settings.fingerprint(generator))
-    builder = CacheBuilder(writer, settings, generator)
-    return builder.run(list_folder(folder).samples, show_progress=False), writer.cache, generator
+    builder = CacheBuilder(root, settings, generator)
+    return builder.run(list_folder(folder).samples, show_progress=False), builder.writer.cache, generator
 
 
 def test_a_second_run_does_nothing_again(tmp_path, image_folder):
@@ -209,9 +208,8 @@ def test_what_another_process_works_on_is_left_for_the_end_and_then_done(tmp_pat
 
 def test_a_full_disk_stops_the_run_and_keeps_what_is_done(tmp_path, image_folder, monkeypatch):
     folder = image_folder('a', 'b', 'c')
-    generator = ColourGenerator()
-    writer = CacheWriter(tmp_path / 'cache', SETTINGS.fingerprint(generator))
-    builder = CacheBuilder(writer, SETTINGS, generator)
+    builder = CacheBuilder(tmp_path / 'cache', SETTINGS, ColourGenerator())
+    writer = builder.writer
     commit = writer.commit
 
     def fill_up(panorama):

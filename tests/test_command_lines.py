@@ -40,6 +40,7 @@ def test_cache_verify_stats_and_show_from_end_to_end(tmp_path, image_folder, run
     made = run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
     assert made.returncode == 0, made.stderr
     assert '3 done, 0 already there, 0 failed' in made.stdout
+    assert 'masks by felzenszwalb (not SAM) on cpu' in made.stdout
     for title in ('masks ', 'coverage', 'bytes per window', 'windows/s', 'fingerprint', str(tmp_path / 'cache')):
         assert title in made.stdout
     assert 'window/s' in made.stderr  # the progress bar

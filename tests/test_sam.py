@@ -2,7 +2,7 @@
 
 import hashlib
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -46,8 +46,6 @@ def test_a_red_image_reaches_sam_as_red(tiny_sam):
 
 
 def test_masks_scores_and_boxes_are_those_of_sams_own_generator(tiny_sam, picture):
-    from dataclasses import asdict
-
     from segment_anything import SamAutomaticMaskGenerator
 
     image = picture(40, 64)
@@ -77,6 +75,17 @@ def test_each_window_and_each_overlap_is_one_run_of_sam(tiny_sam, picture):
     sizes.clear()
     make_masks('x', RgbImage(picture(40, 160), '0' * 64), replace(settings, overlap_source='window'), generator)
     assert sizes == [(40, 64, 3)] * 4
+
+
+def test_every_setting_of_sams_generator_is_one_of_ours_with_the_same_default():
+    from inspect import signature
+
+    from segment_anything import SamAutomaticMaskGenerator
+
+    theirs = {name: item.default for name, item in signature(SamAutomaticMaskGenerator).parameters.items()}
+    for fixed in ('model', 'point_grids', 'output_mode'):
+        del theirs[fixed]
+    assert asdict(SamSettings()) == theirs
 
 
 def test_no_mask_at_all_is_an_empty_list(tiny_sam, picture):
@@ -174,7 +183,7 @@ class Hostile:
 def test_code_in_a_checkpoint_is_never_run(tmp_path, tiny_weights, form):
     path, target = tmp_path / 'hostile.pth', tmp_path / 'was_run'
     if form == 'pickle':
-        path.write_bytes(pickle.dumps({'a': Hostile(target)}))
+        path.write_bytes(pickle.dumps({'a': Hostile(target)}, protocol=2))
     else:
         torch.save({'a': Hostile(target)}, path, _use_new_zipfile_serialization=form == 'torch')
     with pytest.raises(WeightsError, match='holds code, which is never run'):

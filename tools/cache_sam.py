@@ -128,12 +128,17 @@ def main(argv: list[str] | None = None) -> int:
         f'{len(wanted)} panoramas in {listing.root}; {len(listing.refused)} refused; shard: {shard.source}', flush=True
     )
     generator = _make_generator(parser, args)
+    named = generator.identity
+    stand_in = '' if named['name'] == 'sam' else ' (not SAM)'
+    print(
+        f'masks by {named["name"]} {named.get("model", "")}'.rstrip() + f'{stand_in} on {generator.made_with["device"]}'
+    )
     if args.dry_run:
         return _dry_run(shard.of(wanted), settings, generator, args)
 
     root = args.out or Path('cache') / (args.dataset or args.images.resolve().name)
-    writer = CacheWriter(root, settings.fingerprint(generator))
-    builder = CacheBuilder(writer, settings, generator, args.max_pixels)
+    builder = CacheBuilder(root, settings, generator, args.max_pixels)
+    writer = builder.writer
     # What the listing refused is reported by the first shard alone.
     builder.summary.failed += listing.refused if shard.index == 0 else []
     try:
