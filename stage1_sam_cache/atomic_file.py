@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import hashlib
 import os
 import socket
 import time
+import uuid
 from pathlib import Path
 
 from stage1_sam_cache.errors import CacheWriteError
 
 _PREFIX = '.tmp-'
-_FOREIGN_LIFE_S = 24 * 3600  # a temporary of another host may belong to a living writer for this long
-_counter = itertools.count()
+_FOREIGN_LIFE_S = 24 * 3600  # a temporary of another machine may belong to a living writer for this long
 
 
 def commit(path: Path, data: bytes, replace: bool = False) -> bool:
@@ -33,7 +33,7 @@ def commit(path: Path, data: bytes, replace: bool = False) -> bool:
     Raises:
         CacheWriteError: If the disk is full or any step fails; the temporary is removed and ``path`` is as before.
     """
-    temporary = path.parent / f'{_PREFIX}{socket.gethostname()}-{os.getpid()}-{next(_counter)}'
+    temporary = path.parent / f'{_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}'
     try:
         with temporary.open('xb') as file:
             file.write(data)
@@ -82,9 +82,9 @@ def remove_abandoned(folder: Path) -> int:
     """Removes temporaries whose writer is dead; returns how many there were."""
     removed = 0
     for temporary in folder.glob(_PREFIX + '*'):
-        host, _, process = temporary.name.removeprefix(_PREFIX).rpartition('-')[0].rpartition('-')
+        machine, _, process = temporary.name.removeprefix(_PREFIX).rpartition('-')[0].rpartition('-')
         with contextlib.suppress(OSError):
-            if host == socket.gethostname() and process.isdigit():
+            if machine == _machine() and process.isdigit():
                 abandoned = not _is_alive(int(process))
             else:
                 abandoned = time.time() - temporary.stat().st_mtime > _FOREIGN_LIFE_S
@@ -92,6 +92,15 @@ def remove_abandoned(folder: Path) -> int:
                 temporary.unlink()
                 removed += 1
     return removed
+
+
+def _machine() -> str:
+    """Where process numbers are unique: a host since its start, or one container of it."""
+    known = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # Linux only
+        known.append(Path('/proc/sys/kernel/random/boot_id').read_text())
+        known.append(str(Path('/proc/self/ns/pid').stat().st_ino))
+    return hashlib.sha256(' '.join(known).encode()).hexdigest()[:12]
 
 
 def _is_alive(process: int) -> bool:

@@ -22,6 +22,9 @@ def boundary_map(labels: NDArray[np.integer], thickness: int = 2) -> NDArray[np.
         labels: Integer ``(h, w)``; any value is a label, 0 too.
         thickness: 2 marks both sides of an edge; 1 only the upper or left side (right and lower neighbours compared).
 
+    Thickness 2 is ``skimage.segmentation.find_boundaries(mode='thick')``; written out, because thickness 1 is none
+    of its modes and stage 2 needs the same few lines on tensors.
+
     Returns:
         bool ``(h, w)``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stage1_sam_cache.boundary_map import RULES, boundary_map, contour_map
-from stage1_sam_cache.cache_file import OverlapBoundary, PanoramaMasks, encode
+from stage1_sam_cache.cache_file import MAX_WINDOW, OverlapBoundary, PanoramaMasks, encode
 from stage1_sam_cache.cache_writer import CacheWriter
 from stage1_sam_cache.errors import CacheWriteError, ImageError, MaskCacheError
-from stage1_sam_cache.fingerprint import FORMAT_VERSION, Fingerprint
+from stage1_sam_cache.fingerprint import FORMAT_VERSION, MASKS_VERSION, Fingerprint
 from stage1_sam_cache.image_listing import Sample
 from stage1_sam_cache.images import MAX_PIXELS, RgbImage, read_rgb
 from stage1_sam_cache.instance_masks import MAX_MASKS, ORDERS, InstanceMasks
@@ -57,6 +58,8 @@ class CacheSettings:
                 raise ValueError(f'{name} {getattr(self, name)!r} is none of {", ".join(known)}')
         if self.boundary_thickness not in (1, 2):
             raise ValueError(f'boundary thickness {self.boundary_thickness} is neither 1 nor 2')
+        if max(self.window) > MAX_WINDOW:
+            raise ValueError(f'window of {self.window} pixels; at most {MAX_WINDOW} a side can be cached')
         self.grid(*self.window)
 
     def grid(self, height: int, width: int) -> WindowGrid:
@@ -72,6 +75,7 @@ class CacheSettings:
         return Fingerprint(
             {
                 'format': FORMAT_VERSION,
+                'version': MASKS_VERSION,
                 'grid': self.grid(*self.window).settings,
                 'generator': generator.identity,
                 'order': self.order,
@@ -116,17 +120,13 @@ def make_masks(
         on_crop: Called after each run of the generator.
 
     Raises:
-        ImageError: If a window has more masks than an id map can tell apart.
-        ValueError: If the grid does not fit the panorama (wrapped and narrower than a window).
+        ImageError: If the grid does not fit the panorama (wrapped and narrower than a window), or a window has more
+            masks than an id map can tell apart.
     """
-    grid = settings.grid(*image.pixels.shape[:2])
-    pixels = image.pixels.transpose(2, 0, 1)
+    grid = grid_over(image, settings, image_id)
 
     def generate(box: Box) -> InstanceMasks:
-        # The generator never sees padding: its edge would look like an object's.
-        valid = grid.valid(box)
-        crop = grid.crop(pixels, valid).transpose(1, 2, 0)
-        masks = generator.generate(np.ascontiguousarray(crop)).in_painting_order(settings.order)
+        masks = generator.generate(_crop(image, grid, box)).in_painting_order(settings.order)
         if len(masks) > MAX_MASKS:
             raise ImageError(f'{image_id}: {len(masks)} masks in one window; at most {MAX_MASKS} fit an id map')
         on_crop()
@@ -150,6 +150,24 @@ def make_masks(
         overlaps,
         generator.made_with,
     )
+
+
+def _crop(image: RgbImage, grid: WindowGrid, box: Box) -> NDArray[np.uint8]:
+    """What the generator sees of a box: never its padding, whose edge would look like an object's."""
+    crop = grid.crop(image.pixels.transpose(2, 0, 1), grid.valid(box))
+    return np.ascontiguousarray(crop.transpose(1, 2, 0))
+
+
+def grid_over(image: RgbImage, settings: CacheSettings, name: str | Path) -> WindowGrid:
+    """The window grid over an image.
+
+    Raises:
+        ImageError: If it does not fit; the message starts with ``name``.
+    """
+    try:
+        return settings.grid(*image.pixels.shape[:2])
+    except ValueError as problem:
+        raise ImageError(f'{name}: {problem}') from problem
 
 
 def _cut(masks: InstanceMasks, grid: WindowGrid, overlap: Overlap) -> InstanceMasks:
@@ -212,7 +230,9 @@ class CacheBuilder:
         start = time.monotonic()
         later: list[Sample] = []
         left = len(samples)
-        with tqdm(unit='window', desc='caching masks', disable=not show_progress, smoothing=0.1) as bar:
+        # In a log file a line every half minute is enough.
+        pause = 0.1 if sys.stderr.isatty() else 30
+        with tqdm(unit='window', desc='caching masks', disable=not show_progress, mininterval=pause) as bar:
             try:
                 for queue, wait_turn in ((samples, True), (later, False)):
                     for sample in queue:
@@ -234,11 +254,7 @@ class CacheBuilder:
         crops = 0
         try:
             image = read_rgb(sample.image, self.max_pixels)
-            try:
-                grid = self.settings.grid(*image.pixels.shape[:2])
-            except ValueError as problem:
-                raise ImageError(f'{sample.image}: {problem}') from problem
-            crops = crops_of(grid, self.settings)
+            crops = crops_of(grid_over(image, self.settings, sample.image), self.settings)
             if self.writer.is_done(sample.id, image.sha256):
                 self.summary.already_there += 1
                 return crops
@@ -249,14 +265,18 @@ class CacheBuilder:
             raise
         except (ImageError, MaskCacheError) as problem:
             self.summary.failed.append((sample.id, str(problem)))
+        except MemoryError:
+            self.summary.failed.append((sample.id, f'{sample.image}: there is not enough memory for its masks'))
         else:
+            if not size:  # another process was quicker
+                self.summary.already_there += 1
+                return crops
             self.summary.done += 1
             self.summary.crops += crops
             self.summary.bytes += size
-            for masks in panorama.windows:
-                self.summary.windows += 1
-                self.summary.masks += len(masks)
-                self.summary.coverage += masks.coverage
+            self.summary.windows += len(panorama.windows)
+            self.summary.masks += sum(len(masks) for masks in panorama.windows)
+            self.summary.coverage += sum(panorama.coverage)
         return crops
 
 
@@ -272,13 +292,17 @@ class Estimate:
 def estimate(
     image: RgbImage, settings: CacheSettings, generator: MaskGenerator, clock: Callable[[], float] = time.perf_counter
 ) -> Estimate:
-    """Times the generator on the first and the middle window of a panorama; writes nothing."""
-    grid = settings.grid(*image.pixels.shape[:2])
-    pixels = image.pixels.transpose(2, 0, 1)
+    """Times the generator on the first and the middle window of a panorama, after a run to warm up; writes nothing.
+
+    Raises:
+        ImageError: If the grid does not fit the panorama.
+    """
+    grid = grid_over(image, settings, 'the image')
     boxes = [grid.windows[0], grid.windows[len(grid.windows) // 2]]
     seconds, size = 0.0, 0
+    generator.generate(_crop(image, grid, boxes[0]))
     for box in boxes:
-        crop = np.ascontiguousarray(grid.crop(pixels, grid.valid(box)).transpose(1, 2, 0))
+        crop = _crop(image, grid, box)
         begin = clock()
         masks = generator.generate(crop).in_painting_order(settings.order).padded_to(settings.window)
         seconds += clock() - begin

@@ -27,12 +27,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from stage1_sam_cache.errors import MaskCacheError
+from stage1_sam_cache.errors import DamagedFileError
 from stage1_sam_cache.fingerprint import Fingerprint
 from stage1_sam_cache.instance_masks import InstanceMasks
 from stage1_sam_cache.windows import Overlap, WindowGrid
 
 USER_BLOCK = 512
+MAX_WINDOW = 2**16 - 1  # rows and columns that a uint16 can count
 _MASK_RECORD = np.dtype(
     [('runs', '<u4'), ('area', '<u4'), ('bbox', '<u2', (4,)), ('predicted_iou', '<f4'), ('stability', '<f4')]
 )
@@ -74,14 +75,25 @@ class PanoramaMasks:
         grid = self.fingerprint.settings['grid']
         return WindowGrid(*self.image_size, tuple(grid['window']), tuple(grid['stride']), grid['wrap'])
 
+    @property
+    def coverage(self) -> list[float]:
+        """Coverage rate of every window: the share of its pixels of the panorama that lie in a mask, in [0, 1]."""
+        seen = [self.grid.valid(box) for box in self.grid.windows]
+        return [
+            np.count_nonzero(masks.id_map) / (valid.height * valid.width)
+            for masks, valid in zip(self.windows, seen, strict=True)
+        ]
+
 
 def encode(panorama: PanoramaMasks) -> bytes:
     """The file's bytes; equal content gives equal bytes.
 
     Raises:
-        ValueError: If windows or overlaps are not those of the panorama's grid.
+        ValueError: If windows or overlaps are not those of the panorama's grid, or are too large to be coded.
     """
     grid = panorama.grid
+    if max(grid.window) > MAX_WINDOW:
+        raise ValueError(f'window of {grid.window} pixels; at most {MAX_WINDOW} a side can be cached')
     if [w.shape for w in panorama.windows] != [(b.height, b.width) for b in grid.windows]:
         raise ValueError(f'{panorama.image_id}: the windows are not those of the grid')
     if [o.overlap for o in panorama.overlaps] != grid.overlaps:
@@ -117,7 +129,7 @@ def decode(data: bytes, name: str) -> PanoramaMasks:
         name: What error messages call it.
 
     Raises:
-        MaskCacheError: If a byte differs from what was written, or the content is not of this format.
+        DamagedFileError: If a byte differs from what was written, or the content is not of this format.
     """
     check_digest(data, name)
     try:
@@ -143,7 +155,7 @@ def decode(data: bytes, name: str) -> PanoramaMasks:
                 panorama.overlaps.append(OverlapBoundary(overlap, bits.view(bool).reshape(h, o)))
     except (KeyError, OSError, ValueError, TypeError) as problem:
         # The digest is right, so the file is as it was written: by another version, or not by this project.
-        raise MaskCacheError(f'{name}: not a mask cache file of this version ({problem})') from problem
+        raise DamagedFileError(f'{name}: not a mask cache file of this version ({problem})') from problem
     return panorama
 
 
@@ -151,7 +163,7 @@ def check_digest(data: bytes, name: str) -> str:
     """SHA-256 (hex) of a file's content, after comparing it with the one that the file begins with.
 
     Raises:
-        MaskCacheError: If they differ; says whether the file is no cache file, cut short, or changed.
+        DamagedFileError: If they differ; says whether the file is no cache file, cut short, or changed.
     """
     content = data[USER_BLOCK:]
     block = _user_block(content)
@@ -163,7 +175,7 @@ def check_digest(data: bytes, name: str) -> str:
             what = f'holds {found[0]} bytes after its header where {expected[0]} were written'
         else:
             what = f'content has SHA-256 {found[1][:12]}... where {expected[1][:12]}... was written'
-        raise MaskCacheError(f'{name}: damaged: {what}; tools/inspect_cache.py repair sets it aside')
+        raise DamagedFileError(f'{name}: damaged: {what}; tools/inspect_cache.py repair sets it aside')
     return hashlib.sha256(content).hexdigest()
 
 
@@ -204,8 +216,7 @@ def _code_runs(masks: InstanceMasks) -> NDArray[np.uint16]:
     Runs of one outline follow each other down the rows, so nearly all differences are within a few pixels; negative
     ones are interleaved with positive ones (zigzag) to keep the high byte zero. This is what makes the cache small.
     """
-    if max(masks.shape) > 2**16 - 1:
-        raise ValueError(f'window of {masks.shape} pixels; at most 65535 a side can be cached')
+    assert max(masks.shape) <= MAX_WINDOW
     columns = np.stack([masks.rows, masks.starts, masks.ends])
     steps = np.diff(columns, axis=1, prepend=0).astype(np.uint16).view(np.int16)
     return ((steps << 1) ^ (steps >> 15)).view(np.uint16)
@@ -225,11 +236,11 @@ def check_records(data: bytes, name: str) -> None:
     """Compares the stored areas and boxes with those that the masks have (part of ``verify --full``).
 
     Raises:
-        MaskCacheError: If they differ.
+        DamagedFileError: If they differ.
     """
     panorama = decode(data, name)
     with h5py.File(h5py.h5f.open_file_image(data)) as file:
         for i, masks in enumerate(panorama.windows):
             stored, made = file[f'windows/{i}/masks'][()], _mask_records(masks)
             if stored.tobytes() != made.tobytes():
-                raise MaskCacheError(f'{name}: window {i}: areas or boxes are not those of its masks')
+                raise DamagedFileError(f'{name}: window {i}: areas or boxes are not those of its masks')

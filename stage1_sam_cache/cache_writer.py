@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import socket
 from pathlib import Path
 
 from stage1_sam_cache import cache_file
 from stage1_sam_cache.atomic_file import commit, remove_abandoned
 from stage1_sam_cache.cache_file import PanoramaMasks
-from stage1_sam_cache.errors import CacheWriteError, MaskCacheError
+from stage1_sam_cache.errors import CacheWriteError, DamagedFileError, MaskCacheError
 from stage1_sam_cache.fingerprint import Fingerprint
 from stage1_sam_cache.mask_cache import FINGERPRINT_FILE, MANIFEST_FILE, MaskCache, describe, entry_name, manifest_of
 
@@ -31,7 +32,7 @@ class CacheWriter:
         fingerprint: Settings of all masks that will be committed.
 
     Raises:
-        MaskCacheError: If the folder can't be made (CacheWriteError), or one of that name describes other settings.
+        CacheWriteError: If the folder can't be made or written to.
     """
 
     def __init__(self, root: str | Path, fingerprint: Fingerprint) -> None:
@@ -40,9 +41,7 @@ class CacheWriter:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise CacheWriteError(f'cannot make the cache folder {path}: {problem.strerror}') from problem
-        if not (path / FINGERPRINT_FILE).exists():
-            text = json.dumps(json.loads(fingerprint.canonical), indent=2, sort_keys=True) + '\n'
-            commit(path / FINGERPRINT_FILE, text.encode())
+        _write_description(path, fingerprint)
         self.cache = MaskCache(path)
         remove_abandoned(path)
         self._claimed: set[str] = set()
@@ -56,7 +55,7 @@ class CacheWriter:
         """Whether the panorama is cached, soundly and for this very image; a damaged file goes to quarantine.
 
         Raises:
-            MaskCacheError: If the cached masks were made from another image of the same name.
+            MaskCacheError: If the cached masks were made from another image of the same name, or can't be read now.
         """
         if image_id not in self.cache:
             return False
@@ -64,25 +63,28 @@ class CacheWriter:
             cached = self.cache[image_id]
         except KeyError:  # another process set it aside since
             return False
-        except MaskCacheError as damage:
+        except DamagedFileError as damage:
             quarantine(self.path / entry_name(image_id), str(damage))
             return False
         if cached.image_sha256 != image_sha256:
             raise MaskCacheError(
                 f'{image_id}: was cached from another image (SHA-256 {cached.image_sha256[:12]}..., now '
                 f'{image_sha256[:12]}...); give another --out, or set the old masks aside with '
-                f'tools/inspect_cache.py repair {self.path} --drop {image_id}'
+                f'tools/inspect_cache.py repair {shlex.quote(str(self.path))} --drop {shlex.quote(image_id)}'
             )
         return True
 
     def commit(self, panorama: PanoramaMasks) -> int:
-        """Makes a panorama's masks part of the cache, atomically; returns the bytes of its file.
+        """Makes a panorama's masks part of the cache, atomically.
 
-        If another process was quicker its file stays. Raises CacheWriteError if it can't be written.
+        Returns:
+            The bytes of its file; 0 if another process was quicker, whose file stays.
+
+        Raises:
+            CacheWriteError: If it can't be written.
         """
         data = cache_file.encode(panorama)
-        commit(self.path / entry_name(panorama.image_id), data)
-        return len(data)
+        return len(data) if commit(self.path / entry_name(panorama.image_id), data) else 0
 
     def claim(self, image_id: str) -> bool:
         """Announces that this process works on a panorama; False if another one announced it before.
@@ -122,16 +124,39 @@ class CacheWriter:
         """
         records = []
         for file in self.cache.files():
-            data = file.read_bytes()
-            records.append(describe(cache_file.decode(data, str(file)), data))
+            panorama = self.cache.read(file)
+            records.append(describe(panorama, file.read_bytes()))
         commit(self.path / MANIFEST_FILE, manifest_of(self.cache.fingerprint, records).encode(), replace=True)
         return len(records)
+
+
+def restore_description(folder: Path) -> bool:
+    """Rewrites a folder's damaged or missing ``fingerprint.json`` from the panoramas in it; True if it did."""
+    for file in sorted(folder.glob('[!.]*.h5')):
+        with contextlib.suppress(DamagedFileError, OSError):
+            fingerprint = cache_file.decode(file.read_bytes(), str(file)).fingerprint
+            if fingerprint.key == folder.resolve().name:
+                return _write_description(folder, fingerprint)
+    return False
+
+
+def _write_description(folder: Path, fingerprint: Fingerprint) -> bool:
+    """Writes ``fingerprint.json`` unless it is there and right; True if it wrote."""
+    file = folder / FINGERPRINT_FILE
+    data = (json.dumps(json.loads(fingerprint.canonical), indent=2, sort_keys=True) + '\n').encode()
+    with contextlib.suppress(OSError):
+        if file.read_bytes() == data:
+            return False
+    return commit(file, data, replace=True)
 
 
 def quarantine(file: Path, reason: str) -> Path | None:
     """Moves a file out of the cache into its quarantine folder and notes why; None if it was gone already."""
     folder = file.parent / QUARANTINE
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as problem:
+        raise CacheWriteError(f'cannot make {folder}, where damaged files go: {problem.strerror}') from problem
     number = 0
     while (target := folder / f'{file.name}.{number}').exists():
         number += 1

@@ -11,24 +11,30 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from stage1_sam_cache.catalog import DATASETS, list_dataset
 from stage1_sam_cache.errors import Stage1Error
 from stage1_sam_cache.image_listing import Listing, list_folder
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, pre-emption, a lost terminal
 
 Settings = TypeVar('Settings')
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as sent before pre-emption; unwinds like Ctrl-C."""
+class Parser(argparse.ArgumentParser):
+    """A parser whose error is one line, without the list of all flags."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with status 2."""
+        self.exit(BAD_INPUT, f'{self.prog}: error: {message} (--help explains all flags)\n')
 
 
 def run_command(main: Callable[[], int]) -> None:
     """Runs a tool's ``main`` and exits with its status; a user's mistake becomes one line and status 2."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
@@ -56,8 +62,11 @@ def report(text: str) -> None:
     print(' '.join(text.splitlines()), file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Unwinds like Ctrl-C, whichever signal it is; what comes after the first is ignored, so that unwinding ends."""
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -65,10 +74,12 @@ def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
     group = parser.add_argument_group('images')
     source = group.add_mutually_exclusive_group(required=required)
     source.add_argument('--dataset', choices=sorted(DATASETS), help='a data set of the catalogue')
-    source.add_argument('--images', type=Path, metavar='DIR', help='any folder of images, searched recursively')
+    source.add_argument('--images', type=named_path, metavar='DIR', help='any folder of images, searched recursively')
     group.add_argument('--split', help='split of the data set (default: the unlabelled or training images)')
-    group.add_argument('--data-root', type=Path, metavar='DIR', help='folder of the data set (default: data/<Name>)')
-    group.add_argument('--list', type=Path, metavar='FILE', help='text file of image names to take, one a line')
+    group.add_argument(
+        '--data-root', type=named_path, metavar='DIR', help='folder of the data set (default: data/<Name>)'
+    )
+    group.add_argument('--list', type=named_path, metavar='FILE', help='text file of image names to take, one a line')
     group.add_argument('--follow-links', action='store_true', help='take images behind links that leave the folder')
 
 
@@ -113,6 +124,13 @@ def make_settings(parser: argparse.ArgumentParser, settings: type[Settings], val
         return settings(**values)
     except ValueError as problem:
         parser.error(str(problem))
+
+
+def named_path(text: str) -> Path:
+    """A path that was given; an empty one, as of an unset variable, would mean the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError('the path is empty')
+    return Path(text)
 
 
 def pixel_pair(text: str) -> tuple[int, int]:

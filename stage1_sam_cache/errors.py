@@ -25,3 +25,7 @@ class MaskCacheError(Stage1Error):
 
 class CacheWriteError(MaskCacheError):
     """The cache can't be written to, on a full disk for example: there is no point in going on."""
+
+
+class DamagedFileError(MaskCacheError):
+    """A cache file whose bytes were read and are not what was written: the only reason to set it aside."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from skimage.segmentation import felzenszwalb
 
 from stage1_sam_cache.instance_masks import InstanceMasks
+
+MAX_SIGMA = 100.0
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,10 @@ class FelzenszwalbSettings:
     min_size: int = field(default=64, metadata={'help': 'smaller regions are merged, in pixels'})
 
     def __post_init__(self) -> None:
-        if not self.scales or min(self.scales) <= 0 or self.sigma < 0 or self.min_size < 1:
-            raise ValueError(f'{self}: scales and min_size have to be positive, sigma 0 or more')
+        if not self.scales or not all(0 < scale < inf for scale in self.scales) or self.min_size < 1:
+            raise ValueError(f'scales {self.scales} and min_size {self.min_size} have to be positive numbers')
+        if not 0 <= self.sigma <= MAX_SIGMA:
+            raise ValueError(f'sigma {self.sigma} has to be from 0 to {MAX_SIGMA} pixels')
 
 
 class FelzenszwalbMaskGenerator:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 FORMAT_VERSION = 1  # of the cache's files; raise it when an older reader would misread them
+MASKS_VERSION = 1  # of the code that makes masks; raise it when the same settings give other masks
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Fingerprint:
     """The settings of a cache as nested JSON values, and their hash.
 
     Args:
-        settings: ``format``, ``grid``, ``generator``, ``order`` and ``boundary``; no NaN, no other types than JSON's.
+        settings: ``format``, ``version``, ``grid``, ``generator``, ``order`` and ``boundary``; JSON values,
+            no NaN.
     """
 
     settings: Mapping[str, Any]
@@ -52,9 +54,11 @@ class Fingerprint:
         found = dict(_flatten(json.loads(self.canonical)))
         names = [*wanted, *(name for name in found if whole and name not in wanted)]
         return [
-            f'{name} is {found.get(name, "absent")!r}, not {wanted.get(name, "absent")!r}'
+            f'{name} is {found[name]!r}, not {wanted.get(name, "absent")!r}'
+            if name in found
+            else f'{name} is no setting of this cache ({wanted[name]!r} expected)'
             for name in names
-            if _plain(found.get(name)) != _plain(wanted.get(name))
+            if name not in found or name not in wanted or _plain(found[name]) != _plain(wanted[name])
         ]
 
 

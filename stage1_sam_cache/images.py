@@ -3,17 +3,18 @@
 Policy: accepted as they are, RGB in PNG, JPEG, TIFF, BMP, WebP; converted, greyscale and palette (to RGB), RGBA (alpha
 dropped, colours as stored) and EXIF orientation (applied); refused, 16-bit and floating-point images, CMYK and other
 colour models, truncated files, files whose damage their format shows, and images over ``max_pixels``, which are never
-decoded.
+decoded. Of files with several pictures the first is taken.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import threading
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from stage1_sam_cache.errors import ImageError
 
 MAX_PIXELS = 100_000_000  # a 14142 x 7071 panorama; 300 MB decoded
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP')
+_METADATA_BYTES = 2**26  # in a file, beside its pixels
 _PILLOW_LIMIT = threading.Lock()
 _CONVERTED = ('RGB', '1', 'L', 'LA', 'P', 'PA', 'RGBA', 'RGBX')
 
@@ -45,50 +47,61 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
         ImageError: One line that says what is wrong with which file.
     """
     try:
-        data = Path(path).read_bytes()
-    except OSError as problem:
-        raise ImageError(f'{path}: cannot be read ({problem.strerror})') from problem
-    if not data:
-        raise ImageError(f'{path}: is empty (0 bytes)')
-    try:
-        with warnings.catch_warnings():
+        with Path(path).open('rb') as file, warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of odd metadata
-            return RgbImage(_decode(data, path, max_pixels), hashlib.sha256(data).hexdigest())
+            size = os.fstat(file.fileno()).st_size
+            if not size:
+                raise ImageError(f'{path}: is empty (0 bytes)')
+            _check_header(file, size, path, max_pixels)
+            file.seek(0)
+            data = file.read()
+            with _open(io.BytesIO(data)) as image:
+                pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     except UnidentifiedImageError:
         raise ImageError(f'{path}: not an image of a known format ({", ".join(FORMATS)})') from None
-    # Pillow's decoders raise all of these on damaged files.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as problem:
+    except MemoryError:
+        raise ImageError(f'{path}: there is not enough memory to decode it') from None
+    except OSError as problem:
+        if problem.errno is not None:  # from the file system; Pillow's own have none
+            raise ImageError(f'{path}: cannot be read ({problem.strerror})') from problem
         raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
+    # Pillow's decoders raise all of these on damaged files.
+    except (ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as problem:
+        raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
+    return RgbImage(pixels, hashlib.sha256(data).hexdigest())
 
 
-def _decode(data: bytes, path: str | Path, max_pixels: int) -> NDArray[np.uint8]:
-    with _open(data) as image:
+def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int) -> None:
+    """Refuses by the header alone what need not or must not be decoded."""
+    with _open(file) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(
                 f'{path}: {width}x{height} is more than {max_pixels} pixels; --max-pixels admits larger images'
             )
-        if _bits_per_channel(image, data) > 8 or image.mode.startswith(('I', 'F')):
+        if size > _METADATA_BYTES + 8 * width * height:
+            raise ImageError(f'{path}: {size} bytes for {width}x{height} pixels; is it an image?')
+        if _bits_per_channel(image, file) > 8 or image.mode.startswith(('I', 'F')):
             raise ImageError(f'{path}: 16-bit or floating-point image; convert it to 8 bits')
         if image.mode not in _CONVERTED:
             raise ImageError(f'{path}: colour model {image.mode}; convert it to RGB')
-        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(file: IO[bytes]) -> Image.Image:
     """Reads the header only. Pillow's bomb limit holds for a whole process, so it is lifted for this moment alone."""
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+            return Image.open(file, formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _bits_per_channel(image: Image.Image, data: bytes) -> int:
+def _bits_per_channel(image: Image.Image, file: IO[bytes]) -> int:
     """What the file stores; Pillow itself reduces some 16-bit images to 8 bits without a word."""
     if image.format == 'PNG':
-        return data[24]
+        file.seek(24)
+        return file.read(1)[0]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
     return 8

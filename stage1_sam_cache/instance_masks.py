@@ -181,7 +181,7 @@ class InstanceMasks:
 
     @property
     def coverage(self) -> float:
-        """Coverage rate: the share of the window's pixels that lie in at least one mask, in [0, 1]."""
+        """Share of the window's pixels, padding included, that lie in at least one mask, in [0, 1]."""
         return float(np.count_nonzero(self.id_map)) / self.id_map.size
 
     def in_painting_order(self, order: str = 'area_desc') -> InstanceMasks:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from stage1_sam_cache import cache_file
 from stage1_sam_cache.cache_file import PanoramaMasks
-from stage1_sam_cache.errors import MaskCacheError
+from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
 from stage1_sam_cache.fingerprint import FORMAT_VERSION, Fingerprint
 
 FINGERPRINT_FILE = 'fingerprint.json'
@@ -24,10 +24,14 @@ MANIFEST_FILE = 'manifest.json'
 
 
 class Check(NamedTuple):
-    """Outcome for one file of a cache; ``problem`` is None if it is sound."""
+    """Outcome for one file of a cache; ``problem`` is None if it is sound.
+
+    ``damaged`` says that its bytes are wrong, and not merely that it is missing or can't be read now.
+    """
 
     file: str
-    problem: str | None
+    problem: str | None = None
+    damaged: bool = False
 
 
 class MaskCache:
@@ -49,11 +53,15 @@ class MaskCache:
             self.fingerprint = Fingerprint(json.loads(description.read_text(encoding='utf-8')))
             sound = self.fingerprint.key == self.path.resolve().name
         except (OSError, ValueError) as problem:
-            raise MaskCacheError(f'{description}: cannot be read ({problem}); is {path} a mask cache?') from problem
+            raise MaskCacheError(
+                f'{description}: cannot be read ({problem}); if {path} is a mask cache, tools/inspect_cache.py repair '
+                'restores this file'
+            ) from problem
         if not sound:
             raise MaskCacheError(
                 f'{description}: its settings have fingerprint {self.fingerprint.key}, the folder is named '
-                f'{self.path.resolve().name}: one of them was changed; make the cache again with tools/cache_sam.py'
+                f'{self.path.resolve().name}: one of them was changed; rename the folder back to its fingerprint, or '
+                'have tools/inspect_cache.py repair restore the file'
             )
         version = self.fingerprint.settings.get('format')
         if version != FORMAT_VERSION:
@@ -69,25 +77,23 @@ class MaskCache:
 
         Raises:
             KeyError: If it is not in the cache.
-            MaskCacheError: If its file is damaged or belongs to another cache or image.
+            MaskCacheError: If its file can't be read now; DamagedFileError if it is damaged or belongs to another
+                cache or image.
         """
         file = self.path / entry_name(image_id)
         try:
-            panorama = self.read(file)
+            return self.read(file)
         except FileNotFoundError:
             raise KeyError(f'{image_id} is not in the mask cache {self.path}') from None
         except OSError as problem:
             raise MaskCacheError(f'{file}: cannot be read ({problem.strerror})') from problem
-        if panorama.image_id != image_id:
-            raise MaskCacheError(f'{file}: holds the masks of {panorama.image_id!r}, not of {image_id!r}')
-        return panorama
 
     def read(self, file: Path) -> PanoramaMasks:
         """Reads one of ``files()``, every byte checked.
 
         Raises:
             OSError: If there is no such file.
-            MaskCacheError: If it is damaged or of another cache.
+            DamagedFileError: If it is damaged, of another cache, or in another's place.
         """
         return self._decode(file.read_bytes(), file)
 
@@ -95,7 +101,9 @@ class MaskCache:
         panorama = cache_file.decode(data, str(file))
         differences = panorama.fingerprint.differences(self.fingerprint)
         if differences:
-            raise MaskCacheError(f'{file}: was made with other settings than its folder: {"; ".join(differences)}')
+            raise DamagedFileError(f'{file}: was made with other settings than its folder: {"; ".join(differences)}')
+        if entry_name(panorama.image_id) != file.name:
+            raise DamagedFileError(f'{file}: holds the masks of {panorama.image_id!r}, which belong in another file')
         return panorama
 
     def __contains__(self, image_id: object) -> bool:
@@ -132,11 +140,12 @@ class MaskCache:
             manifest = json.loads(file.read_text(encoding='utf-8'))
             records, key = manifest['panoramas'], manifest['fingerprint']
             digest = _digest_of_records(records)
+            names = [(record['id'], record['file']) for record in records]
         except FileNotFoundError:
             return []
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise MaskCacheError(f'{file}: cannot be read ({problem}); delete it and run cache_sam again') from problem
-        if key != self.fingerprint.key or digest != manifest.get('sha256'):
+        if key != self.fingerprint.key or digest != manifest.get('sha256') or not all(map(all, names)):
             raise MaskCacheError(f'{file}: damaged or of another cache; delete it and run cache_sam again')
         return list(records)
 
@@ -148,23 +157,24 @@ class MaskCache:
         """
         listed = {record['file']: record for record in self.manifest()}
         for file in self.files():
-            yield Check(file.name, self._problem_of(file, listed.pop(file.name, None), full))
+            yield self.check(file, listed.pop(file.name, None), full)
         for name in listed:
             yield Check(name, f'{self.path / name}: sealed in the manifest, but missing; run cache_sam again')
 
-    def _problem_of(self, file: Path, record: Mapping[str, Any] | None, full: bool) -> str | None:
+    def check(self, file: Path, record: Mapping[str, Any] | None = None, full: bool = False) -> Check:
+        """Checks one of ``files()``, against its record in the manifest if one is given."""
         try:
             data = file.read_bytes()
             panorama = self._decode(data, file)
-            if entry_name(panorama.image_id) != file.name:
-                return f'{file}: holds the masks of {panorama.image_id!r}, which belong in another file'
-            if record is not None and describe(panorama, data) != record:
-                return f'{file}: sound, but not the file that was sealed in the manifest'
             if full:
                 cache_file.check_records(data, str(file))
-        except (MaskCacheError, OSError) as problem:
-            return str(problem)
-        return None
+        except DamagedFileError as problem:
+            return Check(file.name, str(problem), damaged=True)
+        except OSError as problem:
+            return Check(file.name, f'{file}: cannot be read ({problem.strerror}); try again')
+        if record is not None and describe(panorama, data) != record:
+            return Check(file.name, f'{file}: sound, but not the file that was sealed in the manifest', damaged=True)
+        return Check(file.name)
 
 
 def open_cache(root: str | Path, expect: Fingerprint | Mapping[str, Any] | None = None) -> MaskCache:
@@ -180,7 +190,14 @@ def open_cache(root: str | Path, expect: Fingerprint | Mapping[str, Any] | None 
             several that would do.
     """
     root = Path(root)
-    found = [MaskCache(folder) for folder in cache_folders(root)]
+    found, unusable = [], []
+    for folder in cache_folders(root):
+        try:
+            found.append(MaskCache(folder))
+        except MaskCacheError as problem:
+            unusable.append(problem)
+    if not found and unusable:
+        raise unusable[0]
     if not found:
         raise MaskCacheError(f'{root}: no mask cache here; make one with tools/cache_sam.py --out {root}')
     differences = [cache.fingerprint.differences(expect) if expect is not None else [] for cache in found]

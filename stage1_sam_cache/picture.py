@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.color import label2rgb
 
 from stage1_sam_cache.cache_file import PanoramaMasks
+from stage1_sam_cache.errors import MaskCacheError
 from stage1_sam_cache.windows import Box, WindowGrid
 
 _CAPTION_HEIGHT = 28
@@ -27,17 +28,20 @@ def draw(panorama: PanoramaMasks, pixels: NDArray[np.uint8] | None = None) -> Im
         pixels: The image, uint8 ``(H, W, 3)``; a grey surface without it.
 
     Raises:
-        ValueError: If the image has another size than the cached panorama.
+        MaskCacheError: If the image has another size than the cached panorama.
     """
     grid = panorama.grid
     if pixels is None:
         pixels = np.full((*panorama.image_size, 3), 128, dtype=np.uint8)
     if pixels.shape[:2] != panorama.image_size:
-        raise ValueError(f'{panorama.image_id}: image of {pixels.shape[:2]} pixels, masks of {panorama.image_size}')
+        raise MaskCacheError(
+            f'{panorama.image_id}: the image has {pixels.shape[:2]} pixels, its masks {panorama.image_size}; '
+            'is it the right one?'
+        )
     generator = panorama.fingerprint.settings['generator']
     name = ' '.join(str(generator[key]) for key in ('name', 'model') if key in generator)
     count = sum(len(masks) for masks in panorama.windows)
-    coverage = float(np.mean([masks.coverage for masks in panorama.windows]))
+    coverage = float(np.mean(panorama.coverage))
     rows, columns = grid.window
     panels = [
         (f'{panorama.image_id}: {len(grid.windows)} windows of {rows}x{columns}', _windows(pixels, grid)),

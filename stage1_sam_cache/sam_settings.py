@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,9 @@ class SamSettings:
             raise ValueError('points per side, points per batch and the point downscale factor have to be at least 1')
         if min(self.crop_n_layers, self.min_mask_region_area) < 0:
             raise ValueError('crop layers and the least region area cannot be negative')
+        thresholds = (self.pred_iou_thresh, self.stability_score_thresh, self.stability_score_offset)
+        if not all(map(isfinite, thresholds)):
+            raise ValueError('thresholds and the stability offset have to be finite numbers')
+        # Written so that NaN fails too.
+        if not (0 <= self.box_nms_thresh <= 1 and 0 <= self.crop_nms_thresh <= 1 and 0 <= self.crop_overlap_ratio < 1):
+            raise ValueError('the NMS thresholds have to be from 0 to 1, and the crop overlap from 0 to below 1')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from stage1_sam_cache.errors import Stage1Error
@@ -95,3 +96,20 @@ def choose_device(name: str, environment: Mapping[str, str]) -> torch.device:
         seen = f'{torch.cuda.device_count()} CUDA devices' if cuda else 'no CUDA device'
         raise Stage1Error(f'device {name!r} cannot be used: PyTorch {torch.__version__} sees {seen}') from problem
     return device
+
+
+def worst_status(status: int, environment: Mapping[str, str]) -> int:
+    """Waits for all processes of a torchrun and returns the largest exit status among them.
+
+    torchrun ends all processes as soon as one fails, so one that failed on an image has to wait for the others.
+    """
+    if not {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'} <= set(environment):
+        return status
+    import torch
+    from torch import distributed
+
+    distributed.init_process_group('gloo', timeout=timedelta(days=365))
+    worst = torch.tensor(status)
+    distributed.all_reduce(worst, distributed.ReduceOp.MAX)
+    distributed.destroy_process_group()
+    return int(worst)

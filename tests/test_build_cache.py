@@ -1,5 +1,7 @@
 """Stage 1's loop: windows, overlaps, order, padding, resuming, failures."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -112,6 +114,12 @@ def test_the_padding_of_a_small_panorama_is_never_seen_and_never_masked(picture)
     assert tiny.windows[0].masks.any(axis=0).sum() == 15
 
 
+def test_coverage_is_of_the_panoramas_pixels_not_of_the_padding(picture):
+    panorama, _ = make(picture(24, 100))
+    assert panorama.coverage == [1.0] * len(panorama.windows)
+    assert panorama.windows[0].coverage == pytest.approx(24 / 40)
+
+
 def test_felzenszwalb_covers_every_pixel_and_claims_no_scores(picture):
     masks = FelzenszwalbMaskGenerator(FelzenszwalbSettings(scales=(10.0, 100.0), min_size=4)).generate(picture(40, 64))
     assert masks.coverage == 1
@@ -119,9 +127,21 @@ def test_felzenszwalb_covers_every_pixel_and_claims_no_scores(picture):
     assert np.isnan(masks.stability).all()
 
 
-@pytest.mark.parametrize('wrong', [{'scales': ()}, {'scales': (0.0,)}, {'sigma': -1.0}, {'min_size': 0}])
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'scales': ()},
+        {'scales': (0.0,)},
+        {'scales': (float('nan'),)},
+        {'scales': (float('inf'),)},
+        {'sigma': -1.0},
+        {'sigma': float('nan')},
+        {'sigma': 1e9},
+        {'min_size': 0},
+    ],
+)
 def test_felzenszwalb_settings_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(ValueError, match='positive'):
+    with pytest.raises(ValueError, match=r'have to be positive|has to be from 0'):
         FelzenszwalbSettings(**wrong)
 
 
@@ -134,10 +154,11 @@ def test_felzenszwalb_settings_that_make_no_sense_are_refused(wrong):
         {'boundary_thickness': 3},
         {'stride': 600},
         {'window': (0, 1)},
+        {'window': (70000, 512)},
     ],
 )
 def test_cache_settings_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(ValueError, match=r'none of|neither|larger than the window|positive'):
+    with pytest.raises(ValueError, match=r'none of|neither|larger than the window|positive|at most 65535'):
         CacheSettings(**wrong)
 
 
@@ -206,6 +227,33 @@ def test_what_another_process_works_on_is_left_for_the_end_and_then_done(tmp_pat
     assert not list(cache.path.glob('.claim-*'))
 
 
+def test_a_file_that_cannot_be_read_now_is_a_failure_and_not_damage(tmp_path, image_folder, monkeypatch):
+    folder = image_folder('a', 'b')
+    _, cache, _ = run(tmp_path / 'cache', folder)
+    file = cache.path / entry_name('a')
+    read_bytes = Path.read_bytes
+
+    def stale(path):
+        if path.name == file.name:
+            raise OSError(116, 'Stale file handle')
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, 'read_bytes', stale)
+    summary, cache, _ = run(tmp_path / 'cache', folder)
+    assert summary.already_there == 1
+    assert 'Stale file handle' in summary.failed[0][1]
+    assert file.exists()
+    assert [(check.file, check.damaged) for check in cache.verify() if check.problem] == [(file.name, False)]
+
+
+def test_a_panorama_that_another_process_committed_first_is_not_counted_as_done(tmp_path, image_folder, monkeypatch):
+    folder = image_folder('a')
+    builder = CacheBuilder(tmp_path / 'cache', SETTINGS, ColourGenerator())
+    monkeypatch.setattr(builder.writer, 'is_done', lambda image_id, digest: run(tmp_path / 'cache', folder) and False)
+    summary = builder.run(list_folder(folder).samples, show_progress=False)
+    assert (summary.done, summary.already_there) == (0, 1)
+
+
 def test_a_full_disk_stops_the_run_and_keeps_what_is_done(tmp_path, image_folder, monkeypatch):
     folder = image_folder('a', 'b', 'c')
     builder = CacheBuilder(tmp_path / 'cache', SETTINGS, ColourGenerator())
@@ -236,7 +284,7 @@ def test_the_estimate_counts_windows_and_overlaps(picture):
     ticks = iter([0.0, 2.0, 5.0, 9.0])
     generator = ColourGenerator()
     found = estimate(rgb(picture(40, 160)), SETTINGS, generator, clock=lambda: next(ticks))
-    assert len(generator.crops) == 2
+    assert len(generator.crops) == 3  # one to warm up
     assert found.seconds_per_crop == pytest.approx(3.0)
     assert found.crops == 7
     assert found.bytes_per_panorama > 0

@@ -29,8 +29,9 @@ def cache_of(root):
 def assert_one_error_line(finished, *parts, status=2):
     assert finished.returncode == status, finished.stderr
     assert 'Traceback' not in finished.stderr
-    lines = [line for line in finished.stderr.splitlines() if line.startswith('error: ') or ': error: ' in line]
+    lines = [line for line in finished.stderr.splitlines() if not line.startswith('warning: ')]
     assert len(lines) == 1, finished.stderr
+    assert 'error: ' in lines[0]
     for part in parts:
         assert part in lines[0]
 
@@ -112,6 +113,17 @@ def test_several_processes_fill_one_cache_together(tmp_path, image_folder, run_t
     assert_same_folders(cache_of(tmp_path / 'one'), cache_of(tmp_path / 'many'))
 
 
+def test_under_torchrun_one_bad_image_does_not_stop_the_other_processes(tmp_path, image_folder):
+    folder = image_folder(*(f'p{i}' for i in range(7)), size=(40, 640))
+    (folder / 'p0.png').write_bytes(b'')
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+    command += [str(ROOT / 'tools/cache_sam.py'), '--images', str(folder), *FAST, '--out', str(tmp_path / 'cache')]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert finished.returncode == 1, finished.stderr
+    assert 'failed: p0: ' in finished.stderr
+    assert set(open_cache(tmp_path / 'cache')) == {f'p{i}' for i in range(1, 7)}
+
+
 def test_torchrun_and_slurm_arrays_split_the_list(tmp_path, image_folder, run_tool):
     folder = image_folder(*(f'p{i}' for i in range(5)))
     run = ('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
@@ -119,12 +131,17 @@ def test_torchrun_and_slurm_arrays_split_the_list(tmp_path, image_folder, run_to
     finished = run_tool(*run, env=os.environ | slurm)
     assert '2 done' in finished.stdout
     assert 'SLURM array' in finished.stdout
-    finished = run_tool(*run, env=os.environ | {'RANK': '0', 'WORLD_SIZE': '2', 'LOCAL_RANK': '0'})
-    assert '3 done' in finished.stdout
-    assert 'sealed       all 5' in finished.stdout
+    assert 'not sealed' in finished.stdout
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+    command += [str(ROOT / 'tools' / run[0]), *map(str, run[1:])]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert 'shard 0/2 (torchrun): 3 panoramas' in finished.stdout
+    assert 'shard 1/2 (torchrun): 2 panoramas' in finished.stdout
+    assert finished.stdout.count('sealed       all 5') == 1
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, image_folder, number):
     folder = image_folder(*(f'p{i}' for i in range(40)), size=(40, 640))
     command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', folder, *FAST, '--out', tmp_path / 'cache']
@@ -132,6 +149,8 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, image_folder, number):
     while process.poll() is None and not list((tmp_path / 'cache').glob('*/*.h5')):
         time.sleep(0.01)
     process.send_signal(number)
+    time.sleep(0.005)
+    process.send_signal(number)  # an impatient user
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert 'Traceback' not in errors
@@ -175,6 +194,11 @@ def test_a_list_entry_that_leaves_the_root_is_refused(tmp_path, image_folder, ru
         (['--dataset', 'densepass', '--split', 'nonsense'], ['nonsense', 'train, val']),
         (['--dataset', 'nonsense'], ['nonsense']),
         ([], ['required']),
+        (['--images', ''], ['the path is empty']),
+        (['--images', 'pictures', '--out', ''], ['the path is empty']),
+        (['--images', 'pictures', '--generator', 'felzenszwalb', '--order', 'score'], ['--order score']),
+        (['--images', 'pictures', '--generator', 'felzenszwalb', '--sigma', 'nan'], ['sigma']),
+        (['--images', '.', '--window', '70000x70000'], ['65535']),
         (['--images', '.', '--split', 'val'], ['--split']),
         (['--images', '.', '--window', '400'], ['400x512']),
         (['--images', '.', '--stride', '600'], ['stride']),
@@ -212,9 +236,9 @@ def test_evaluation_images_are_warned_of_and_training_images_are_the_default(tmp
     plain = run_tool(*run, '--out', tmp_path / 'train')
     assert 'warning' not in plain.stderr
     assert list(open_cache(tmp_path / 'train')) == ['Amsterdam/1']
-    warned = run_tool(*run, '--split', 'val', '--out', tmp_path / 'val')
+    warned = run_tool(*run, '--split', 'val', cwd=tmp_path)  # and kept apart, in a folder of its own
     assert 'warning: densepass val holds the labelled evaluation images' in warned.stderr
-    assert list(open_cache(tmp_path / 'val')) == ['cs/7']
+    assert list(open_cache(tmp_path / 'cache' / 'densepass_val')) == ['cs/7']
 
 
 def test_a_dry_run_foretells_and_writes_nothing(tmp_path, image_folder, run_tool):
@@ -223,6 +247,13 @@ def test_a_dry_run_foretells_and_writes_nothing(tmp_path, image_folder, run_tool
     assert finished.returncode == 0, finished.stderr
     assert re.search(r'2 panoramas of 7 crops: about \d+\.\d+ hours, \d+\.\d+ MB of disk', finished.stdout)
     assert not (tmp_path / 'cache').exists()
+    empty = run_tool('cache_sam.py', '--images', folder, *FAST, '--dry-run', '--shard', '3/4')
+    assert empty.returncode == 0
+    assert 'no panoramas for this shard' in empty.stdout
+    narrow = run_tool('cache_sam.py', '--images', folder, *FAST, '--dry-run', '--wrap', '--window', '40x200')
+    assert narrow.returncode == 2
+    assert 'cannot wrap around' in narrow.stderr
+    assert 'Traceback' not in narrow.stderr
 
 
 def test_other_settings_make_a_second_cache_beside_the_first(tmp_path, image_folder, run_tool):
@@ -252,6 +283,35 @@ def test_repair_sets_damaged_files_aside_and_cache_sam_makes_them_again(tmp_path
     assert '2 done, 1 already there, 0 failed' in run_tool(*run).stdout
     assert {file.name: file.read_bytes() for file in cache.files()} == sound
     assert run_tool('inspect_cache.py', 'verify', tmp_path / 'cache').returncode == 0
+
+
+def test_repair_restores_a_lost_description_and_a_damaged_manifest(tmp_path, image_folder, run_tool):
+    folder = image_folder('a', 'b')
+    run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
+    path = cache_of(tmp_path / 'cache')
+    (path / 'fingerprint.json').unlink()
+    (path / 'manifest.json').write_text('{}')
+    repaired = run_tool('inspect_cache.py', 'repair', tmp_path / 'cache')
+    assert repaired.returncode == 0, repaired.stderr
+    assert 'restored fingerprint.json' in repaired.stdout
+    assert 'manifest.json -> ' in repaired.stdout
+    listed = run_tool('inspect_cache.py', 'status', tmp_path / 'cache', '--ids')
+    assert re.findall(r'panorama     (\w+)', listed.stdout) == ['a', 'b']
+    unknown = run_tool('inspect_cache.py', 'repair', tmp_path / 'cache', '--drop', 'nobody')
+    assert unknown.returncode == 1
+    assert 'nobody: is not in' in unknown.stderr
+
+
+def test_showing_another_image_or_writing_nonsense_is_one_line(tmp_path, image_folder, picture, run_tool):
+    folder = image_folder('a')
+    run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
+    show = ('inspect_cache.py', 'show', tmp_path / 'cache')
+    for out in ('x.foo', 'x', str(tmp_path)):
+        assert_one_error_line(run_tool(*show, '--out', out), 'is not the name of a .png file')
+    assert_one_error_line(run_tool(*show, '--id', 'nobody'), 'nobody is not cached')
+    Image.fromarray(picture(40, 170)).save(folder / 'a.png')
+    other = run_tool(*show, '--images', folder, '--out', tmp_path / 'x.png')
+    assert_one_error_line(other, 'is it the right one?')
 
 
 @pytest.mark.parametrize('command', ['status', 'verify', 'repair', 'stats', 'show'])

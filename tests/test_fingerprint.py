@@ -85,5 +85,5 @@ def test_only_the_settings_asked_for_are_compared():
     assert found.differences({'grid': {'window': (400, 512), 'wrap': False}}) == []
     assert found.differences({'grid': {'window': (400, 1024)}, 'nothing': 1}) == [
         'grid.window is [400, 512], not (400, 1024)',
-        "nothing is 'absent', not 1",
+        'nothing is no setting of this cache (1 expected)',
     ]

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -21,7 +22,7 @@ from stage1_sam_cache import MaskCacheError, cache_file, open_cache
 from stage1_sam_cache.atomic_file import commit, remove_abandoned
 from stage1_sam_cache.build_cache import CacheSettings
 from stage1_sam_cache.cache_file import OverlapBoundary, PanoramaMasks
-from stage1_sam_cache.cache_writer import CacheWriter
+from stage1_sam_cache.cache_writer import CacheWriter, restore_description
 from stage1_sam_cache.errors import CacheWriteError
 from stage1_sam_cache.felzenszwalb_masks import FelzenszwalbMaskGenerator, FelzenszwalbSettings
 from stage1_sam_cache.instance_masks import InstanceMasks
@@ -265,7 +266,7 @@ def test_a_file_of_another_cache_or_of_another_id_is_refused_by_name(cache):
         cache['Amsterdam/1']
     moved = (cache.path / entry_name('Amsterdam/2')).rename(cache.path / entry_name('Amsterdam/1'))
     assert moved.exists()
-    with pytest.raises(MaskCacheError, match="holds the masks of 'Amsterdam/2', not of 'Amsterdam/1'"):
+    with pytest.raises(MaskCacheError, match="holds the masks of 'Amsterdam/2', which belong in another file"):
         cache['Amsterdam/1']
 
 
@@ -403,17 +404,49 @@ def test_a_file_system_without_hard_links_still_commits_whole_files(tmp_path, mo
 
 
 def test_only_temporaries_of_dead_writers_are_removed(tmp_path):
-    import socket
-
-    dead = subprocess.Popen([sys.executable, '-c', ''])
-    dead.wait()
-    host = socket.gethostname()
-    for name in (f'.tmp-{host}-{dead.pid}-0', f'.tmp-{host}-{os.getpid()}-0', '.tmp-another-host-1-0'):
-        (tmp_path / name).write_bytes(b'x')
-    old = tmp_path / '.tmp-another-host-2-0'
-    old.write_bytes(b'x')
+    # A writer that dies just before its file gets its name.
+    script = (
+        'import os, sys; from pathlib import Path; from stage1_sam_cache.atomic_file import commit; '
+        'os.link = lambda *names: os._exit(9); commit(Path(sys.argv[1]) / "file", b"x")'
+    )
+    dead = subprocess.run([sys.executable, '-c', script, str(tmp_path)], check=False)
+    assert dead.returncode == 9
+    (left,) = tmp_path.iterdir()
+    fields = left.name.split('-')
+    assert fields[0] == '.tmp'
+    own = left.with_name('-'.join([*fields[:2], str(os.getpid()), *fields[3:]]))
+    foreign, old = (left.with_name(f'.tmp-{machine}-{fields[2]}-0') for machine in ('another', 'older'))
+    for file in (own, foreign, old):
+        file.write_bytes(b'x')
     os.utime(old, (0, 0))
     assert remove_abandoned(tmp_path) == 2
-    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
-        [f'.tmp-{host}-{os.getpid()}-0', '.tmp-another-host-1-0']
-    )
+    assert set(tmp_path.iterdir()) == {own, foreign}
+
+
+def test_a_damaged_or_lost_description_is_restored(cache):
+    description = cache.path / 'fingerprint.json'
+    sound = description.read_bytes()
+    for damage in (sound[:50], None, sound.replace(b'true', b'false')):
+        description.unlink()
+        if damage is not None:
+            description.write_bytes(damage)
+        with pytest.raises(MaskCacheError, match='fingerprint.json' if damage else 'no mask cache'):
+            open_cache(cache.path)
+        assert restore_description(cache.path)
+        assert description.read_bytes() == sound
+        description.write_bytes(b'?')
+        CacheWriter(cache.path.parent, FINGERPRINT)
+        assert description.read_bytes() == sound
+    assert not restore_description(cache.path)
+
+
+def test_a_stray_file_is_not_sealed(cache):
+    writer = CacheWriter(cache.path.parent, FINGERPRINT)
+    (cache.path / 'stray.h5').write_bytes(cache_file.encode(random_panorama('somewhere else')))
+    with pytest.raises(MaskCacheError, match='belong in another file'):
+        writer.seal()
+
+
+def test_a_folder_that_is_no_cache_does_not_hide_the_one_that_is(cache):
+    shutil.copytree(cache.path, cache.path.with_name('copy'))
+    assert open_cache(cache.path.parent).path == cache.path

@@ -104,10 +104,21 @@ def test_crops_of_any_size_are_taken(tiny_sam, picture, shape):
 
 
 @pytest.mark.parametrize(
-    'wrong', [{'points_per_side': 0}, {'points_per_batch': 0}, {'crop_n_layers': -1}, {'min_mask_region_area': -1}]
+    'wrong',
+    [
+        {'points_per_side': 0},
+        {'points_per_batch': 0},
+        {'crop_n_layers': -1},
+        {'min_mask_region_area': -1},
+        {'pred_iou_thresh': float('nan')},
+        {'stability_score_offset': float('inf')},
+        {'box_nms_thresh': float('nan')},
+        {'crop_nms_thresh': -0.1},
+        {'crop_overlap_ratio': 5.0},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(ValueError, match=r'at least 1|cannot be negative'):
+    with pytest.raises(ValueError, match=r'have to be|cannot be negative'):
         SamSettings(**wrong)
 
 

@@ -120,7 +120,7 @@ def _read_dense(path: Path) -> list[NDArray[np.bool_]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=('cache',), help='what to measure')
     parser.add_argument('--times', type=int, default=7, help='repeats; the median counts (default: %(default)s)')
     args = parser.parse_args(argv)

@@ -31,7 +31,7 @@ from stage1_sam_cache.images import MAX_PIXELS, read_rgb
 from stage1_sam_cache.instance_masks import ORDERS
 from stage1_sam_cache.mask_generator import MaskGenerator
 from stage1_sam_cache.sam_settings import SamSettings
-from stage1_sam_cache.shards import Shard, choose_device, parse_shard, shard_of_environment
+from stage1_sam_cache.shards import Shard, choose_device, parse_shard, shard_of_environment, worst_status
 
 NOTES = """
 windows: along each axis a window starts every stride pixels and the last one is moved back to end at the border. A
@@ -43,13 +43,13 @@ images: PNG, JPEG, TIFF, BMP, WebP. Greyscale and palette images become RGB, alp
 applied. Refused, and reported at the end while the others go on: 16-bit and floating-point images, CMYK, damaged or
 truncated files, images over --max-pixels, two files of one name (a.png and a.jpg).
 
-exit status: 0 all cached, 1 some images failed, 2 bad input, 130 interrupted (run it again to go on)
+exit status: 0 all cached, 1 some images failed, 2 bad input or nowhere to write, 130 interrupted
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='\n'.join((__doc__ or '').splitlines()),
         epilog=NOTES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--max-pixels', type=int, default=MAX_PIXELS, help='refuse larger images (default: %(default)s)'
     )
-    parser.add_argument('--out', type=Path, help='folder of the cache (default: cache/<dataset or folder name>)')
+    parser.add_argument('--out', type=cli.named_path, help='folder of the cache (default: cache/<data set or folder>)')
 
     windows = parser.add_argument_group('windows and overlaps')
     windows.add_argument('--window', type=cli.pixel_pair, default=(400, 512), metavar='HxW', help='default: 400x512')
@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--shard', type=_shard, metavar='i/n', help='only part i of n, from 0 (default: from torchrun, SLURM)'
     )
     run.add_argument('--limit', type=int, metavar='N', help='only the first N images of the whole list')
-    run.add_argument('--dry-run', action='store_true', help='time two windows, foretell hours and disk, write nothing')
+    run.add_argument('--dry-run', action='store_true', help='time two windows, foretell hours and disk, cache nothing')
     return parser
 
 
@@ -124,9 +124,10 @@ def main(argv: list[str] | None = None) -> int:
     shard = args.shard or shard_of_environment(os.environ)
     listing = cli.list_images(parser, args)
     wanted = listing.samples[: args.limit]
-    print(
-        f'{len(wanted)} panoramas in {listing.root}; {len(listing.refused)} refused; shard: {shard.source}', flush=True
-    )
+    mine = shard.of(wanted)
+    print(f'{len(wanted)} panoramas in {listing.root}, {len(listing.refused)} refused')
+    if shard.count > 1:
+        print(f'shard {shard.index}/{shard.count} ({shard.source}): {len(mine)} panoramas', flush=True)
     generator = _make_generator(parser, args)
     named = generator.identity
     stand_in = '' if named['name'] == 'sam' else ' (not SAM)'
@@ -134,26 +135,35 @@ def main(argv: list[str] | None = None) -> int:
         f'masks by {named["name"]} {named.get("model", "")}'.rstrip() + f'{stand_in} on {generator.made_with["device"]}'
     )
     if args.dry_run:
-        return _dry_run(shard.of(wanted), settings, generator, args)
+        return worst_status(_dry_run(mine, settings, generator, args), os.environ)
 
-    root = args.out or Path('cache') / (args.dataset or args.images.resolve().name)
+    root = args.out or _default_root(args)
     builder = CacheBuilder(root, settings, generator, args.max_pixels)
     writer = builder.writer
     # What the listing refused is reported by the first shard alone.
     builder.summary.failed += listing.refused if shard.index == 0 else []
     try:
-        builder.run(shard.of(wanted))
+        builder.run(mine)
     except BaseException:
         _print_summary(builder.summary, writer)
         cli.report('stopped early: run the same command again to go on from here')
         raise
     _print_summary(builder.summary, writer)
+    status = worst_status(cli.FAILED if builder.summary.failed else 0, os.environ)
     missing = len(writer.cache.missing(sample.id for sample in listing.samples))
-    if missing:
-        print(f'not sealed   {missing} of {len(listing.samples)} panoramas are not cached yet')
-    else:
+    if missing or status:
+        print(f'not sealed   {missing} of {len(listing.samples)} panoramas are not cached, or some failed')
+    elif os.environ.get('RANK', '0') == '0':
         print(f'sealed       all {writer.seal()} panoramas are in the manifest')
-    return cli.FAILED if builder.summary.failed else 0
+    return status
+
+
+def _default_root(args: argparse.Namespace) -> Path:
+    """Splits are kept apart: evaluation images must not get among those to train on."""
+    if not args.dataset:
+        return Path('cache') / args.images.resolve().name
+    default = args.split in (None, DATASETS[args.dataset].default_split)
+    return Path('cache') / (args.dataset if default else f'{args.dataset}_{args.split}')
 
 
 def _shard(text: str) -> Shard:
@@ -187,6 +197,8 @@ def _make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         sam_only = [name for name in ('sam', 'checkpoint', 'device') if getattr(args, name)] + list(sam_values)
         if sam_only:
             parser.error(f'--{sam_only[0].replace("_", "-")} is for --generator sam')
+        if args.order == 'score':
+            parser.error('--order score needs the scores of --generator sam')
         return FelzenszwalbMaskGenerator(cli.make_settings(parser, FelzenszwalbSettings, plain_values))
     if plain_values:
         parser.error(f'--{next(iter(plain_values)).replace("_", "-")} is for --generator felzenszwalb')
@@ -203,20 +215,22 @@ def _make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 
 def _dry_run(samples: list[Sample], settings: CacheSettings, generator: MaskGenerator, args: argparse.Namespace) -> int:
+    if not samples:
+        print('no panoramas for this shard')
+        return 0
     for sample in samples:
         try:
-            image = read_rgb(sample.image, args.max_pixels)
+            found = estimate(read_rgb(sample.image, args.max_pixels), settings, generator)
         except ImageError as problem:
-            cli.report(f'passed over: {problem}')
+            cli.report(f'passed over: {sample.id}: {problem}')
             continue
-        found = estimate(image, settings, generator)
         hours = found.seconds_per_crop * found.crops * len(samples) / 3600
         size = found.bytes_per_panorama * len(samples) / 1e6
         print(f'two windows of {sample.id}: {found.seconds_per_crop:.2f} s each, on {generator.made_with["device"]}')
         print(f'{len(samples)} panoramas of {found.crops} crops: about {hours:.2f} hours, {size:.1f} MB of disk')
-        print('nothing was written')
+        print('nothing was cached')
         return 0
-    cli.report('error: none of the images can be read')
+    cli.report('error: none of the images can be used')
     return cli.BAD_INPUT
 
 
@@ -230,6 +244,8 @@ def _print_summary(summary: Summary, writer: CacheWriter) -> None:
         )
         print(f'size         {summary.bytes / summary.windows:.0f} bytes per window, {summary.bytes} in all')
         print(f'rate         {summary.crops / summary.seconds:.2f} windows/s ({summary.crops} windows and overlaps)')
+    if summary.done and not summary.masks:
+        cli.report('warning: not a single mask was found; are the thresholds right?')
     print(f'fingerprint  {writer.cache.fingerprint.key}')
     print(f'cache        {writer.path}', flush=True)
     for name, reason in summary.failed:

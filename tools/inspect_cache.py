@@ -21,16 +21,24 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from stage1_sam_cache.atomic_file import remove_abandoned
-from stage1_sam_cache.cache_writer import QUARANTINE, quarantine
+from stage1_sam_cache.cache_writer import QUARANTINE, quarantine, restore_description
 from stage1_sam_cache.errors import MaskCacheError
-from stage1_sam_cache.images import read_rgb
-from stage1_sam_cache.mask_cache import Check, MaskCache, cache_folders, entry_name, open_cache
+from stage1_sam_cache.images import MAX_PIXELS, read_rgb
+from stage1_sam_cache.mask_cache import (
+    FINGERPRINT_FILE,
+    MANIFEST_FILE,
+    Check,
+    MaskCache,
+    cache_folders,
+    entry_name,
+    open_cache,
+)
 from stage1_sam_cache.picture import draw
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The subcommands and their flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, text in {
         'status': 'what caches a folder holds',
@@ -40,14 +48,17 @@ def build_parser() -> argparse.ArgumentParser:
         'show': 'draw windows, masks and boundary maps of one panorama',
     }.items():
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument('cache', type=Path, help="a folder of caches, or one fingerprint's folder")
+        command.add_argument('cache', type=cli.named_path, help="a folder of caches, or one fingerprint's folder")
+        if name == 'status':
+            command.add_argument('--ids', action='store_true', help='also list the panoramas')
         if name == 'verify':
             command.add_argument('--full', action='store_true', help='also unpack all masks and check areas and boxes')
         if name == 'repair':
             command.add_argument('--drop', nargs='+', metavar='ID', default=[], help='also set these panoramas aside')
         if name == 'show':
             command.add_argument('--id', help='which panorama (default: the first)')
-            command.add_argument('--out', type=Path, help='PNG to write (default: <id>_masks.png)')
+            command.add_argument('--out', type=_png, help='PNG to write (default: <id>_masks.png)')
+            command.add_argument('--max-pixels', type=int, default=MAX_PIXELS, help='default: %(default)s')
             cli.add_image_flags(command, required=False)
     return parser
 
@@ -58,12 +69,33 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.command == 'show':
         return _show(parser, args)
+    if args.command == 'repair':
+        _restore_descriptions(args.cache)
     folders = cache_folders(args.cache)
     if not folders:
         raise MaskCacheError(f'{args.cache}: no mask cache here; make one with tools/cache_sam.py')
-    caches = [MaskCache(folder) for folder in folders]
     command = {'status': _status, 'verify': _verify, 'repair': _repair, 'stats': _stats}[args.command]
-    return max(command(cache, args) for cache in caches)
+    statuses = []
+    for folder in folders:
+        try:
+            statuses.append(command(MaskCache(folder), args))
+        except MaskCacheError as problem:
+            cli.report(f'error: {problem}')
+            statuses.append(cli.BAD_INPUT)
+    return max(statuses)
+
+
+def _png(text: str) -> Path:
+    path = cli.named_path(text)
+    if path.suffix.lower() != '.png' or path.is_dir():
+        raise argparse.ArgumentTypeError(f'{text!r} is not the name of a .png file')
+    return path
+
+
+def _restore_descriptions(root: Path) -> None:
+    for folder in [root, *root.glob('*/')] if root.is_dir() else []:
+        if restore_description(folder):
+            print(f'{folder}: restored {FINGERPRINT_FILE}')
 
 
 def _status(cache: MaskCache, args: argparse.Namespace) -> int:
@@ -76,6 +108,8 @@ def _status(cache: MaskCache, args: argparse.Namespace) -> int:
     print(f'  in work      {leftovers[0]} claimed, {leftovers[1]} temporary files, {leftovers[2]} in quarantine')
     for name, value in sorted(cache.fingerprint.settings.items()):
         print(f'  {name:<12} {value}')
+    for image_id in cache if args.ids else ():
+        print(f'  panorama     {image_id}')
     return 0
 
 
@@ -95,20 +129,28 @@ def _verify(cache: MaskCache, args: argparse.Namespace) -> int:
 
 def _repair(cache: MaskCache, args: argparse.Namespace) -> int:
     removed = remove_abandoned(cache.path)
-    reasons = {check.file: check.problem for check in _checks(cache, full=True) if check.problem}
-    reasons |= {entry_name(image_id): 'set aside by hand' for image_id in args.drop if image_id in cache}
-    for image_id in args.drop:
-        if image_id not in cache:
-            cli.report(f'{image_id}: not in {cache.path}')
-    moved = 0
+    reasons = {}
+    try:
+        checks = list(_checks(cache, full=True))
+    except MaskCacheError as problem:  # the manifest itself
+        reasons[MANIFEST_FILE] = str(problem)
+        checks = [cache.check(file, full=True) for file in cache.files()]
+    for found in checks:
+        # Looked at again, because another process may have made it anew since.
+        if found.damaged and cache.check(cache.path / found.file, full=True).problem:
+            reasons[found.file] = str(found.problem)
+        elif found.problem:
+            cli.report(found.problem)
+    unknown = [image_id for image_id in args.drop if image_id not in cache]
+    reasons |= {entry_name(image_id): 'set aside by hand' for image_id in args.drop if image_id not in unknown}
     for name, reason in reasons.items():
-        if (target := quarantine(cache.path / name, str(reason))) is not None:
-            moved += 1
-            print(f'{name} -> {target}: {reason}')
-    print(f'{cache.path}: {moved} files set aside, {removed} abandoned temporaries removed')
+        print(f'{name} -> {quarantine(cache.path / name, reason)}: {reason}')
+    print(f'{cache.path}: {len(reasons)} files set aside, {removed} abandoned temporaries removed')
     if reasons:
         print('run tools/cache_sam.py again, as before, to make what is missing')
-    return 0
+    for image_id in unknown:
+        cli.report(f'error: {image_id}: is not in {cache.path}')
+    return cli.FAILED if unknown else 0
 
 
 def _stats(cache: MaskCache, args: argparse.Namespace) -> int:
@@ -117,7 +159,7 @@ def _stats(cache: MaskCache, args: argparse.Namespace) -> int:
         panorama = cache.read(file)
         sizes.append(file.stat().st_size)
         counts += [len(masks) for masks in panorama.windows]
-        coverage += [masks.coverage for masks in panorama.windows]
+        coverage += panorama.coverage
         areas += [masks.area for masks in panorama.windows]
         edges += [seam.boundary.mean() for seam in panorama.overlaps]
     print(cache.path)
@@ -142,14 +184,14 @@ def _show(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     cache = open_cache(args.cache)
     image_id = args.id or next(iter(cache), None)
     if image_id is None or image_id not in cache:
-        raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached; `status` says how many are')
+        raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached; status --ids lists what is')
     panorama = cache[image_id]
     pixels = None
     if args.images or args.dataset:
         sample = next((sample for sample in cli.list_images(parser, args).samples if sample.id == image_id), None)
         if sample is None:
             raise MaskCacheError(f'{image_id}: the masks are cached, but there is no image of that name')
-        image = read_rgb(sample.image)
+        image = read_rgb(sample.image, args.max_pixels)
         if image.sha256 != panorama.image_sha256:
             cli.report(f'warning: {sample.image} is not the file that the masks were made from')
         pixels = image.pixels
