@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 import zlib
 
 import cv2
@@ -423,3 +424,19 @@ def test_a_header_that_promises_more_than_the_limit_is_refused_for_its_size(tmp_
     path = tmp_path / 'header.png'
     path.write_bytes(png(2**31 - 1, 2**31 - 1, 8, 2, b''))
     assert '--max-pixels' in refusal(path)
+
+
+@pytest.mark.parametrize('with_header', [False, True])
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path, with_header):
+    path = tmp_path / 'huge.png'
+    if with_header:
+        Image.new('RGB', (8, 8)).save(path)
+    with path.open('ab') as file:
+        file.truncate(6 * 2**30)  # sparse: takes no room
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match=r'huge.png: .*(is it an image|not an image)'):
+            read_rgb(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
