@@ -218,7 +218,7 @@ class CacheBuilder:
         self.max_pixels = max_pixels
         self.summary = Summary()
 
-    def run(self, samples: Sequence[Sample], show_progress: bool = True) -> Summary:
+    def run(self, samples: Sequence[Sample], show_progress: bool = True, label: str = 'caching masks') -> Summary:
         """Caches every panorama that is not there yet, with a progress bar on standard error.
 
         An image that can't be used is noted in the summary and the others go on. Panoramas that another process has
@@ -232,7 +232,7 @@ class CacheBuilder:
         left = len(samples)
         # In a log file a line every half minute is enough.
         pause = 0.1 if sys.stderr.isatty() else 30
-        with tqdm(unit='window', desc='caching masks', disable=not show_progress, mininterval=pause) as bar:
+        with tqdm(unit='window', desc=label, disable=not show_progress, mininterval=pause) as bar:
             try:
                 for queue, wait_turn in ((samples, True), (later, False)):
                     for sample in queue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import pickle
 from collections.abc import Callable
@@ -62,8 +63,7 @@ def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Goes to a temporary file, shows progress, compares the digest and only then takes the name.
-            torch.hub.download_url_to_file(published.url, str(path), hash_prefix=published.sha256)
+            _fetch(published, path)
         except (URLError, OSError) as problem:
             reason = getattr(problem, 'reason', None) or problem
             raise WeightsError(
@@ -76,6 +76,19 @@ def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str
                 'nothing was kept: try again or fetch it elsewhere'
             ) from problem
     return path
+
+
+def _fetch(published: PublishedWeights, path: Path) -> None:
+    """Fetches a file once, however many processes of this host ask for it at the same time."""
+    lock_file = path.with_name(f'.{path.name}.lock')
+    with lock_file.open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                # Goes to a temporary file, shows progress, compares the digest and only then takes the name.
+                torch.hub.download_url_to_file(published.url, str(path), hash_prefix=published.sha256)
+        finally:
+            lock_file.unlink(missing_ok=True)
 
 
 def load_sam(model: str, path: Path, official: bool = True) -> tuple[Sam, str]:

@@ -2,6 +2,8 @@
 
 import hashlib
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -143,6 +145,24 @@ def test_published_weights_are_fetched_checked_and_then_found(tmp_path, tiny_wei
     assert load_sam('tiny', path)[1] == digest
     tiny_weights.unlink()  # the second time nothing is fetched
     assert find_weights('tiny', tmp_path / 'checkpoints') == path
+
+
+def test_weights_that_several_processes_ask_for_are_fetched_once(tmp_path, tiny_weights, monkeypatch):
+    digest = hashlib.sha256(tiny_weights.read_bytes()).hexdigest()
+    monkeypatch.setitem(PUBLISHED, 'tiny', sam_weights.PublishedWeights('t.pth', tiny_weights.as_uri(), digest))
+    fetched = []
+    fetch = torch.hub.download_url_to_file
+
+    def slowly(url, target, **options):
+        fetched.append(url)
+        time.sleep(0.3)
+        fetch(url, target, **options)
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', slowly)
+    with ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(lambda _: find_weights('tiny', tmp_path / 'checkpoints'), range(3)))
+    assert set(paths) == set((tmp_path / 'checkpoints').iterdir())
+    assert len(fetched) == 1
 
 
 def test_what_is_fetched_with_another_digest_is_not_kept(tmp_path, tiny_weights, monkeypatch):

@@ -143,7 +143,8 @@ def main(argv: list[str] | None = None) -> int:
     # What the listing refused is reported by the first shard alone.
     builder.summary.failed += listing.refused if shard.index == 0 else []
     try:
-        builder.run(mine)
+        label = f'caching masks {shard.index}/{shard.count}' if shard.count > 1 else 'caching masks'
+        builder.run(mine, label=label)
     except BaseException:
         _print_summary(builder.summary, writer)
         cli.report('stopped early: run the same command again to go on from here')
