@@ -232,13 +232,17 @@ def _decode_masks(coded: NDArray[np.uint16], records: NDArray, shape: tuple[int,
     return InstanceMasks(shape, counts, rows, starts, ends, records['predicted_iou'], records['stability'])
 
 
-def check_records(data: bytes, name: str) -> None:
-    """Compares the stored areas and boxes with those that the masks have (part of ``verify --full``).
+def check_records(panorama: PanoramaMasks, data: bytes, name: str) -> None:
+    """Compares the areas and boxes that a file states with those of its masks (part of ``verify --full``).
+
+    Args:
+        panorama: What ``decode`` made of the file.
+        data: The whole file.
+        name: What error messages call it.
 
     Raises:
         DamagedFileError: If they differ.
     """
-    panorama = decode(data, name)
     with h5py.File(h5py.h5f.open_file_image(data)) as file:
         for i, masks in enumerate(panorama.windows):
             stored, made = file[f'windows/{i}/masks'][()], _mask_records(masks)

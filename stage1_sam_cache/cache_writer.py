@@ -124,8 +124,8 @@ class CacheWriter:
         """
         records = []
         for file in self.cache.files():
-            panorama = self.cache.read(file)
-            records.append(describe(panorama, file.read_bytes()))
+            data = file.read_bytes()
+            records.append(describe(self.cache.decode(data, file), data))
         commit(self.path / MANIFEST_FILE, manifest_of(self.cache.fingerprint, records).encode(), replace=True)
         return len(records)
 

@@ -29,7 +29,7 @@ class InstanceMasks:
             in the same row, then by row: an outline is then followed downwards, which the cache's coding relies on.
         starts: int64 ``(R,)``, first column of each run.
         ends: int64 ``(R,)``, column after the last of each run.
-        predicted_iou: float32 ``(K,)`` in [0, 1], SAM's own estimate; NaN where the generator gives none.
+        predicted_iou: float32 ``(K,)``, SAM's own estimate, about 0 to 1; NaN where the generator gives none.
         stability: float32 ``(K,)`` in [0, 1], SAM's stability score; NaN where the generator gives none.
     """
 

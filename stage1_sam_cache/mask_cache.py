@@ -95,9 +95,10 @@ class MaskCache:
             OSError: If there is no such file.
             DamagedFileError: If it is damaged, of another cache, or in another's place.
         """
-        return self._decode(file.read_bytes(), file)
+        return self.decode(file.read_bytes(), file)
 
-    def _decode(self, data: bytes, file: Path) -> PanoramaMasks:
+    def decode(self, data: bytes, file: Path) -> PanoramaMasks:
+        """Like ``read``, for a file whose bytes are at hand."""
         panorama = cache_file.decode(data, str(file))
         differences = panorama.fingerprint.differences(self.fingerprint)
         if differences:
@@ -144,16 +145,18 @@ class MaskCache:
         except FileNotFoundError:
             return []
         except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise MaskCacheError(f'{file}: cannot be read ({problem}); delete it and run cache_sam again') from problem
+            raise MaskCacheError(
+                f'{file}: cannot be read ({problem}); tools/inspect_cache.py repair sets it aside'
+            ) from problem
         if key != self.fingerprint.key or digest != manifest.get('sha256') or not all(map(all, names)):
-            raise MaskCacheError(f'{file}: damaged or of another cache; delete it and run cache_sam again')
+            raise MaskCacheError(f'{file}: damaged or of another cache; tools/inspect_cache.py repair sets it aside')
         return list(records)
 
     def verify(self, full: bool = False) -> Iterator[Check]:
         """Checks every byte of every file, and the manifest's files against what is there.
 
         Args:
-            full: Also unpack all masks and compare the stored areas and boxes with them.
+            full: Also work out every mask's area and box anew and compare them with those stored.
         """
         listed = {record['file']: record for record in self.manifest()}
         for file in self.files():
@@ -165,15 +168,15 @@ class MaskCache:
         """Checks one of ``files()``, against its record in the manifest if one is given."""
         try:
             data = file.read_bytes()
-            panorama = self._decode(data, file)
+            panorama = self.decode(data, file)
             if full:
-                cache_file.check_records(data, str(file))
+                cache_file.check_records(panorama, data, str(file))
         except DamagedFileError as problem:
             return Check(file.name, str(problem), damaged=True)
         except OSError as problem:
             return Check(file.name, f'{file}: cannot be read ({problem.strerror}); try again')
         if record is not None and describe(panorama, data) != record:
-            return Check(file.name, f'{file}: sound, but not the file that was sealed in the manifest', damaged=True)
+            return Check(file.name, f'{file}: sound, but not the file that was sealed in the manifest')
         return Check(file.name)
 
 

@@ -307,6 +307,8 @@ def test_verify_names_the_damaged_the_swapped_and_the_missing_file(cache, full):
     assert 'content has SHA-256' in problems[damaged.name]
     assert 'sealed in the manifest, but missing' in problems[entry_name('Amsterdam/2')]
     assert 'not the file that was sealed' in problems[swapped.name]
+    # Only what is damaged may be set aside; the other two are whole or gone.
+    assert [check.file for check in cache.verify(full) if check.damaged] == [damaged.name]
 
 
 def test_full_verify_finds_areas_that_are_not_those_of_the_masks(cache):

@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name == 'status':
             command.add_argument('--ids', action='store_true', help='also list the panoramas')
         if name == 'verify':
-            command.add_argument('--full', action='store_true', help='also unpack all masks and check areas and boxes')
+            command.add_argument('--full', action='store_true', help='also work out all areas and boxes anew')
         if name == 'repair':
             command.add_argument('--drop', nargs='+', metavar='ID', default=[], help='also set these panoramas aside')
         if name == 'show':
@@ -137,7 +137,7 @@ def _repair(cache: MaskCache, args: argparse.Namespace) -> int:
         checks = [cache.check(file, full=True) for file in cache.files()]
     for found in checks:
         # Looked at again, because another process may have made it anew since.
-        if found.damaged and cache.check(cache.path / found.file, full=True).problem:
+        if found.damaged and cache.check(cache.path / found.file, full=True).damaged:
             reasons[found.file] = str(found.problem)
         elif found.problem:
             cli.report(found.problem)
