@@ -66,6 +66,7 @@ class Dataset:
         label_encoding: The ids in its label files, a source of ``label_spaces.convert_labels``; 'stanford_instances'
             needs ``label_spaces.decode_stanford2d3d`` first.
         closed: True if the left and right border of its panoramas join (0 and 360 degrees).
+        remedy: What to do when it is not there.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Dataset:
     splits: Mapping[str, Split]
     default_split: str = 'train'
     closed: bool = True
+    remedy: str = 'Get the data set, or give its folder with --data-root.'
 
 
 def _stanford2d3d() -> dict[str, Split]:
@@ -120,12 +122,36 @@ _CITYSCAPES = {
     )
     for s in ('train', 'val')
 }
+# Made by tools/make_toypass.py, in the layouts of DensePASS and Cityscapes. The truth of its training panoramas lies
+# apart and is no label here.
+_MAKE_IT = 'Make it with tools/make_toypass.py --out data/ToyPASS --preset demo, or give its folder with --data-root.'
+_TOYPASS = {
+    'train': Split((Layout('leftImg8bit/train'),)),
+    **{
+        s: Split((Layout(f'leftImg8bit/{s}', f'gtFine/{s}', _TRAIN_IDS),), evaluation=True)
+        for s in ('val', 'val_source_look')
+    },
+}
+_TOYPASS_SOURCE = {
+    s: Split((Layout(f'leftImg8bit/{s}', f'gtFine/{s}', _FINE_TRAIN_IDS),), evaluation=s == 'val')
+    for s in ('train', 'val')
+}
 _ALL = (
     Dataset('densepass', 'data/DensePASS', 'cityscapes19', 'cityscapes19', _DENSEPASS),
     Dataset('wildpass', 'data/WildPASS', 'wildpass6', 'wildpass25', _WILDPASS),
     Dataset('synpass', 'data/SynPASS', 'synpass22', 'synpass_raw', _SYNPASS),
     Dataset('stanford2d3d', 'data/Stanford2D3D', 'stanford13', 'stanford_instances', _stanford2d3d()),
     Dataset('cityscapes', 'data/Cityscapes', 'cityscapes19', 'cityscapes19', _CITYSCAPES, closed=False),
+    Dataset('toypass', 'data/ToyPASS/target', 'cityscapes19', 'cityscapes19', _TOYPASS, remedy=_MAKE_IT),
+    Dataset(
+        'toypass_source',
+        'data/ToyPASS/source',
+        'cityscapes19',
+        'cityscapes19',
+        _TOYPASS_SOURCE,
+        closed=False,
+        remedy=_MAKE_IT,
+    ),
 )
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in _ALL}
 
@@ -180,7 +206,7 @@ def list_dataset(
     searched = ', '.join(f'{layout.images}/{files}'.lstrip('/') for layout in layouts for files in layout.files)
     raise DatasetError(
         f'{name} has no images of split {split!r} in {folder}; searched there and in its subfolder '
-        f'{Path(dataset.folder).name}: {searched}. Get the data set, or give its folder with --data-root.'
+        f'{Path(dataset.folder).name}: {searched}. {dataset.remedy}'
     )
 
 

@@ -46,6 +46,8 @@ def test_the_data_sets_their_folders_and_spaces():
         'synpass': ('data/SynPASS', 'synpass22', 'synpass_raw', True),
         'stanford2d3d': ('data/Stanford2D3D', 'stanford13', 'stanford_instances', True),
         'cityscapes': ('data/Cityscapes', 'cityscapes19', 'cityscapes19', False),
+        'toypass': ('data/ToyPASS/target', 'cityscapes19', 'cityscapes19', True),
+        'toypass_source': ('data/ToyPASS/source', 'cityscapes19', 'cityscapes19', False),
     }
 
 
@@ -59,7 +61,7 @@ def test_training_images_are_the_default_and_only_the_other_splits_are_scored():
     for dataset in DATASETS.values():
         assert dataset.default_split == 'train'
         for name, split in dataset.splits.items():
-            assert split.evaluation == (not name.endswith('train'))
+            assert split.evaluation == (not name.endswith('train'))  # 'val_source_look' too
             assert split.pinhole == name.startswith('pinhole')
 
 
@@ -70,6 +72,8 @@ def test_names_of_splits():
         'synpass': 'train val test',
         'stanford2d3d': 'train val fold2_train fold2_val fold3_train fold3_val pinhole_train pinhole_val',
         'cityscapes': 'train val',
+        'toypass': 'train val val_source_look',
+        'toypass_source': 'train val',
     }
 
 
@@ -125,6 +129,20 @@ LAYOUTS = {
         ['leftImg8bit/val/7.png', 'gtFine/val/7.png', 'leftImg8bit/val/8.jpg'],
         {'7': 'gtFine/val/7.png', '8': None},
         'leftImg8bit/val',
+    ),
+    'toypass train, whose truth lies apart': (
+        'toypass',
+        'train',
+        ['leftImg8bit/train/Elmira/1.png', '../truth/target/train/Elmira/1_labelTrainIds.png'],
+        {'Elmira/1': None},
+        'leftImg8bit/train',
+    ),
+    'toypass in the look of the source': (
+        'toypass',
+        'val_source_look',
+        ['leftImg8bit/val_source_look/cs/1.png', 'gtFine/val_source_look/cs/1_labelTrainIds.png'],
+        {'cs/1': 'gtFine/val_source_look/cs/1_labelTrainIds.png'},
+        'leftImg8bit/val_source_look',
     ),
     'synpass test': (
         'synpass',
