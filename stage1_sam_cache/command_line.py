@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 from stage1_sam_cache.catalog import DATASETS, list_dataset
-from stage1_sam_cache.errors import Stage1Error
+from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.image_listing import Listing, list_folder
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -41,7 +41,7 @@ def run_command(main: Callable[[], int]) -> None:
     try:
         status = main()
         sys.stdout.flush()
-    except Stage1Error as problem:
+    except GoodSAMError as problem:
         report(f'error: {problem}')
         status = BAD_INPUT
     except OSError as problem:

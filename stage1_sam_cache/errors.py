@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 
-class Stage1Error(Exception):
-    """Base class: the message says what is wrong, in which file, and what to do."""
+class GoodSAMError(Exception):
+    """Base class of both stages: the message says what is wrong, in which file, and what to do."""
+
+
+class Stage1Error(GoodSAMError):
+    """Base class of what stage 1 raises."""
 
 
 class ImageError(Stage1Error):

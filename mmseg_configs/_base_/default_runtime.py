@@ -9,3 +9,8 @@ log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 load_from = None
 resume = False
+sync_bn = 'torch'  # used when training is distributed
+custom_imports = dict(
+    imports=['stage2_distill.bfloat16', 'stage2_distill.datasets', 'stage2_distill.metrics'],
+    allow_failed_imports=False,
+)

@@ -1,0 +1,17 @@
+"""Errors of stage 2 that a user can cause and mend; every command line prints them as one line."""
+
+from __future__ import annotations
+
+from stage1_sam_cache.errors import GoodSAMError
+
+
+class Stage2Error(GoodSAMError):
+    """Base class of what stage 2 raises."""
+
+
+class ConfigError(Stage2Error):
+    """A config file that can't be read, or that asks for something that is not there."""
+
+
+class CheckpointError(Stage2Error):
+    """A checkpoint that is missing, damaged, or holds more than weights and plain values."""

@@ -1,0 +1,96 @@
+"""What tools/train.py and tools/test.py share: a config file with the command line's changes -> a runner."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
+from mmseg.registry import RUNNERS
+
+from stage2_distill.errors import ConfigError
+from stage2_distill.safe_checkpoints import check_checkpoint, load_weights_only
+
+
+def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
+    """Reads a config file.
+
+    Args:
+        path: The file.
+        options: Changes by dotted keys, as MMEngine's ``DictAction`` gives them.
+
+    Raises:
+        ConfigError: If it is missing or is no config.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f'config {path} does not exist; those of the project are in mmseg_configs/')
+    try:
+        config = Config.fromfile(path)
+        if options:
+            config.merge_from_dict(options)
+    except Exception as problem:  # a config is Python, so anything can be raised
+        raise ConfigError(f'config {path} cannot be used: {type(problem).__name__}: {problem}') from problem
+    return config
+
+
+def choose_work_dir(config: Config, path: str, given: str | None) -> None:
+    """Sets where logs and checkpoints go: what was given, else what the config says, else work_dirs/<config>."""
+    if given is not None:
+        config.work_dir = given
+    elif config.get('work_dir') is None:
+        config.work_dir = str(Path('work_dirs') / Path(path).stem)
+
+
+def build_runner(config: Config, trusted: bool = False) -> Runner:
+    """Builds the config's runner, with nothing allowed to run code from a checkpoint.
+
+    Args:
+        config: As MMEngine's runner takes it.
+        trusted: Lift that ban.
+
+    Raises:
+        ConfigError: If the config can't be built.
+        CheckpointError: If ``load_from`` can't be used.
+        DatasetError: If the images are not there.
+    """
+    load_weights_only(trusted)
+    if config.get('load_from'):
+        check_checkpoint(config.load_from)
+    imports = config.get('custom_imports')
+    if imports:
+        import_modules_from_strings(**imports)
+    check_data(config)
+    # DistributedDataParallel would otherwise wait on a name that a launcher has not set.
+    os.environ.setdefault('LOCAL_RANK', '0')
+    try:
+        if 'runner_type' in config:
+            return RUNNERS.build(config)
+        return Runner.from_cfg(config)
+    except (KeyError, TypeError, AssertionError) as problem:
+        raise ConfigError(f'the config cannot be built: {type(problem).__name__}: {problem}') from problem
+
+
+def check_data(config: Config) -> None:
+    """Lists every data set of the config once, so that missing data is said before anything is built.
+
+    Raises:
+        DatasetError: If images are not there.
+        ConfigError: If labels are not there.
+    """
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import DATASETS
+
+    init_default_scope(config.get('default_scope', 'mmseg'))
+    quiet = logging.getLogger('mmengine')
+    level, quiet.level = quiet.level, logging.ERROR
+    try:
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            dataset = (config.get(loader) or {}).get('dataset') or {}
+            if dataset.get('type') == 'CatalogueDataset':
+                DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True}).load_data_list()
+    finally:
+        quiet.level = level
