@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mmseg.datasets import BaseSegDataset
@@ -64,7 +65,7 @@ class CatalogueDataset(BaseSegDataset):
         for sample in listing.samples:
             label = sample.label
             if self._labels is not None:
-                label = listing.root.joinpath(self._labels, f'{sample.id}_labelTrainIds.png')
+                label = Path(self._labels) / f'{sample.id}_labelTrainIds.png'
             if label is None or not label.is_file():
                 raise ConfigError(
                     f'{sample.image} has no label{"" if label is None else f" {label}"}; {name} {split} cannot be used '

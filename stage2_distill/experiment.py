@@ -59,7 +59,7 @@ def build_runner(config: Config, trusted: bool = False) -> Runner:
     """
     load_weights_only(trusted)
     if config.get('load_from'):
-        check_checkpoint(config.load_from)
+        check_checkpoint(config.load_from, trusted)
     imports = config.get('custom_imports')
     if imports:
         import_modules_from_strings(**imports)

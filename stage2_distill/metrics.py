@@ -17,7 +17,8 @@ class PerClassIoUMetric(IoUMetric):
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Sums the areas of all images and divides."""
-        summary = dict(super().compute_metrics(results))
+        # mmseg gives NumPy's numbers, which JSON does not take.
+        summary = {name: float(score) for name, score in super().compute_metrics(results).items()}
         if results:
             intersection, union = (sum(areas) for areas in list(zip(*results, strict=True))[:2])
             shares = (100 * intersection / union).tolist()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -89,3 +92,20 @@ def run_tool():
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
 
     return run
+
+
+@pytest.fixture(scope='session')
+def tiny_toypass(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """ToyPASS's preset ``tiny`` as the tool makes it, killed once on the way: its folder and the last run."""
+    out = tmp_path_factory.mktemp('tools') / 'ToyPASS'
+    tool = str(ROOT / 'tools/make_toypass.py')
+    command = [sys.executable, tool, '--out', str(out), '--preset', 'tiny', '--workers', '2']
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while process.poll() is None and len(list(out.rglob('*_instances.png'))) < 4:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    there = len(list(out.rglob('*_instances.png')))
+    assert 4 <= there < 20
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return out, finished

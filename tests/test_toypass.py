@@ -396,25 +396,8 @@ def test_knobs_of_the_command_line():
 # --- the tools ---
 
 
-@pytest.fixture(scope='module')
-def tiny(tmp_path_factory):
-    """The preset ``tiny`` as the tool makes it, killed once on the way."""
-    out = tmp_path_factory.mktemp('tools') / 'ToyPASS'
-    tool = str(ROOT / 'tools/make_toypass.py')
-    command = [sys.executable, tool, '--out', str(out), '--preset', 'tiny', '--workers', '2']
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while process.poll() is None and len(list(out.rglob('*_instances.png'))) < 4:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    there = len(list(out.rglob('*_instances.png')))
-    assert 4 <= there < 20
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    return out, finished
-
-
-def test_tiny_has_every_class_and_says_so(tiny):
-    out, finished = tiny
+def test_tiny_has_every_class_and_says_so(tiny_toypass):
+    out, finished = tiny_toypass
     assert finished.returncode == 0, finished.stderr
     assert '20 scenes in' in finished.stdout
     assert '20/20' in finished.stderr  # the progress bar
@@ -460,8 +443,8 @@ def test_a_wrong_flag_is_one_line(run_tool, arguments, expected):
     assert expected in finished.stderr
 
 
-def test_browse_dataset_shows_images_with_labels_over_them(tiny, run_tool, tmp_path):
-    out, _ = tiny
+def test_browse_dataset_shows_images_with_labels_over_them(tiny_toypass, run_tool, tmp_path):
+    out, _ = tiny_toypass
     sheet = tmp_path / 'pictures/val.png'
     shown = run_tool(
         'browse_dataset.py', '--dataset', 'toypass', '--split', 'val', '--data-root', out, '--count', '2', '--width',
@@ -480,8 +463,8 @@ def test_browse_dataset_shows_images_with_labels_over_them(tiny, run_tool, tmp_p
     assert pixels.shape == (6 + 2 * (24 + 200 + 6) + -(-20 // (524 // 150)) * 24 + 6, 524, 3)
 
 
-def test_browse_dataset_shows_images_without_labels_and_refuses_unknown_ids(tiny, run_tool, tmp_path):
-    out, _ = tiny
+def test_browse_dataset_shows_images_without_labels_and_refuses_unknown_ids(tiny_toypass, run_tool, tmp_path):
+    out, _ = tiny_toypass
     flags = ('--dataset', 'toypass', '--data-root', out, '--out', tmp_path / 'a.png')
     shown = run_tool('browse_dataset.py', *flags, '--ids', 'Elmira/1')
     assert shown.returncode == 0, shown.stderr

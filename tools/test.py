@@ -29,6 +29,7 @@ except ModuleNotFoundError as missing:
 from stage1_sam_cache.catalog import DATASETS, list_dataset
 from stage2_distill.errors import ConfigError
 from stage2_distill.experiment import build_runner, choose_work_dir, read_config
+from stage2_distill.safe_checkpoints import check_fit
 
 MODES = ('whole', 'slide', 'tile')
 
@@ -81,20 +82,25 @@ def main() -> int:
         use_dataset(config, args.dataset, args.split or 'val', args.data_root)
     if args.show_dir:
         config.default_hooks.visualization.update(draw=True, interval=1)
-        config.visualizer.save_dir = args.show_dir
+    # Nothing is trained here, and the training images need not be there.
+    for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        config[name] = None
+    for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        config[name] = None
     rows = []
     for mode in args.mode or [None]:
         for scale in args.input_scale:
             chosen = copy.deepcopy(config)
-            # Nothing is trained here, and the training images need not be there.
-            for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
-                chosen[name] = None
-            for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
-                chosen[name] = None
+            if args.show_dir:
+                # Pictures are named for their images alone, so each combination needs a folder of its own.
+                chosen.visualizer.save_dir = str(Path(args.show_dir) / f'{mode or "config"}_{scale:g}')
+                chosen.visualizer.name = f'visualizer_{mode}_{scale:g}'  # MMEngine reuses one of the same name
             scale_input(chosen, scale)
             if mode is not None:
                 set_mode(chosen, mode, scale, args.window, args.stride)
-            found = build_runner(chosen, args.trust_checkpoint).test()
+            runner = build_runner(chosen, args.trust_checkpoint)
+            check_fit(getattr(runner.model, 'module', runner.model), args.checkpoint, args.trust_checkpoint)
+            found = runner.test()
             rows.append({'mode': mode or chosen.model.test_cfg.mode, 'input_scale': scale, **found})
     report(rows, config, args)
     return 0
@@ -157,7 +163,9 @@ def report(rows: list[dict[str, Any]], config: Config, args: argparse.Namespace)
     dataset = config.test_dataloader.dataset
     about = {'config': args.config, 'checkpoint': args.checkpoint}
     about |= {'dataset': dataset.get('name', dataset.get('type')), 'split': dataset.get('split')}
-    out.write_text(json.dumps({**about, 'scores': rows}, indent=2) + '\n', encoding='utf-8')
+    out.write_text(
+        json.dumps({**about, 'scores': [_without_nan(row) for row in rows]}, indent=2) + '\n', encoding='utf-8'
+    )
     print(f'\n{about["dataset"]} {about["split"]}: mIoU in %\n')
     scales = sorted({row['input_scale'] for row in rows})
     print('| mode | ' + ' | '.join(f'input scale {scale:g}' for scale in scales) + ' |')
@@ -166,6 +174,11 @@ def report(rows: list[dict[str, Any]], config: Config, args: argparse.Namespace)
         scores = {row['input_scale']: row['mIoU'] for row in rows if row['mode'] == mode}
         print(f'| {mode} | ' + ' | '.join(f'{scores[scale]:.2f}' for scale in scales) + ' |')
     print(f'\nall classes: {out}')
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """Null for a class that is nowhere, because JSON knows no nan."""
+    return {name: None if value != value else value for name, value in row.items()}  # only nan differs from itself
 
 
 if __name__ == '__main__':

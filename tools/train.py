@@ -16,7 +16,7 @@ import sys
 
 try:
     import torch
-    from mmengine.config import DictAction
+    from mmengine.config import Config, DictAction
 
     from stage1_sam_cache import command_line as cli
 except ModuleNotFoundError as missing:
@@ -73,13 +73,15 @@ def main() -> int:
     return 0
 
 
-def enable_amp(config: object) -> None:
+def enable_amp(config: Config) -> None:
     """Turns the optimizer wrapper into one of mixed precision.
 
     Raises:
         ConfigError: If the config has an optimizer wrapper of another kind.
     """
-    wrapper = config.optim_wrapper
+    wrapper = config.get('optim_wrapper')
+    if wrapper is None:
+        raise ConfigError('--amp needs a config with an optim_wrapper')
     if wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper'):
         raise ConfigError(f'--amp goes with OptimWrapper; the config has {wrapper.type}')
     if not torch.cuda.is_available():
@@ -98,7 +100,7 @@ def check_latest(work_dir: str, trusted: bool) -> None:
 
     load_weights_only(trusted)
     latest = find_latest_checkpoint(work_dir)
-    if latest is not None and 'optimizer' not in check_checkpoint(latest):
+    if latest is not None and 'optimizer' not in check_checkpoint(latest, trusted):
         raise CheckpointError(f'checkpoint {latest} holds no optimizer, so training cannot go on from it')
 
 

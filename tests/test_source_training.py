@@ -1,0 +1,375 @@
+"""Training on the labelled source and scoring: configs, data set, metric, checkpoints, and the two command lines."""
+
+import importlib.util
+import json
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from PIL import Image
+
+from stage1_sam_cache.errors import DatasetError, GoodSAMError
+from stage2_distill.bfloat16 import BFloat16OptimWrapper
+from stage2_distill.datasets import CatalogueDataset
+from stage2_distill.errors import CheckpointError, ConfigError
+from stage2_distill.metrics import PerClassIoUMetric
+from stage2_distill.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
+
+SOURCE = ROOT / 'mmseg_configs/source'
+B0 = SOURCE / 'segformer_b0_toypass.py'
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / f'tools/{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- configs ---
+
+MILLIONS = {0: 3.7, 1: 13.7, 2: 24.7, 3: 44.6, 4: 61.4, 5: 82.0}  # SegFormer with a 19-class head
+
+
+@pytest.mark.parametrize('domain', ['cityscapes', 'toypass'])
+@pytest.mark.parametrize('size', MILLIONS)
+def test_every_source_config_builds_a_segformer_of_the_right_size(domain, size):
+    config = Config.fromfile(SOURCE / f'segformer_b{size}_{domain}.py')
+    init_default_scope(config.default_scope)
+    model = MODELS.build(config.model)
+    millions = sum(weight.numel() for weight in model.parameters()) / 1e6
+    assert millions == pytest.approx(MILLIONS[size], abs=0.06)
+    assert model.decode_head.num_classes == 19
+    start = config.model.backbone.get('init_cfg')
+    assert (start is None) == (domain == 'toypass')  # from scratch: nothing to download
+    assert start is None or f'/mit_b{size}_' in start.checkpoint
+
+
+def test_the_configs_name_no_path_but_data():
+    for path in SOURCE.glob('*.py'):
+        text = Config.fromfile(path).pretty_text
+        assert not re.search(r"'(/|\.\./|~)", text)
+        assert set(re.findall(r"name='(\w+)', pipeline|name='(\w+)',\n", text)) or 'CatalogueDataset' in text
+
+
+def test_class_weights_leave_the_mean_over_all_pixels_as_it_was():
+    # Shares in % that tools/make_toypass.py --preset demo --seed 0 prints for the source's training images.
+    shares = [34.127, 3.836, 25.107, 0.641, 0.439, 1.390, 0.613, 0.566, 9.432, 1.420]
+    shares += [13.660, 0.669, 0.580, 3.797, 0.936, 0.913, 0.520, 0.548, 0.751]
+    weights = Config.fromfile(B0).model.decode_head.loss_decode.class_weight
+    expected = 1 / np.sqrt(shares)
+    expected /= np.average(expected, weights=shares)
+    np.testing.assert_allclose(weights, expected, atol=0.006)
+
+
+# --- data set and metric ---
+
+
+def write(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+def loaded(dataset):
+    init_default_scope('mmseg')
+    return [item['data_samples'].gt_sem_seg.data.squeeze().tolist() for item in dataset]
+
+
+PIPELINE = [{'type': 'LoadImageFromFile'}, {'type': 'LoadAnnotations'}, {'type': 'PackSegInputs'}]
+
+
+def test_labels_of_the_catalogue_reach_mmseg_in_their_label_space(tmp_path):
+    init_default_scope('mmseg')
+    write(tmp_path / 'leftImg8bit/val/cs/7.png', np.zeros((2, 3, 3)))
+    write(tmp_path / 'gtFine/val/cs/7.png', [[4, 11, 13], [24, 0, 255]])  # WildPASS: car road curb, crosswalk nothing
+    dataset = CatalogueDataset('wildpass', 'val', str(tmp_path), label_space='wildpass8', pipeline=PIPELINE)
+    assert loaded(dataset) == [[[0, 3, 5], [7, 255, 255]]]
+    assert dataset.metainfo['classes'][:4] == ('car', 'truck', 'bus', 'road')
+    merged = CatalogueDataset('wildpass', 'val', str(tmp_path), label_space='wildpass6_merged', pipeline=PIPELINE)
+    assert loaded(merged) == [[[0, 3, 4], [3, 255, 255]]]
+
+
+def test_the_truth_of_training_panoramas_is_used_only_when_it_is_named(tiny_toypass):
+    init_default_scope('mmseg')
+    out, _ = tiny_toypass
+    with pytest.raises(ConfigError, match='has no label; toypass train cannot be used'):
+        CatalogueDataset('toypass', 'train', str(out))
+    oracle = CatalogueDataset('toypass', 'train', str(out), labels=str(out / 'truth/target/train'), pipeline=PIPELINE)
+    assert len(oracle) == 4
+    with Image.open(out / 'truth/target/train/Elmira/1_labelTrainIds.png') as label:
+        assert loaded(oracle)[0] == np.asarray(label).tolist()
+    assert len(CatalogueDataset('toypass', 'val_source_look', str(out))) == 4
+
+
+def test_what_the_data_set_refuses(tmp_path):
+    init_default_scope('mmseg')
+    with pytest.raises(ConfigError, match="data set 'nothing'; known: densepass"):
+        CatalogueDataset('nothing', 'val')
+    with pytest.raises(ConfigError, match='cannot be read as stanford13'):
+        CatalogueDataset('stanford2d3d', 'val')
+    with pytest.raises(DatasetError, match=r'make_toypass\.py'):
+        CatalogueDataset('toypass', 'val', str(tmp_path))
+
+
+def test_scores_of_every_class_by_hand():
+    metric = PerClassIoUMetric(iou_metrics=['mIoU'])
+    metric.dataset_meta = {'classes': ('road', 'car', 'bus')}
+    for predicted, label in (([[0, 0, 1]], [[0, 1, 1]]), ([[1, 1, 1]], [[1, 0, 255]])):
+        sample = {'pred_sem_seg': {'data': torch.tensor([predicted])}, 'gt_sem_seg': {'data': torch.tensor([label])}}
+        metric.process({}, [sample])
+    found = metric.compute_metrics(metric.results)
+    # road: 1 of 3 pixels in the union; car: 2 of 4; bus: nowhere
+    assert found['IoU.road'] == pytest.approx(100 / 3)
+    assert found['IoU.car'] == pytest.approx(50)
+    assert np.isnan(found['IoU.bus'])
+    assert found['mIoU'] == pytest.approx((100 / 3 + 50) / 2, abs=0.01)
+
+
+# --- mixed precision ---
+
+
+def test_bfloat16_forward_float32_weights():
+    model = torch.nn.Linear(4, 2)
+    wrapper = BFloat16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    with wrapper.optim_context(model):
+        out = model(torch.ones(3, 4))
+    assert out.dtype == torch.bfloat16
+    before = model.weight.detach().clone()
+    wrapper.update_params(out.float().square().mean())
+    assert model.weight.dtype == torch.float32
+    assert not torch.equal(before, model.weight)
+
+
+# --- checkpoints ---
+
+
+class Hostile:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, 'w')
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A checkpoint that runs code, and the file that it would make."""
+    mark, path = tmp_path / 'code_has_run', tmp_path / 'hostile.pth'
+    torch.save({'state_dict': {}, 'meta': {}, 'optimizer': {}, 'x': Hostile(mark)}, path)
+    return path, mark
+
+
+@pytest.fixture(autouse=True)
+def _switch_back(monkeypatch):
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
+
+
+def test_code_in_a_checkpoint_is_refused_unless_it_is_trusted(hostile):
+    path, mark = hostile
+    load_weights_only()
+    with pytest.raises(CheckpointError, match=r'more than weights .*--trust-checkpoint'):
+        check_checkpoint(str(path))
+    assert not mark.exists()
+    load_weights_only(trusted=True)
+    check_checkpoint(str(path), trusted=True)
+    assert mark.exists()  # so the file would have run code, and the refusal above means something
+
+
+def test_getattr_reaches_nothing_but_the_log_history(tmp_path):
+    """MMEngine's checkpoints need ``getattr``; with it free, a file could walk to any function."""
+
+    class Walk:
+        def __reduce__(self):
+            return getattr, (HistoryBuffer, '__init__')
+
+    class Method:
+        def __reduce__(self):
+            return getattr, (HistoryBuffer, 'mean')
+
+    torch.save({'walk': Walk()}, tmp_path / 'walk.pth')
+    with pytest.raises(CheckpointError, match='getattr'):
+        check_checkpoint(str(tmp_path / 'walk.pth'))
+    torch.save({'method': Method(), 'count': np.float32(2)}, tmp_path / 'method.pth')
+    assert check_checkpoint(str(tmp_path / 'method.pth')) == {'method': HistoryBuffer.mean, 'count': 2}
+
+
+@pytest.mark.parametrize('damage', ['missing', 'empty', 'truncated', 'text', 'legacy pickle', 'a list'])
+def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path, damage):
+    load_weights_only()
+    path = tmp_path / 'x.pth'
+    if damage not in ('missing', 'a list'):
+        torch.save({'state_dict': {'weight': torch.ones(1000)}}, path)
+        whole = path.read_bytes()
+        content = {'empty': b'', 'truncated': whole[: len(whole) // 2], 'text': b'hello world'}
+        path.write_bytes(content.get(damage, pickle.dumps({'state_dict': Hostile(tmp_path / 'ran')})))
+    elif damage == 'a list':
+        torch.save([1, 2], path)
+    with pytest.raises(CheckpointError) as caught:
+        check_checkpoint(str(path))
+    assert str(path) in str(caught.value)
+    assert '\n' not in str(caught.value)
+    assert not (tmp_path / 'ran').exists()
+
+
+# --- the command lines ---
+
+
+def small(out):
+    """Options that make the toy config a matter of seconds."""
+    return (
+        '--cfg-options', f'train_dataloader.dataset.root={out}', f'val_dataloader.dataset.root={out}',
+        f'test_dataloader.dataset.root={out}', 'train_dataloader.dataset.pipeline.2.scale=(128,64)',
+        'train_dataloader.dataset.pipeline.3.crop_size=(32,64)', 'model.data_preprocessor.size=(32,64)',
+        'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',
+        'test_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+        'val_dataloader.persistent_workers=False', 'test_dataloader.persistent_workers=False',
+        'default_hooks.logger.interval=1', 'train_cfg.val_interval=2', 'default_hooks.checkpoint.interval=2',
+    )  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def trained(tiny_toypass, tmp_path_factory):
+    """Two iterations, then two more by --resume; the folder and what was printed."""
+    import subprocess
+    import sys
+
+    out, _ = tiny_toypass
+    work = tmp_path_factory.mktemp('train') / 'work'
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(B0), '--amp', '--seed', '3', '--work-dir', str(work)]
+    texts = []
+    for iterations, extra in ((2, []), (4, ['--resume'])):
+        finished = subprocess.run(
+            [*command, *extra, *small(out), f'train_cfg.max_iters={iterations}'],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
+        texts.append(finished.stdout + finished.stderr)
+    return work, texts
+
+
+def test_training_logs_validates_keeps_the_best_and_resumes(trained):
+    work, (first, second) = trained
+    assert 'Iter(train) [1/2]' in first
+    assert 'decode.loss_ce' in first
+    assert 'IoU.bicycle' in first
+    assert 'Iter(train) [3/4]' in second
+    assert 'Iter(train) [2/4]' not in second  # it went on after the second
+    assert (work / 'iter_4.pth').is_file()
+    assert list(work.glob('best_mIoU_iter_*.pth'))
+    losses = [float(loss) for loss in re.findall(r' loss: ([0-9.]+)', first + second)]
+    assert len(losses) == 4
+    assert np.isfinite(losses).all()
+    load_weights_only()
+    saved = check_checkpoint(str(work / 'iter_4.pth'))
+    assert all(weight.dtype != torch.bfloat16 for weight in saved['state_dict'].values())
+
+
+def test_scores_whole_in_windows_and_by_scale(trained, tiny_toypass, run_tool, tmp_path):
+    work, _ = trained
+    out, _ = tiny_toypass
+    scored = run_tool(
+        'test.py', B0, work / 'iter_4.pth', '--dataset', 'toypass', '--split', 'val_source_look', '--data-root', out,
+        '--mode', 'whole', 'slide', 'tile', '--input-scale', '1', '1.5', '--work-dir', tmp_path, *small(out),
+    )  # fmt: skip
+    assert scored.returncode == 0, scored.stdout[-3000:] + scored.stderr[-3000:]
+    assert '| mode | input scale 1 | input scale 1.5 |' in scored.stdout
+    found = json.loads((tmp_path / 'scores.json').read_text())
+    assert (found['dataset'], found['split']) == ('toypass', 'val_source_look')
+    assert [(row['mode'], row['input_scale']) for row in found['scores']] == [
+        (mode, scale) for mode in ('whole', 'slide', 'tile') for scale in (1.0, 1.5)
+    ]
+    assert all(0 <= row['mIoU'] <= 100 and 'IoU.train' in row for row in found['scores'])
+
+
+@pytest.mark.parametrize('wrong', ['other names', 'no weights', 'other model'])
+def test_a_checkpoint_that_does_not_fit_is_refused_and_not_scored(tmp_path, wrong):
+    init_default_scope('mmseg')
+    model = MODELS.build(Config.fromfile(B0).model)
+    weights = {
+        'other names': {f'encoder.{name}': weight for name, weight in model.state_dict().items()},
+        'no weights': {},
+        'other model': {name: weight.new_zeros(weight.numel() + 1) for name, weight in model.state_dict().items()},
+    }
+    torch.save({'state_dict': weights[wrong]}, tmp_path / 'wrong.pth')
+    count = len(model.state_dict())
+    with pytest.raises(CheckpointError, match=f'does not fit the model: {count} of {count}'):
+        check_fit(model, str(tmp_path / 'wrong.pth'))
+    for good in (model.state_dict(), {f'module.{name}': weight for name, weight in model.state_dict().items()}):
+        torch.save({'state_dict': good}, tmp_path / 'good.pth')
+        check_fit(model, str(tmp_path / 'good.pth'))
+
+
+def test_windows_are_those_of_the_paper_and_grow_with_the_input(tmp_path):
+    tool = load_tool('test')
+    write(tmp_path / 'leftImg8bit/val/cs/1.png', np.zeros((400, 2048, 3)))
+    config = Config.fromfile(B0)
+    tool.use_dataset(config, 'toypass', 'val', str(tmp_path))
+    tool.set_mode(config, 'slide', 1.0, None, None)
+    assert config.model.test_cfg == {'mode': 'slide', 'crop_size': (400, 512), 'stride': (400, 256)}
+    tool.set_mode(config, 'tile', 2.0, None, None)
+    assert config.model.test_cfg == {'mode': 'slide', 'crop_size': (800, 1024), 'stride': (800, 1024)}
+    tool.set_mode(config, 'slide', 1.5, (400, 1024), (400, 128))
+    assert config.model.test_cfg == {'mode': 'slide', 'crop_size': (600, 1536), 'stride': (600, 192)}
+    tool.set_mode(config, 'whole', 1.5, None, None)
+    assert config.model.test_cfg == {'mode': 'whole'}
+    tool.scale_input(config, 2.0)
+    steps = [step['type'] for step in config.test_dataloader.dataset.pipeline]
+    assert steps == ['LoadImageFromFile', 'Resize', 'LoadAnnotations', 'PackSegInputs']
+
+
+def complaint(tool, monkeypatch, *arguments):
+    """What the tool's ``main`` raises; tools print it as one line and exit with 2."""
+    monkeypatch.setattr('sys.argv', [tool, *map(str, arguments)])
+    with pytest.raises((GoodSAMError, SystemExit)) as caught:
+        load_tool(tool).main()
+    return str(caught.value)
+
+
+def test_mistakes_are_told_and_no_code_is_run(hostile, tmp_path, monkeypatch, capsys):
+    path, mark = hostile
+    monkeypatch.chdir(tmp_path)
+    assert 'config none.py does not exist' in complaint('train', monkeypatch, 'none.py')
+    (tmp_path / 'bad.py').write_text('model = dict(\n')
+    assert 'bad.py cannot be used: SyntaxError' in complaint('train', monkeypatch, 'bad.py')
+    (tmp_path / 'odd.py').write_text(f"_base_ = '{B0}'\noptim_wrapper = dict(type='Odd')\n")
+    assert '--amp goes with OptimWrapper' in complaint('train', monkeypatch, 'odd.py', '--amp')
+    data = complaint('train', monkeypatch, B0)
+    assert 'tools/make_toypass.py --out data/ToyPASS --preset demo' in data
+    assert 'none.pth does not exist' in complaint('train', monkeypatch, B0, '--load-from', 'none.pth')
+    assert 'more than weights' in complaint('train', monkeypatch, B0, '--load-from', path)
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'work/last_checkpoint').write_text(str(path))
+    assert 'more than weights' in complaint('train', monkeypatch, B0, '--resume', '--work-dir', 'work')
+    torch.save({'state_dict': {}}, tmp_path / 'weights.pth')
+    (tmp_path / 'work/last_checkpoint').write_text(str(tmp_path / 'weights.pth'))
+    assert 'holds no optimizer' in complaint('train', monkeypatch, B0, '--resume', '--work-dir', 'work')
+    assert 'more than weights' in complaint('test', monkeypatch, B0, path)
+    for flags, expected in (
+        (('--split', 'val'), '--split and --data-root go with --dataset'),
+        (('--input-scale', '0'), '--input-scale must be above 0'),
+        (('--window', '12'), "'12' is not ROWSxCOLUMNS"),
+    ):
+        assert complaint('test', monkeypatch, B0, path, *flags) == '2'
+        assert expected in capsys.readouterr().err
+    assert not mark.exists()
+
+
+def test_a_mistake_is_one_line_and_status_2(run_tool, hostile, tmp_path):
+    path, mark = hostile
+    for tool, flags in (('train.py', ('--load-from', path)), ('test.py', (path,))):
+        finished = run_tool(tool, B0, *flags, cwd=tmp_path)
+        assert finished.returncode == 2, finished.stderr
+        assert 'Traceback' not in finished.stderr + finished.stdout
+        lines = finished.stderr.strip().splitlines()
+        assert lines[-1].startswith('error: checkpoint ')
+        assert '--trust-checkpoint' in lines[-1]
+    assert not mark.exists()
