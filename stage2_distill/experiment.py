@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
-from mmseg.registry import RUNNERS
+from mmseg.registry import DATASETS, RUNNERS
 
 from stage2_distill.errors import ConfigError
 from stage2_distill.safe_checkpoints import check_checkpoint, load_weights_only
@@ -64,8 +63,6 @@ def build_runner(config: Config, trusted: bool = False) -> Runner:
     if imports:
         import_modules_from_strings(**imports)
     check_data(config)
-    # DistributedDataParallel would otherwise wait on a name that a launcher has not set.
-    os.environ.setdefault('LOCAL_RANK', '0')
     try:
         if 'runner_type' in config:
             return RUNNERS.build(config)
@@ -81,16 +78,8 @@ def check_data(config: Config) -> None:
         DatasetError: If images are not there.
         ConfigError: If labels are not there.
     """
-    from mmengine.registry import init_default_scope
-    from mmseg.registry import DATASETS
-
     init_default_scope(config.get('default_scope', 'mmseg'))
-    quiet = logging.getLogger('mmengine')
-    level, quiet.level = quiet.level, logging.ERROR
-    try:
-        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            dataset = (config.get(loader) or {}).get('dataset') or {}
-            if dataset.get('type') == 'CatalogueDataset':
-                DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True}).load_data_list()
-    finally:
-        quiet.level = level
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = (config.get(loader) or {}).get('dataset') or {}
+        if dataset.get('type') == 'CatalogueDataset':
+            DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True}).load_data_list()

@@ -96,13 +96,17 @@ def main() -> int:
     prepare(world)
     total, begun = len(jobs(knobs)), time.perf_counter()
     with tqdm(total=total, unit='image', dynamic_ncols=True, desc='ToyPASS') as bar:
-        counted = []
+        made = []
         for result in make_all(world, min(args.workers, total)):
-            counted.append(result)
+            made.append(result)
             bar.update()
     seconds = time.perf_counter() - begun
-    missing = print_statistics(statistics(counted))
+    missing = print_statistics(statistics(made))
     _print_scale(knobs)
+    for name in ('source train', 'target train', 'target val'):
+        times = [m.seconds for m in made if m.seconds is not None and f'{m.job.domain} {m.job.split}' == name]
+        if times:
+            print(f'{name}: {np.mean(times):.2f} s an image and process' + ', in two looks' * (name == 'target val'))
     print(f'{total} scenes in {seconds:.0f} s with {args.workers} workers, in {args.out}')
     for split, names in missing.items():
         cli.report(f'warning: {split} shows no {", ".join(names)}')

@@ -18,6 +18,7 @@ import io
 import json
 import multiprocessing
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,14 @@ class Job(NamedTuple):
     domain: str
     split: str
     index: int
+
+
+class Made(NamedTuple):
+    """What became of a job: pixels of each label, int64 ``(256,)``, and seconds, None if its files were there."""
+
+    job: Job
+    counts: NDArray[np.int64]
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -119,12 +128,13 @@ def look_at(knobs: Knobs, job: Job, seed: int) -> tuple[Street, Scene, PinholeCa
     return street, scene, EquirectangularCamera(*size, place, heading, panorama.vertical_fov)
 
 
-def make(world: World, job: Job) -> NDArray[np.int64]:
-    """Makes the files of one scene that are not there; returns its pixels of each label, ``(256,)``."""
+def make(world: World, job: Job) -> Made:
+    """Makes the files of one scene, unless all are there."""
     files = paths(world, job)
     if all(path.exists() for path in files.values()):
         with Image.open(files['label']) as label:
-            return np.bincount(np.asarray(label).ravel(), minlength=256)
+            return Made(job, np.bincount(np.asarray(label).ravel(), minlength=256), None)
+    begun = time.perf_counter()
     knobs = world.knobs
     _, scene, camera = look_at(knobs, job, world.seed)
 
@@ -144,7 +154,7 @@ def make(world: World, job: Job) -> NDArray[np.int64]:
     for name, path in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         commit(path, _png(content[name]), replace=True)
-    return np.bincount(seen.label.ravel(), minlength=256)
+    return Made(job, np.bincount(seen.label.ravel(), minlength=256), time.perf_counter() - begun)
 
 
 def _png(pixels: NDArray[Any]) -> bytes:
@@ -188,11 +198,11 @@ def _differences(found: Any, wanted: Any, name: str = '') -> Iterator[str]:
         yield f'{name} {found} instead of {wanted}'
 
 
-def make_all(world: World, workers: int) -> Iterator[tuple[Job, NDArray[np.int64]]]:
-    """Makes all scenes in any number of processes; yields each job with its label counts as it is done."""
+def make_all(world: World, workers: int) -> Iterator[Made]:
+    """Makes all scenes in any number of processes; yields each as it is done."""
     todo = jobs(world.knobs)
     if workers == 1:
-        yield from ((job, make(world, job)) for job in todo)
+        yield from (make(world, job) for job in todo)
         return
     # A worker computes with one thread of its own; more would only get into each other's way.
     os.environ.update(dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1'))
@@ -211,14 +221,14 @@ def _begin(world: World) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
 
 
-def _work(job: Job) -> tuple[Job, NDArray[np.int64]]:
-    return job, make(_world, job)
+def _work(job: Job) -> Made:
+    return make(_world, job)
 
 
-def statistics(counted: Iterable[tuple[Job, NDArray[np.int64]]]) -> dict[str, dict[str, NDArray[np.int64]]]:
+def statistics(made: Iterable[Made]) -> dict[str, dict[str, NDArray[np.int64]]]:
     """Sums label counts: split -> 'pixels' ``(256,)`` of each label and 'images' ``(256,)`` that show it."""
     result: dict[str, dict[str, NDArray[np.int64]]] = {}
-    for job, counts in counted:
+    for job, counts, _ in made:
         entry = result.setdefault(
             f'{job.domain} {job.split}', {n: np.zeros(256, np.int64) for n in ('pixels', 'images')}
         )

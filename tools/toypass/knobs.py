@@ -222,7 +222,7 @@ class Knobs:
 PRESETS: dict[str, Knobs] = {
     'tiny': Knobs('tiny', Counts(8, 4, 4, 4), Pinhole(128, 256), Panorama(100, 512)),
     'demo': Knobs('demo', Counts(800, 100, 160, 60), Pinhole(256, 512), Panorama(200, 1024)),
-    'full': Knobs('full', Counts(2000, 300, 1000, 200), Pinhole(512, 1024), Panorama(400, 2048)),
+    'full': Knobs('full', Counts(1200, 200, 400, 100), Pinhole(512, 1024), Panorama(400, 2048)),
 }
 
 
