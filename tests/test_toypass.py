@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -410,6 +411,17 @@ def test_tiny_has_every_class_and_says_so(tiny_toypass):
         assert min(shares) > 0, name
     assert not list(out.rglob('.tmp-*'))
     assert len(list(out.rglob('*.png'))) == 12 * 4 + 4 * 4 + 4 * 6
+
+
+def test_a_worker_that_dies_is_told(tmp_path):
+    world = World(tmp_path / 'x', SMALL, 0)
+    prepare(world)
+    made = make_all(world, workers=2)
+    next(made)
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(DatasetError, match='a worker died'):
+        list(made)
 
 
 def test_ctrl_c_ends_the_tool_and_its_workers(tmp_path):

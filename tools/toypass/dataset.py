@@ -20,6 +20,8 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -199,15 +201,27 @@ def _differences(found: Any, wanted: Any, name: str = '') -> Iterator[str]:
 
 
 def make_all(world: World, workers: int) -> Iterator[Made]:
-    """Makes all scenes in any number of processes; yields each as it is done."""
+    """Makes all scenes in any number of processes; yields them in order.
+
+    Raises:
+        CacheWriteError: If the disk is full.
+        DatasetError: If a worker died.
+    """
     todo = jobs(world.knobs)
     if workers == 1:
         yield from (make(world, job) for job in todo)
         return
     # A worker computes with one thread of its own; more would only get into each other's way.
     os.environ.update(dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1'))
-    with multiprocessing.get_context('spawn').Pool(workers, _begin, (world,)) as pool:
-        yield from pool.imap_unordered(_work, todo, chunksize=2)
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _begin, (world,))
+    try:
+        yield from executor.map(_work, todo)
+    except BrokenProcessPool as problem:
+        raise DatasetError(
+            'a worker died, perhaps for want of memory; run the same command again, with fewer --workers'
+        ) from problem
+    finally:
+        executor.shutdown(cancel_futures=True)  # scenes in hand are finished
 
 
 _world: World
