@@ -45,7 +45,7 @@ def draw(panorama: PanoramaMasks, pixels: NDArray[np.uint8] | None = None) -> Im
     rows, columns = grid.window
     panels = [
         (f'{panorama.image_id}: {len(grid.windows)} windows of {rows}x{columns}', _windows(pixels, grid)),
-        (f'{count} {name} masks, {coverage:.0%} of the pixels covered', _masks(panorama, pixels)),
+        (f'{count} {name} masks, {coverage:.0%} of the pixels covered', draw_masks(panorama, pixels)),
         (f'{name} boundary maps of the {len(grid.overlaps)} overlaps', _boundaries(panorama, pixels)),
     ]
     height, width = panorama.image_size
@@ -75,7 +75,8 @@ def _windows(pixels: NDArray[np.uint8], grid: WindowGrid) -> Image.Image:
     return panel
 
 
-def _masks(panorama: PanoramaMasks, pixels: NDArray[np.uint8]) -> Image.Image:
+def draw_masks(panorama: PanoramaMasks, pixels: NDArray[np.uint8]) -> Image.Image:
+    """The masks that lie on top, each in a colour of its own, over the image."""
     # Ids start anew in every window; an offset gives each mask of the picture a number of its own.
     offsets = np.cumsum([0] + [len(masks) for masks in panorama.windows])
     numbers = np.stack(

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
 
 from stage2_distill.errors import CheckpointError
+from stage2_distill.safetensors_files import SUFFIX, load_safetensors
 
 _SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'  # PyTorch's own; it wins over weights_only=False
 _ADDRESS = re.compile(r'^[a-z0-9-]{2,}:')  # a scheme, and not a Windows drive
@@ -54,6 +56,8 @@ def check_checkpoint(path: str, trusted: bool = False) -> dict[str, Any]:
         return {}
     if not Path(path).is_file():
         raise CheckpointError(f'checkpoint {path} does not exist; give a file that training has written')
+    if Path(path).suffix == SUFFIX:
+        return load_safetensors(path)
     try:
         # Not within the context, whose end would also take away what load_weights_only has added.
         torch.serialization.add_safe_globals(_number_types())
@@ -76,15 +80,14 @@ def check_fit(model: torch.nn.Module, path: str, trusted: bool = False) -> None:
 
     Args:
         model: The model, not wrapped for distribution.
-        path: A checkpoint that ``check_checkpoint`` has passed. Addresses are left to MMEngine.
+        path: A checkpoint that ``check_checkpoint`` has passed, or an address.
         trusted: Let the file run code.
 
     Raises:
         CheckpointError: If weights are missing or have other shapes.
     """
-    if _ADDRESS.match(path):
-        return
-    found = check_checkpoint(path, trusted)
+    # What is at an address was fetched when the model was built, and lies on disk.
+    found = CheckpointLoader.load_checkpoint(path, 'cpu') if _ADDRESS.match(path) else check_checkpoint(path, trusted)
     found = found.get('state_dict', found)
     shapes = {name.removeprefix('module.'): getattr(value, 'shape', None) for name, value in found.items()}
     wanted = model.state_dict()

@@ -109,3 +109,47 @@ def tiny_toypass(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[st
     assert 4 <= there < 20
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     return out, finished
+
+
+# Windows over the 100x512 panoramas of preset tiny, of the paper's proportions.
+TINY_WINDOWS = ('--window', '100x128', '--stride', '64', '--wrap')
+TINY_GRID = {'window': (100, 128), 'stride': 64, 'wrap': True}
+
+
+@pytest.fixture(scope='session')
+def tiny_caches(tiny_toypass, tmp_path_factory) -> dict[str, Path]:
+    """Felzenszwalb masks of the tiny panoramas, by split."""
+    data, _ = tiny_toypass
+    folder = tmp_path_factory.mktemp('caches')
+    fast = ('--generator', 'felzenszwalb', '--scales', '50', '--overlap-source', 'window', *TINY_WINDOWS)
+    for split in ('train', 'val'):
+        command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--dataset', 'toypass', '--split', split]
+        command += ['--data-root', str(data), *fast, '--out', str(folder / split)]
+        subprocess.run(command, capture_output=True, timeout=300, check=True)
+    return {split: folder / split for split in ('train', 'val')}
+
+
+@pytest.fixture(scope='session')
+def tiny_goodsam(tiny_toypass, tiny_caches, tmp_path_factory) -> Path:
+    """A config that trains GoodSAM on tiny panoramas in seconds, from random weights."""
+    data, _ = tiny_toypass
+    config = tmp_path_factory.mktemp('config') / 'tiny_goodsam.py'
+    config.write_text(
+        f"""
+_base_ = '{ROOT}/mmseg_configs/goodsam_b0_toypass.py'
+model = dict(
+    grid=dict(window=(100, 128), stride=64),
+    student=dict(init_cfg=dict(_delete_=True)),
+    teacher_assistant=dict(init_cfg=dict(_delete_=True)),
+)
+train_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(root='{data}', cache='{tiny_caches['train']}')
+)
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(root='{data}'))
+test_dataloader = val_dataloader
+max_iters = 4
+train_cfg = dict(max_iters=max_iters, val_interval=4)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2, max_keep_ckpts=-1))
+"""
+    )
+    return config

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Scores a checkpoint by mIoU, on whole images or in windows, at one or more input scales.
+"""Scores a checkpoint by mIoU.
 
+    tools/test.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/best_mIoU_iter_40000.pth
+    tools/test.py mmseg_configs/goodsam_b0.py best.pth --cache cache/densepass_val       # the ensemble too
     tools/test.py mmseg_configs/source/segformer_b0_toypass.py best.pth
     tools/test.py mmseg_configs/source/segformer_b0_toypass.py best.pth --dataset toypass --split val \\
         --mode whole slide tile --input-scale 1 2 3
 
-Windows are given in pixels of the unscaled image and grow with the input scale; predictions are always scored at the
-label's own size. 'slide' averages overlapping windows, 'tile' lays them side by side.
+Of a GoodSAM training it scores the student on whole panoramas, the teacher assistant in windows side by side (ta_tile)
+and averaged (ta_slide), and, with the masks of the scored images, the ensemble labels. Of any other network it scores
+whole images, or windows (--mode, --window, --stride): 'slide' averages them, 'tile' lays them side by side. Windows are
+given in pixels of the unscaled image and grow with the input scale; predictions are always scored at the label's size.
 """
 
 from __future__ import annotations
@@ -27,8 +31,12 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from stage1_sam_cache.catalog import DATASETS, list_dataset
+from stage1_sam_cache.label_spaces import LABEL_SPACES
+from stage2_distill.cache_check import check_cache, grid_settings
 from stage2_distill.errors import ConfigError
-from stage2_distill.experiment import build_runner, choose_work_dir, read_config
+from stage2_distill.experiment import build_runner, choose_work_dir, plain_errors, read_config
+from stage2_distill.goodsam import PREDICTORS
+from stage2_distill.optimizers import NETWORKS
 from stage2_distill.safe_checkpoints import check_fit
 
 MODES = ('whole', 'slide', 'tile')
@@ -38,7 +46,11 @@ def build_parser() -> argparse.ArgumentParser:
     """All flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='weights, a file or an address')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='weights, a file or an address; without one the initial weights of a GoodSAM config are scored',
+    )
     parser.add_argument('--work-dir', help='where logs and results go (default: work_dirs/<config>)')
     parser.add_argument('--dataset', choices=sorted(DATASETS), help="a data set of the catalogue, not the config's")
     parser.add_argument('--split', help='its split (default: val)')
@@ -51,7 +63,19 @@ def build_parser() -> argparse.ArgumentParser:
         help='of slide and tile (default: all rows, 1/4 of the columns)',
     )
     parser.add_argument('--stride', type=cli.pixel_pair, metavar='HxW', help='of slide (default: half a window across)')
-    parser.add_argument('--input-scale', type=float, nargs='+', default=[1.0], metavar='S', help='default: 1')
+    parser.add_argument(
+        '--input-scale',
+        type=float,
+        nargs='+',
+        metavar='S',
+        help="how much images, or the assistant's windows, are enlarged (default: 1, or the config's)",
+    )
+    parser.add_argument(
+        '--label-space', choices=sorted(LABEL_SPACES), help="score these classes (default: --dataset's)"
+    )
+    parser.add_argument('--cache', metavar='DIR', help='masks of the scored images, for the ensemble of GoodSAM')
+    parser.add_argument('--predictor', nargs='+', choices=PREDICTORS, help="of GoodSAM (default: the config's)")
+    parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
     parser.add_argument('--out', metavar='FILE', help='JSON file of the scores (default: <work dir>/scores.json)')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions there')
     parser.add_argument(
@@ -66,20 +90,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Scores every combination of mode and input scale."""
+    """Scores every combination of mode or predictor and input scale."""
     parser = build_parser()
     args = parser.parse_args()
-    if min(args.input_scale) <= 0:
+    if min(args.input_scale or [1]) <= 0:
         parser.error('--input-scale must be above 0')
-    if (args.split or args.data_root) and not args.dataset:
-        parser.error('--split and --data-root go with --dataset')
+    if (args.split or args.data_root or args.label_space) and not args.dataset:
+        parser.error('--split, --data-root and --label-space go with --dataset')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = read_config(args.config, args.cfg_options)
     config.launcher = args.launcher
     config.load_from, config.resume = args.checkpoint, False
     choose_work_dir(config, args.config, args.work_dir)
     if args.dataset:
-        use_dataset(config, args.dataset, args.split or 'val', args.data_root)
+        use_dataset(config, args.dataset, args.split or 'val', args.data_root, args.label_space)
     if args.show_dir:
         config.default_hooks.visualization.update(draw=True, interval=1)
     # Nothing is trained here, and the training images need not be there.
@@ -87,9 +111,24 @@ def main() -> int:
         config[name] = None
     for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
         config[name] = None
+    goodsam = config.model.type == 'GoodSAM'
+    given = [name for name in ('mode', 'window', 'stride') if getattr(args, name)]
+    if goodsam and given:
+        parser.error(f'--{given[0]} is for plain networks; a GoodSAM config sets its own windows')
+    if not goodsam and args.checkpoint is None:
+        parser.error('a checkpoint is needed')
+    if not goodsam and (args.cache or args.predictor or args.wrap):
+        parser.error('--cache, --predictor and --wrap are for GoodSAM configs')
+    rows = score_goodsam(config, args) if goodsam else score_network(config, args)
+    report(rows, config, args)
+    return 0
+
+
+def score_network(config: Config, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row for every mode and input scale of a plain network."""
     rows = []
     for mode in args.mode or [None]:
-        for scale in args.input_scale:
+        for scale in args.input_scale or [1.0]:
             chosen = copy.deepcopy(config)
             if args.show_dir:
                 # Pictures are named for their images alone, so each combination needs a folder of its own.
@@ -98,24 +137,98 @@ def main() -> int:
             scale_input(chosen, scale)
             if mode is not None:
                 set_mode(chosen, mode, scale, args.window, args.stride)
-            runner = build_runner(chosen, args.trust_checkpoint)
+            rows.append({'mode': mode or chosen.model.test_cfg.mode, 'input_scale': scale, **run(chosen, args)})
+    return rows
+
+
+def score_goodsam(config: Config, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row for every predictor and input scale of a GoodSAM training."""
+    predictors = args.predictor or list(config.model.test_cfg.predictors)
+    if args.cache and 'ensemble' not in predictors:
+        predictors = [*predictors, 'ensemble']
+    if 'ensemble' in predictors:
+        use_cache(config, args.cache)
+    else:
+        print('the ensemble is not scored: it needs the masks of these images, --cache')
+    if args.wrap:
+        first = config.test_dataloader.dataset
+        width = image_size(first)[1]
+        config.model.wrap_columns = width // 8
+    config.model.test_cfg = {'predictors': predictors}
+    metric = {'type': 'PerClassIoUMetric', 'iou_metrics': ['mIoU'], 'model_space': model_space(config)}
+    # MMEngine warns of metrics that share a prefix, so each has one; the student's is mmseg's ordinary prediction.
+    config.test_evaluator = [
+        {**metric, 'predictor': 'pred_sem_seg' if name == 'student' else name, 'prefix': name} for name in predictors
+    ]
+    rows = []
+    for scale in args.input_scale or [config.model.ta_input_scale]:
+        chosen = copy.deepcopy(config)
+        chosen.model.ta_input_scale = scale
+        if args.checkpoint:
+            for network in NETWORKS:
+                chosen.model[network].init_cfg = None  # the checkpoint has all weights
+        if args.show_dir:
+            chosen.visualizer.save_dir = str(Path(args.show_dir) / f'student_{scale:g}')
+            chosen.visualizer.name = f'visualizer_{scale:g}'
+        found = run(chosen, args)
+        for name in predictors:
+            own = {key.removeprefix(f'{name}/'): value for key, value in found.items() if key.startswith(f'{name}/')}
+            rows.append({'mode': name, 'input_scale': scale, **own})
+    return rows
+
+
+def run(config: Config, args: argparse.Namespace) -> dict[str, float]:
+    """Builds the runner and scores."""
+    with plain_errors():
+        runner = build_runner(config, args.trust_checkpoint)
+        if args.checkpoint:
             check_fit(getattr(runner.model, 'module', runner.model), args.checkpoint, args.trust_checkpoint)
-            found = runner.test()
-            rows.append({'mode': mode or chosen.model.test_cfg.mode, 'input_scale': scale, **found})
-    report(rows, config, args)
-    return 0
+        else:
+            runner.load_initial_weights()
+        return runner.test()
 
 
-def use_dataset(config: Config, name: str, split: str, root: str | None) -> None:
+def use_cache(config: Config, cache: str | None) -> None:
+    """Loads the cached masks of the scored images.
+
+    Raises:
+        MaskCacheError: If they are not all there.
+        ConfigError: If no cache was given.
+    """
+    dataset, grid = config.test_dataloader.dataset, config.model.grid
+    if cache is None:
+        raise ConfigError('the ensemble needs the masks of the scored images: give them with --cache')
+    dataset.cache = cache
+    check_cache(dataset, grid)
+    dataset.grid = grid_settings(grid)
+    pipeline = list(dataset.pipeline)
+    place = next(i for i, step in enumerate(pipeline) if step['type'] == 'LoadPanorama')
+    dataset.pipeline = [*pipeline[: place + 1], {'type': 'LoadCachedMasks'}, *pipeline[place + 1 :]]
+
+
+def model_space(config: Config) -> str | None:
+    """The label space that the config's metrics name for the model's predictions."""
+    evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
+    return evaluators[0].get('model_space')
+
+
+def image_size(dataset: dict[str, Any]) -> tuple[int, int]:
+    """Rows and columns of the first image of a catalogue data set."""
+    first = list_dataset(dataset['name'], dataset.get('split'), dataset.get('root')).samples[0].image
+    with Image.open(first) as image:
+        return image.height, image.width
+
+
+def use_dataset(config: Config, name: str, split: str, root: str | None, space: str | None) -> None:
     """Scores another data set than the config's, at its own size."""
-    loader = config.test_dataloader
-    loader.dataset = {
+    config.test_dataloader.dataset = {
         'type': 'CatalogueDataset',
         'name': name,
         'split': split,
         'root': root,
+        'label_space': space,
         'test_mode': True,
-        'pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'LoadAnnotations'}, {'type': 'PackSegInputs'}],
+        'pipeline': [{'type': 'LoadPanorama'}, {'type': 'LoadLabel'}, {'type': 'PackPanorama'}],
     }
 
 
@@ -123,7 +236,7 @@ def scale_input(config: Config, scale: float) -> None:
     """Adds a resize after the image is loaded and before its label is, so that the label keeps its size."""
     if scale != 1:
         pipeline = list(config.test_dataloader.dataset.pipeline)
-        place = next(i for i, step in enumerate(pipeline) if step['type'] == 'LoadAnnotations')
+        place = next(i for i, step in enumerate(pipeline) if step['type'] in ('LoadAnnotations', 'LoadLabel'))
         pipeline.insert(place, {'type': 'Resize', 'scale_factor': scale, 'keep_ratio': True})
         config.test_dataloader.dataset.pipeline = pipeline
 
@@ -143,9 +256,8 @@ def set_mode(
         dataset = config.test_dataloader.dataset
         if dataset.get('type') != 'CatalogueDataset':
             raise ConfigError(f'--mode {mode} needs --window for a {dataset.get("type")}')
-        first = list_dataset(dataset.name, dataset.split, dataset.get('root')).samples[0].image
-        with Image.open(first) as image:
-            window = image.height, max(1, image.width // 4)
+        height, width = image_size(dataset)
+        window = height, max(1, width // 4)
     if mode == 'tile':
         stride = window
     elif stride is None:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Trains by a config: here SegFormers on a labelled pinhole source, the initial weights of assistant and student.
+"""Trains by a config: GoodSAM against a mask cache, or the SegFormers on pinhole images that it starts from.
 
+    tools/train.py mmseg_configs/goodsam_b0.py
+    tools/train.py mmseg_configs/goodsam_b0.py --resume                      # goes on where it was
+    tools/dist_train.sh mmseg_configs/goodsam_b0.py 4 --cfg-options train_dataloader.batch_size=1
     tools/train.py mmseg_configs/source/segformer_b0_toypass.py --amp
-    torchrun --nproc-per-node 8 tools/train.py mmseg_configs/source/segformer_b5_cityscapes.py --launcher pytorch
-    tools/train.py mmseg_configs/source/segformer_b0_toypass.py --amp --resume      # goes on where it was
 
 The flags are those of MMSegmentation's own trainer.
 """
@@ -13,16 +14,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
 try:
     import torch
-    from mmengine.config import Config, DictAction
+    from mmengine.config import DictAction
 
     from stage1_sam_cache import command_line as cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from stage2_distill.errors import CheckpointError, ConfigError
-from stage2_distill.experiment import build_runner, choose_work_dir, read_config
+from stage2_distill.experiment import build_runner, choose_work_dir, plain_errors, read_config
+from stage2_distill.runner import optimizer_configs
 from stage2_distill.safe_checkpoints import check_checkpoint, load_weights_only
 
 
@@ -61,27 +64,27 @@ def main() -> int:
     config.launcher = args.launcher
     choose_work_dir(config, args.config, args.work_dir)
     if args.amp:
-        enable_amp(config)
+        for wrapper in optimizer_configs(config):
+            enable_amp(wrapper)
     if args.seed is not None or args.deterministic:
-        config.randomness = {'seed': args.seed, 'deterministic': args.deterministic}
+        given = {} if args.seed is None else {'seed': args.seed}
+        config.randomness = {**config.get('randomness', {}), **given, 'deterministic': args.deterministic}
     if args.load_from:
         config.load_from = args.load_from
     config.resume = args.resume
     if args.resume:
         check_latest(config.work_dir, args.trust_checkpoint)
-    build_runner(config, args.trust_checkpoint).train()
+    with plain_errors():
+        build_runner(config, args.trust_checkpoint).train()
     return 0
 
 
-def enable_amp(config: Config) -> None:
-    """Turns the optimizer wrapper into one of mixed precision.
+def enable_amp(wrapper: Any) -> None:
+    """Turns an optimizer wrapper into one of mixed precision.
 
     Raises:
-        ConfigError: If the config has an optimizer wrapper of another kind.
+        ConfigError: If it is of another kind.
     """
-    wrapper = config.get('optim_wrapper')
-    if wrapper is None:
-        raise ConfigError('--amp needs a config with an optim_wrapper')
     if wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper'):
         raise ConfigError(f'--amp goes with OptimWrapper; the config has {wrapper.type}')
     if not torch.cuda.is_available():

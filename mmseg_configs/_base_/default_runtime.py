@@ -10,7 +10,4 @@ log_level = 'INFO'
 load_from = None
 resume = False
 sync_bn = 'torch'  # used when training is distributed
-custom_imports = dict(
-    imports=['stage2_distill.bfloat16', 'stage2_distill.datasets', 'stage2_distill.metrics'],
-    allow_failed_imports=False,
-)
+custom_imports = dict(imports=['stage2_distill.components'], allow_failed_imports=False)

@@ -1,0 +1,8 @@
+# What every distillation shares beyond default_runtime: the runner, its hooks and logs.
+_base_ = './default_runtime.py'
+runner_type = 'GoodSAMRunner'
+model_wrapper_cfg = dict(type='MMSeparateDistributedDataParallel')
+randomness = dict(seed=0)  # also of the order of samples, so that --resume continues exactly
+custom_hooks = [dict(type='IterationSeedHook'), dict(type='StopOnBadLossHook')]
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')

@@ -1,0 +1,14 @@
+# Table 5: CTCF with a SegFormer-B2 assistant, untrained.
+# Score it with tools/test.py, without a checkpoint.
+_base_ = '../goodsam_b0.py'
+weights = (
+    'https://mmassets.onedl.ai/mmsegmentation/v0.5/segformer/segformer_mit-b2_8x1_1024x1024_160k_cityscapes/'
+    'segformer_mit-b2_8x1_1024x1024_160k_cityscapes_20211207_134205-6096669a.pth'
+)
+model = dict(
+    teacher_assistant=dict(
+        backbone=dict(embed_dims=64, num_layers=[3, 4, 6, 3]),
+        init_cfg=dict(checkpoint=weights),
+    ),
+    test_cfg=dict(predictors=('ta_tile', 'ensemble')),
+)

@@ -1,0 +1,7 @@
+# Table 5: a B2 student taught by a B4 assistant.
+_base_ = '../goodsam_b2.py'
+weights = (
+    'https://mmassets.onedl.ai/mmsegmentation/v0.5/segformer/segformer_mit-b4_8x1_1024x1024_160k_cityscapes/'
+    'segformer_mit-b4_8x1_1024x1024_160k_cityscapes_20211207_080709-07f6c333.pth'
+)
+model = dict(teacher_assistant=dict(backbone=dict(num_layers=[3, 8, 27, 3]), init_cfg=dict(checkpoint=weights)))

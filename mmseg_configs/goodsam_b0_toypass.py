@@ -1,0 +1,37 @@
+# ToyPASS, half-size panoramas (preset demo): B0 student and B0 teacher assistant from the source's weights, a short
+# schedule. Panoramas close, so windows cross the 0/360 degree seam and panoramas are turned at random.
+_base_ = './goodsam_b0.py'
+weights = 'tools/toypass/weights/segformer_b0.safetensors'
+train_pipeline = [
+    dict(type='LoadPanorama'),
+    dict(type='LoadCachedMasks'),
+    dict(type='RollPanorama'),
+    dict(type='FlipPanorama', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackPanorama'),
+]
+train_dataloader = dict(
+    batch_size=1, num_workers=1, dataset=dict(name='toypass', cache='cache/toypass', pipeline=train_pipeline)
+)
+val_dataloader = dict(num_workers=1, dataset=dict(name='toypass'))
+test_dataloader = val_dataloader
+model = dict(
+    grid=dict(window=(200, 256), stride=128, wrap=True),
+    student=dict(backbone=dict(drop_path_rate=0.0), init_cfg=dict(checkpoint=weights)),
+    teacher_assistant=dict(
+        backbone=dict(embed_dims=32, num_layers=[2, 2, 2, 2], drop_path_rate=0.0),
+        decode_head=dict(in_channels=[32, 64, 160, 256]),
+        init_cfg=dict(checkpoint=weights),
+    ),
+)
+max_iters = 400
+optim_wrapper = dict(
+    student=dict(optimizer=dict(lr=2e-4), clip_grad=dict(max_norm=1.0)),
+    teacher_assistant=dict(optimizer=dict(lr=2e-5), clip_grad=dict(max_norm=1.0)),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=20, end=max_iters, by_epoch=False),
+]
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100))

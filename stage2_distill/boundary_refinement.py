@@ -1,0 +1,94 @@
+"""Boundary refinement (Sec. 3.2, Fig. 3): the assistant's edges in an overlap move to SAM's where it is undecided."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ITERATES = ('i', 'both')
+TIES = ('up', 'down')
+
+
+@torch.no_grad()
+def refine(
+    b_i: Tensor,
+    b_j: Tensor,
+    b_sam: Tensor,
+    prob_i: Tensor,
+    prob_j: Tensor,
+    alpha: float = 0.3,
+    *,
+    iterate: str = 'i',
+    max_search: int | None = None,
+    tie: str = 'up',
+    axis: str = 'columns',
+) -> Tensor:
+    """The refined boundary map ``B_ref`` of an overlap, or of many at once.
+
+    A pixel of ``b_i`` stays where all three maps agree. Otherwise it moves to the nearest pixel of ``b_sam`` in its
+    column, if at that pixel either window's prediction is undecided: its two largest probabilities are less than
+    ``alpha`` apart. Otherwise it stays.
+
+    Args:
+        b_i: Boundary map of the teacher assistant seen from window i, bool ``(..., h, o)``.
+        b_j: The same seen from window j.
+        b_sam: SAM's boundary map.
+        prob_i: Probabilities of window i in the overlap, ``(..., C, h, o)``.
+        prob_j: The same of window j.
+        alpha: Margin below which a prediction is undecided; 0.3 in the paper.
+        iterate: Walk over ``b_i`` (``'i'``, as the text does) or over both windows' maps (``'both'``).
+        max_search: How far to look, in pixels; None: the whole column.
+        tie: Which of two SAM pixels at the same distance, the upper (``'up'``) or lower (``'down'``) one.
+        axis: ``'columns'`` for windows beside each other, searched along the column; ``'rows'`` for windows above each
+            other, searched along the row (up is then left).
+
+    Returns:
+        bool ``(..., h, o)``.
+
+    Raises:
+        ValueError: If the shapes don't fit or a setting is unknown.
+    """
+    if iterate not in ITERATES or tie not in TIES or axis not in ('columns', 'rows'):
+        raise ValueError(f'iterate={iterate!r}, tie={tie!r}, axis={axis!r}: i or both, up or down, columns or rows')
+    shapes = {tuple(b.shape) for b in (b_i, b_j, b_sam)}
+    shapes |= {(*p.shape[:-3], *p.shape[-2:]) for p in (prob_i, prob_j)}
+    if len(shapes) != 1:
+        raise ValueError(f'maps and probabilities of different overlaps: {sorted(shapes)}')
+    if axis == 'rows':
+        b_i, b_j, b_sam, prob_i, prob_j = (t.transpose(-1, -2) for t in (b_i, b_j, b_sam, prob_i, prob_j))
+    nearest, found = _nearest_row(b_sam, max_search, tie)
+    undecided = (_margin(prob_i) < alpha) | (_margin(prob_j) < alpha)
+    sam_believed = found & undecided.gather(-2, nearest)
+    refined = _move(b_i, b_j & b_sam, sam_believed, nearest)
+    if iterate == 'both':
+        refined |= _move(b_j, b_i & b_sam, sam_believed, nearest)
+    return refined.transpose(-1, -2) if axis == 'rows' else refined
+
+
+def _move(walked: Tensor, others: Tensor, sam_believed: Tensor, nearest: Tensor) -> Tensor:
+    """The pixels of one map, each where it was or on SAM's boundary."""
+    moved = walked & ~others & sam_believed
+    target = torch.zeros_like(moved, dtype=torch.uint8).scatter_reduce_(-2, nearest, moved.to(torch.uint8), 'amax')
+    return (walked & ~moved) | target.bool()
+
+
+def _nearest_row(boundary: Tensor, max_search: int | None, tie: str) -> tuple[Tensor, Tensor]:
+    """For every pixel the nearest boundary row in its column, int64 (0 if none), and whether there is one."""
+    height = boundary.shape[-2]
+    row = torch.arange(height, device=boundary.device)[:, None].expand(boundary.shape)
+    none_above, none_below = -2 * height, 3 * height  # farther than any real one
+    above = row.where(boundary, none_above).cummax(-2).values
+    below = row.where(boundary, none_below).flip(-2).cummin(-2).values.flip(-2)
+    up, down = row - above, below - row
+    take_above = up <= down if tie == 'up' else up < down
+    distance = torch.minimum(up, down)
+    found = distance < height if max_search is None else distance <= min(max_search, height - 1)
+    return torch.where(take_above, above, below).where(found, 0), found
+
+
+def _margin(probabilities: Tensor) -> Tensor:
+    """Largest minus second largest probability, in [0, 1]; with one class the largest."""
+    if probabilities.shape[-3] == 1:
+        return probabilities.squeeze(-3)
+    first, second = probabilities.topk(2, dim=-3).values.unbind(-3)
+    return first - second

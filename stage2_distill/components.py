@@ -1,0 +1,17 @@
+"""Imports everything that a config can name, so that it is registered."""
+
+from stage2_distill import (  # noqa: F401
+    bfloat16,
+    datasets,
+    fusion,
+    goodsam,
+    heads,
+    hooks,
+    metrics,
+    networks,
+    optimizers,
+    runner,
+    safetensors_files,
+    sampler,
+    transforms,
+)

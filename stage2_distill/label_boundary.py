@@ -1,0 +1,71 @@
+"""Boundary maps of a network's prediction (Sec. 3.2): of its labels, and softly of its probabilities."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def hard_boundary(labels: Tensor, thickness: int = 2) -> Tensor:
+    """Marks pixels of which a 4-neighbour inside the crop has another label; as stage 1 does for SAM's maps.
+
+    Args:
+        labels: Integer ``(..., h, w)``.
+        thickness: 2 marks both sides of an edge; 1 only the upper or left side.
+
+    Returns:
+        bool ``(..., h, w)``.
+
+    Raises:
+        ValueError: If the thickness is neither 1 nor 2.
+    """
+    if thickness not in (1, 2):
+        raise ValueError(f'boundary thickness {thickness}; 1 or 2 is needed')
+    edge = torch.zeros_like(labels, dtype=torch.bool)
+    down = labels[..., 1:, :] != labels[..., :-1, :]
+    right = labels[..., :, 1:] != labels[..., :, :-1]
+    edge[..., :-1, :] |= down
+    edge[..., :, :-1] |= right
+    if thickness == 2:
+        edge[..., 1:, :] |= down
+        edge[..., :, 1:] |= right
+    return edge
+
+
+def soft_boundary(probabilities: Tensor, radius: int = 1, thickness: int = 2) -> Tensor:
+    """The largest total variation distance between a pixel's distribution and a neighbour's.
+
+    Equals ``hard_boundary`` of the labels where the distributions are one-hot and ``radius`` is 1, and is 0 in flat
+    regions however uncertain they are.
+
+    Args:
+        probabilities: ``(..., C, h, w)``, summing to 1 over C.
+        radius: Distance of the four neighbours in pixels; those outside the crop don't count.
+        thickness: As in ``hard_boundary``.
+
+    Returns:
+        ``(..., h, w)`` in [0, 1], differentiable almost everywhere.
+
+    Raises:
+        ValueError: If the thickness is neither 1 nor 2, or the radius not positive.
+    """
+    if thickness not in (1, 2) or radius < 1:
+        raise ValueError(f'boundary thickness {thickness}, radius {radius}; 1 or 2, and at least 1 are needed')
+    p, r = probabilities, radius
+    empty = p.new_zeros(*p.shape[:-3], *p.shape[-2:])
+    around = []
+    if p.shape[-2] > r:
+        down = _total_variation(p[..., r:, :], p[..., :-r, :])
+        rest = empty[..., :r, :]
+        around += [torch.cat([down, rest], -2), torch.cat([rest, down], -2)][:thickness]
+    if p.shape[-1] > r:
+        right = _total_variation(p[..., r:], p[..., :-r])
+        rest = empty[..., :, :r]
+        around += [torch.cat([right, rest], -1), torch.cat([rest, right], -1)][:thickness]
+    for distance in around:
+        empty = torch.maximum(empty, distance)
+    return empty
+
+
+def _total_variation(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs().sum(-3) / 2

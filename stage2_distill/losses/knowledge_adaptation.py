@@ -1,0 +1,83 @@
+"""Knowledge adaptation (Eq. 4 to 6): cross-entropy with the assistant's labels, and with the ensemble's in windows."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stage1_sam_cache.label_spaces import IGNORE
+
+REDUCTIONS = ('mean', 'sum')
+
+
+def whole_image_loss(
+    student: Tensor, assistant: Tensor, soft: bool = False, temperature: float = 1.0, reduction: str = 'mean'
+) -> Tensor:
+    """Cross-entropy of the student's whole panorama with the assistant's assembled prediction (Eq. 4).
+
+    Args:
+        student: Logits ``(B, C, H, W)``.
+        assistant: Logits ``S_TA^w``, same shape; no gradient flows into them.
+        soft: Compare with the assistant's distribution, not with its labels.
+        temperature: Divides both logits if ``soft``; the loss is scaled by its square, as in distillation.
+        reduction: ``'mean'`` over pixels, or ``'sum'``.
+
+    Returns:
+        Scalar float32.
+
+    Raises:
+        ValueError: If the shapes differ, or the reduction is unknown.
+    """
+    if student.shape != assistant.shape:
+        raise ValueError(f'student of {tuple(student.shape)}, assistant of {tuple(assistant.shape)}')
+    if not soft:
+        return weighted_cross_entropy(student, assistant.detach().argmax(1), reduction=reduction)
+    target = (assistant.detach().float() / temperature).softmax(1)
+    losses = -(target * (student.float() / temperature).log_softmax(1)).sum(1) * temperature**2
+    return _reduce(losses, losses.new_tensor(losses.numel()), reduction)
+
+
+def weighted_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    weight: Tensor | None = None,
+    lam: float = 0.0,
+    soft: Tensor | None = None,
+    reduction: str = 'mean',
+) -> Tensor:
+    """Cross-entropy with ensemble labels in which reliable pixels count ``1 + lam`` times (Eq. 5 and 6).
+
+    The second sum of the equations is the same loss over reliable masks alone, so one weighted sum is both.
+
+    Args:
+        logits: ``(N, C, h, w)``.
+        labels: int64 ``(N, h, w)``; 255 does not count.
+        weight: Weight map ``M`` in [0, 1], ``(N, h, w)``.
+        lam: Lambda; 0.2 in the paper.
+        soft: Distributions ``(N, C, h, w)`` that take the place of the labels where these count; they get no
+            gradient.
+        reduction: ``'mean'`` divides by the number of pixels that count, not by their weights; ``'sum'`` does not
+            divide.
+
+    Returns:
+        Scalar float32; 0 if no pixel counts.
+
+    Raises:
+        ValueError: If the reduction is unknown.
+    """
+    counted = labels != IGNORE
+    if soft is None:
+        losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction='none')
+    else:
+        losses = -(soft.detach().float() * logits.float().log_softmax(1)).sum(1) * counted
+    if weight is not None:
+        losses = losses * (1 + lam * weight)
+    return _reduce(losses, counted.sum(), reduction)
+
+
+def _reduce(losses: Tensor, count: Tensor, reduction: str) -> Tensor:
+    if reduction not in REDUCTIONS:
+        raise ValueError(f'reduction {reduction!r} is none of {", ".join(REDUCTIONS)}')
+    total = losses.sum()
+    return total / torch.clamp(count, min=1) if reduction == 'mean' else total

@@ -1,0 +1,83 @@
+"""Windows and overlaps of a whole batch as tensors: ``(B, ..., H, W)`` to ``(B, n, ..., h, w)`` and back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stage1_sam_cache.windows import Box, WindowGrid
+
+
+class OverlapGroup(NamedTuple):
+    """Overlaps that lie alike in their windows, so that all of them can be cut at once.
+
+    Attributes:
+        members: Their indices in ``grid.overlaps``.
+        axis: ``'columns'`` or ``'rows'``, as in ``windows.Overlap``.
+        boxes: Where they lie in the panorama, without padding.
+        first, second: Indices of their windows i and j.
+        first_at, second_at: Where the overlap lies in the window: rows and columns.
+    """
+
+    members: list[int]
+    axis: str
+    boxes: list[Box]
+    first: list[int]
+    second: list[int]
+    first_at: tuple[slice, slice]
+    second_at: tuple[slice, slice]
+
+
+def overlap_groups(grid: WindowGrid) -> list[OverlapGroup]:
+    """All overlaps of a grid; the paper's six are one group."""
+    groups: dict[tuple[object, ...], OverlapGroup] = {}
+    for index, overlap in enumerate(grid.overlaps):
+        box = grid.valid(overlap.box)
+        places = []
+        for window in (grid.windows[overlap.first], grid.windows[overlap.second]):
+            top = box.top - window.top
+            left = (box.left - window.left) % grid.width if grid.wrap else box.left - window.left
+            places.append((top, left))
+        key = (overlap.axis, *places, box.height, box.width)
+        if key not in groups:
+            at = [(slice(t, t + box.height), slice(left, left + box.width)) for t, left in places]
+            groups[key] = OverlapGroup([], overlap.axis, [], [], [], at[0], at[1])
+        group = groups[key]
+        group.members.append(index)
+        group.boxes.append(box)
+        group.first.append(overlap.first)
+        group.second.append(overlap.second)
+    return list(groups.values())
+
+
+def cut_windows(panoramas: Tensor, grid: WindowGrid) -> Tensor:
+    """All windows of every panorama: ``(B, ..., H, W)`` to ``(B, n, ..., h, w)``; padding is 0."""
+    return torch.stack([grid.crop(panoramas, box) for box in grid.windows], 1)
+
+
+def stitch_windows(windows: Tensor, grid: WindowGrid, mode: str = 'owners') -> Tensor:
+    """The panoramas that windows make up: ``(B, n, ..., h, w)`` to ``(B, ..., H, W)``, as ``WindowGrid.stitch``."""
+    return grid.stitch(windows.transpose(0, 1), mode)  # type: ignore[arg-type]
+
+
+def both_sides(windows: Tensor, group: OverlapGroup) -> tuple[Tensor, Tensor]:
+    """A group's overlaps seen from windows i and j: ``(B, n, ..., h, w)`` to two of ``(B, m, ..., h', o)``."""
+    rows, columns = group.first_at
+    left = windows[:, group.first][..., rows, columns]
+    rows, columns = group.second_at
+    return left, windows[:, group.second][..., rows, columns]
+
+
+def cut_overlaps(panoramas: Tensor, grid: WindowGrid, group: OverlapGroup) -> Tensor:
+    """A group's overlaps cut out of panoramas: ``(B, ..., H, W)`` to ``(B, m, ..., h', o)``."""
+    return torch.stack([grid.crop(panoramas, box) for box in group.boxes], 1)
+
+
+def outside(grid: WindowGrid, device: torch.device | str = 'cpu') -> Tensor | None:
+    """bool ``(n, h, w)``, true in the padding of windows; None for a grid without padding."""
+    if all(grid.valid(box) == box for box in grid.windows):
+        return None
+    inside = torch.ones(grid.height, grid.width, dtype=torch.uint8, device=device)
+    return cut_windows(inside[None], grid)[0] == 0

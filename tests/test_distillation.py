@@ -1,0 +1,317 @@
+"""Stage 2 from the command line: training, exact resume, two processes, scoring, prediction, export, mistakes."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from mmseg.apis import init_model
+from PIL import Image
+from test_source_training import complaint
+
+from stage2_distill.safe_checkpoints import check_checkpoint, load_weights_only
+from stage2_distill.student import Student
+
+TERMS = ['ce_t_ta', 'cc', 'bd_t_ta', 'ta', 'ce_ta_s', 'ce_t_s', 'bd_t_s', 'student']
+
+
+def train(config, work, *flags):
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir', str(work), *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def losses(folder):
+    """All terms of every iteration, from the log that MMEngine writes for programs."""
+    found = {}
+    for file in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in map(json.loads, file.read_text().splitlines()):
+            if 'loss' in line:
+                found[line['step']] = {name: value for name, value in line.items() if name.startswith('loss')}
+    return found
+
+
+@pytest.fixture(scope='module')
+def trained(tiny_goodsam, tmp_path_factory):
+    """Four iterations at one go; the folder and what was printed."""
+    work = tmp_path_factory.mktemp('goodsam') / 'work'
+    finished = train(tiny_goodsam, work)
+    assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
+    return work, finished.stdout + finished.stderr
+
+
+def test_training_logs_every_term_and_scores_both_networks(trained):
+    work, text = trained
+    logged = losses(work)
+    assert list(logged) == [1, 2, 3, 4]
+    assert set(logged[1]) == {f'loss_{name}' for name in TERMS} | {'loss'}
+    for name in ('mIoU', 'ta_tile/mIoU', 'ta_slide/mIoU', 'IoU.bicycle', 'ta_tile/IoU.bicycle'):
+        assert f' {name}: ' in text
+    assert list(work.glob('best_mIoU_iter_4.pth'))
+    assert list(work.glob('*/vis_data/events.out.tfevents.*'))
+
+
+def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(trained, tiny_goodsam, tmp_path):
+    work, _ = trained
+    (tmp_path / 'work').mkdir()
+    shutil.copy(work / 'iter_2.pth', tmp_path / 'work')
+    (tmp_path / 'work/last_checkpoint').write_text(str(tmp_path / 'work/iter_2.pth'))
+    # Loading samples in workers must not change them.
+    workers = ('--cfg-options', 'train_dataloader.num_workers=2')
+    resumed = train(tiny_goodsam, tmp_path / 'work', '--resume', *workers)
+    assert resumed.returncode == 0, resumed.stdout[-3000:] + resumed.stderr[-3000:]
+    expected = losses(work)
+    assert losses(tmp_path / 'work') == {step: expected[step] for step in (3, 4)}
+    ends = [check_checkpoint(str(folder / 'iter_4.pth'))['state_dict'] for folder in (work, tmp_path / 'work')]
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+    other_seed = train(tiny_goodsam, tmp_path / 'work', '--resume', '--seed', '5')
+    assert other_seed.returncode == 2
+    assert other_seed.stderr.strip().splitlines()[-1].endswith('trained with seed 0, this run has 5; add --seed 0')
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint(trained, tiny_goodsam, tmp_path):
+    work, _ = trained
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(tiny_goodsam), '--work-dir', str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (tmp_path / 'last_checkpoint').exists():
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    resumed = train(tiny_goodsam, tmp_path, '--resume')
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    expected = losses(work)
+    assert losses(tmp_path)[4] == expected[4]
+
+
+def test_two_processes_train_together(tiny_goodsam, tmp_path):
+    environment = {
+        **os.environ,
+        'OMP_NUM_THREADS': '1',
+        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+    }
+    command = [str(ROOT / 'tools/dist_train.sh'), str(tiny_goodsam), '2', '--amp', '--work-dir', str(tmp_path)]
+    command += ['--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2']
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert list(losses(tmp_path)) == [1, 2]
+    assert 'Iter(val) [2/2]' in finished.stdout + finished.stderr  # four panoramas, two each
+    weights = check_checkpoint(str(tmp_path / 'iter_2.pth'))['state_dict']
+    assert {name.split('.')[0] for name in weights} == {'student', 'teacher_assistant'}
+    assert not any('module' in name for name in weights)  # so it serves one process as well
+    alone = train(tiny_goodsam, tmp_path, '--amp', '--resume', '--cfg-options', 'train_cfg.max_iters=3')
+    assert alone.returncode == 0, alone.stderr[-3000:]
+    assert list(losses(tmp_path)) == [1, 2, 3]
+
+
+def test_scores_of_all_predictors_by_scale_and_what_is_needed_for_the_ensemble(
+    trained, tiny_goodsam, tiny_caches, run_tool, tmp_path
+):
+    work, _ = trained
+    out = tmp_path / 'scores.json'
+    scored = run_tool(
+        'test.py', tiny_goodsam, work / 'iter_4.pth', '--cache', tiny_caches['val'], '--input-scale', '1', '0.5',
+        '--work-dir', tmp_path, '--out', out, '--show-dir', tmp_path / 'pictures',
+    )  # fmt: skip
+    assert scored.returncode == 0, scored.stdout[-3000:] + scored.stderr[-3000:]
+    assert '| mode | input scale 0.5 | input scale 1 |' in scored.stdout
+    rows = json.loads(out.read_text())['scores']
+    assert [row['mode'] for row in rows] == ['student', 'ta_tile', 'ta_slide', 'ensemble'] * 2
+    assert all('IoU.train' in row for row in rows)
+    assert rows[0]['mIoU'] == rows[4]['mIoU']  # the student does not see the assistant's scale
+    assert rows[1]['mIoU'] != rows[5]['mIoU']
+    assert len(list((tmp_path / 'pictures').rglob('*.png'))) == 2 * 4
+
+
+def test_initial_weights_are_scored_without_a_checkpoint(trained, tiny_goodsam, run_tool, tmp_path):
+    work, _ = trained
+    start = tmp_path / 'start.pth'
+    weights = check_checkpoint(str(work / 'iter_4.pth'))['state_dict']
+    torch.save({n.removeprefix('student.'): w for n, w in weights.items() if n.startswith('student.')}, start)
+    both = [f'model.{name}.init_cfg.type=Pretrained' for name in ('student', 'teacher_assistant')]
+    both += [f'model.{name}.init_cfg.checkpoint={start}' for name in ('student', 'teacher_assistant')]
+    scores = []
+    for arguments in ((work / 'iter_4.pth',), ('--cfg-options', *both)):
+        scored = run_tool('test.py', tiny_goodsam, *arguments, '--predictor', 'student', '--work-dir', tmp_path)
+        assert scored.returncode == 0, scored.stdout[-3000:] + scored.stderr[-3000:]
+        scores.append(json.loads((tmp_path / 'scores.json').read_text())['scores'][0])
+    assert scores[0] == scores[1]
+
+
+def test_the_exported_student_is_the_trained_one_in_mmseg_and_in_onnx(
+    trained, tiny_goodsam, tiny_toypass, run_tool, tmp_path
+):
+    work, _ = trained
+    data, _ = tiny_toypass
+    files = [tmp_path / f'student.{suffix}' for suffix in ('safetensors', 'py', 'sha256', 'onnx')]
+    exported = run_tool(
+        'export_student.py', tiny_goodsam, work / 'iter_4.pth', '--out', files[0],
+        '--onnx', files[3], '--size', '100x512',
+    )  # fmt: skip
+    assert exported.returncode == 0, exported.stderr[-3000:]
+    assert '3.7 M parameters, 19 classes' in exported.stdout
+    assert 'differs from PyTorch by' in exported.stdout
+    for line in files[2].read_text().splitlines():
+        digest, name = line.split()
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+    images = data / 'target/leftImg8bit/val'
+    pixels = np.asarray(Image.open(next(images.rglob('*.png'))).convert('RGB'))
+    ours = Student.load(str(tiny_goodsam), str(work / 'iter_4.pth')).label(pixels)
+    load_weights_only()
+    theirs = init_model(str(files[1]), str(files[0]), device='cpu')
+    from mmseg.apis import inference_model
+
+    found = inference_model(theirs, np.ascontiguousarray(pixels[..., ::-1])).pred_sem_seg.data[0].numpy()
+    assert (found == ours).mean() > 0.9999  # one resizes logits, the other adds a step that does nothing
+    assert theirs.dataset_meta['classes'][13] == 'car'
+
+    predicted = run_tool(
+        'predict.py', files[1], files[0], '--images', images, '--out', tmp_path / 'out', '--scale', '1'
+    )
+    assert predicted.returncode == 0, predicted.stderr[-3000:]
+    assert '13 car' in predicted.stdout
+    names = sorted(path.relative_to(images) for path in images.rglob('*.png'))
+    for kind in ('labels', 'overlays'):
+        assert sorted(p.relative_to(tmp_path / 'out' / kind) for p in (tmp_path / 'out' / kind).rglob('*.png')) == names
+    label = np.asarray(Image.open(tmp_path / 'out/labels' / names[0]))
+    assert label.shape == (100, 512)
+    assert label.max() < 19
+
+
+def test_predict_goes_on_after_an_image_that_cannot_be_read(trained, tiny_goodsam, tmp_path, run_tool):
+    work, _ = trained
+    (tmp_path / 'in').mkdir()
+    Image.fromarray(np.zeros((64, 128, 3), np.uint8)).save(tmp_path / 'in/good.png')
+    (tmp_path / 'in/bad.png').write_bytes(b'no picture')
+    predicted = run_tool(
+        'predict.py', tiny_goodsam, work / 'iter_4.pth',
+        '--images', tmp_path / 'in', '--out', tmp_path / 'out', '--wrap',
+    )  # fmt: skip
+    assert predicted.returncode == 1
+    assert '1 of 2 images' in predicted.stdout
+    assert 'bad.png' in predicted.stderr
+    assert 'Traceback' not in predicted.stderr
+    assert [p.name for p in (tmp_path / 'out/labels').iterdir()] == ['good.png']
+
+
+def test_browse_pseudo_labels_draws_every_panel(trained, tiny_goodsam, tiny_caches, run_tool, tmp_path):
+    work, _ = trained
+    heights = []
+    for flags in (('--id', 'Elmira/1'), ('--split', 'val', '--cache', tiny_caches['val'])):
+        out = tmp_path / 'look.png'
+        drawn = run_tool('browse_pseudo_labels.py', tiny_goodsam, work / 'iter_4.pth', *flags, '--out', out)
+        assert drawn.returncode == 0, drawn.stderr[-3000:]
+        with Image.open(out) as picture:
+            assert picture.width == 512
+            heights.append(picture.height)
+    assert heights == [7 * 126, 8 * 126]  # the second has labels, so the truth is drawn too
+
+
+# --- mistakes ---
+
+
+def test_a_training_that_cannot_start_says_why_in_one_line(
+    tiny_goodsam, tiny_caches, tiny_toypass, tmp_path, monkeypatch
+):
+    data, _ = tiny_toypass
+    command = r'tools/cache_sam\.py --dataset toypass --data-root \S+ --window 100x128 --stride 64 --wrap --out \S+$'
+
+    def told(*options):
+        return complaint('train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options', *options)
+
+    cache = 'train_dataloader.dataset.cache='
+    assert re.search(r'none: no mask cache here; run ' + command, told(f'{cache}{tmp_path}/none'))
+    other = told('model.grid.stride=32')
+    assert 'made with other settings: grid.stride' in other
+    assert '--stride 32 --wrap' in other
+    copy = tmp_path / 'copy'
+    shutil.copytree(tiny_caches['train'], copy)
+    folder = next(path for path in copy.iterdir() if path.is_dir())
+    manifest = (folder / 'manifest.json').read_text()
+    file = next(folder.glob('*.h5'))
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
+    assert re.search(
+        r'has \d+ bytes, not \d+; run tools/inspect_cache.py repair, then tools/cache_sam', told(cache + str(copy))
+    )
+    file.unlink()
+    assert re.search(
+        r'1 of 4 training images are not in the cache, the first is \S+; run ' + command, told(cache + str(copy))
+    )
+    file.write_bytes(content)
+    (folder / 'manifest.json').unlink()
+    assert re.search(r'the cache was not finished and sealed; run ' + command, told(cache + str(copy)))
+    (folder / 'manifest.json').write_text(manifest)
+    assert 'has no cache' in told(f'{cache}')
+    assert 'cannot be rolled' in told('model.grid.wrap=False', f'{cache}{open_grid(data, tmp_path)}')
+    assert 'none.pth does not exist' in told(
+        'model.student.init_cfg.type=Pretrained', 'model.student.init_cfg.checkpoint=none.pth'
+    )
+
+
+def open_grid(data, tmp_path):
+    """A cache of windows that don't cross the seam."""
+    out = tmp_path / 'open'
+    command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--dataset', 'toypass', '--data-root', str(data)]
+    command += ['--generator', 'felzenszwalb', '--scales', '200', '--window', '100x128', '--stride', '64']
+    subprocess.run([*command, '--overlap-source', 'window', '--out', str(out)], capture_output=True, check=True)
+    return out
+
+
+def test_weights_of_other_classes_are_refused(trained, tiny_goodsam, tmp_path, monkeypatch):
+    work, _ = trained
+    start = tmp_path / 'start.pth'
+    weights = check_checkpoint(str(work / 'iter_4.pth'))['state_dict']
+    weights = {n.removeprefix('student.'): w for n, w in weights.items() if n.startswith('student.')}
+    for name in ('weight', 'bias'):
+        weights[f'decode_head.conv_seg.{name}'] = weights[f'decode_head.conv_seg.{name}'][:13]
+    torch.save({'state_dict': weights}, start)
+    found = complaint(
+        'train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options',
+        'model.student.init_cfg.type=Pretrained', f'model.student.init_cfg.checkpoint={start}',
+    )  # fmt: skip
+    assert 'start.pth does not fit the model: 2 of ' in found
+    assert 'decode_head.conv_seg.' in found
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_is_named(tiny_goodsam, tmp_path):
+    options = ('model.mka_head.consistency=1e39', 'train_cfg.max_iters=2')
+    finished = train(tiny_goodsam, tmp_path, '--cfg-options', *options)
+    assert finished.returncode == 2
+    last = finished.stderr.strip().splitlines()[-1]
+    assert last.startswith('error: iteration 1: loss_cc is inf, loss_ta is inf, loss is inf; training stops')
+    assert 'Traceback' not in finished.stderr
+    assert not list(tmp_path.glob('iter_*.pth'))
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [('size', r'labels of \(50, 512\) pixels for an image of \(100, 512\)'), ('ids', 'ids 19, 200 are none of the 19'),
+     ('colour', 'label ids of 8 bits are needed'), ('junk', 'damaged or no PNG')],
+)  # fmt: skip
+def test_labels_that_do_not_fit_are_told_in_one_line(trained, tiny_goodsam, tiny_toypass, tmp_path, damage, message):
+    work, _ = trained
+    data, _ = tiny_toypass
+    shutil.copytree(data / 'target', tmp_path / 'target')
+    label = next((tmp_path / 'target/gtFine/val').rglob('*.png'))
+    ids = np.zeros((100, 512), np.uint8)
+    ids[0, :2] = 19, 200
+    pictures = {'size': ids[:50], 'ids': ids, 'colour': np.zeros((100, 512, 3), np.uint8)}
+    if damage == 'junk':
+        label.write_bytes(b'no picture')
+    else:
+        Image.fromarray(pictures[damage]).save(label)
+    root = tmp_path / 'target'
+    command = [sys.executable, str(ROOT / 'tools/test.py'), str(tiny_goodsam), str(work / 'iter_4.pth')]
+    command += ['--work-dir', str(tmp_path), '--predictor', 'student', '--cfg-options']
+    command += [f'test_dataloader.dataset.root={root}', 'test_dataloader.num_workers=1']
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert finished.returncode == 2, finished.stderr[-2000:]
+    assert re.search(rf'^error: {re.escape(str(label))}: .*{message}', finished.stderr.strip().splitlines()[-1])

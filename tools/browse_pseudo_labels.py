@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Draws what one panorama teaches: image, masks, assistant, ensemble, weight map, refined boundaries, student.
+
+tools/browse_pseudo_labels.py mmseg_configs/goodsam_b0.py --id Amsterdam/1 --out look.png     # initial weights
+tools/browse_pseudo_labels.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/iter_40000.pth --count 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+try:
+    import numpy as np
+    import torch
+    from mmengine.config import Config, DictAction
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import DATASETS as MMSEG_DATASETS
+    from mmseg.registry import MODELS
+    from numpy.typing import NDArray
+    from PIL import Image, ImageDraw, ImageFont
+
+    from stage1_sam_cache import command_line as cli
+except ModuleNotFoundError as missing:
+    sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
+from stage1_sam_cache.images import read_rgb
+from stage1_sam_cache.label_spaces import IGNORE, LABEL_SPACES
+from stage1_sam_cache.picture import draw_masks
+from stage2_distill.cache_check import check_cache, grid_settings
+from stage2_distill.errors import ConfigError
+from stage2_distill.experiment import plain_errors, read_config
+from stage2_distill.goodsam import GoodSAM
+from stage2_distill.optimizers import NETWORKS
+from stage2_distill.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
+from stage2_distill.window_batch import stitch_windows
+
+_CAPTION = 26
+_EDGE = (255, 230, 60)
+_UNRELIABLE = 0.35  # brightness of pixels whose weight is 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags."""
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='a GoodSAM config')
+    parser.add_argument('checkpoint', nargs='?', help='of its training (default: the initial weights)')
+    parser.add_argument(
+        '--split', choices=('train', 'val'), default='train', help="the config's images (default: train)"
+    )
+    parser.add_argument('--cache', metavar='DIR', help="masks of these images (default: the config's, for train)")
+    parser.add_argument('--id', nargs='+', metavar='ID', help='panoramas by their path without extension')
+    parser.add_argument('--count', type=int, default=1, help='the first of the list (default: %(default)s)')
+    parser.add_argument('--out', type=cli.named_path, default=Path('pseudo_labels.png'), help='default: %(default)s')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument(
+        '--trust-checkpoint', action='store_true', help='let the checkpoint run code; only for files that you made'
+    )
+    return parser
+
+
+def main() -> int:
+    """Draws one picture a panorama, below each other."""
+    args = build_parser().parse_args()
+    config = read_config(args.config, args.cfg_options)
+    if config.model.type != 'GoodSAM':
+        raise ConfigError(f'{args.config} is no GoodSAM config')
+    dataset = build_dataset(config, args.split, args.cache)
+    model = build_model(config, args.checkpoint, args.trust_checkpoint)
+    names = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
+    for name in args.id or []:
+        if name not in names:
+            raise ConfigError(f'there is no panorama {name!r}; the first is {names[0]!r}')
+    with plain_errors():
+        sheets = [draw(model, dataset, names.index(name)) for name in args.id or names[: args.count]]
+    sheet = Image.new('RGB', (max(s.width for s in sheets), sum(s.height for s in sheets)), 'white')
+    top = 0
+    for part in sheets:
+        sheet.paste(part, (0, top))
+        top += part.height
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(args.out)
+    print(f'{len(sheets)} panoramas in {args.out}')
+    return 0
+
+
+def build_dataset(config: Config, split: str, cache: str | None) -> object:
+    """The config's training or validation images with their masks, as they are: nothing is flipped or coloured."""
+    init_default_scope('mmseg')
+    wanted = dict((config.train_dataloader if split == 'train' else config.val_dataloader).dataset)
+    wanted['cache'] = cache or wanted.get('cache')
+    if not wanted['cache']:
+        raise ConfigError(f'the config names no cache for {split}; give it with --cache')
+    wanted['pipeline'] = [{'type': 'LoadPanorama'}, {'type': 'LoadCachedMasks'}]
+    if wanted.get('labelled', True):
+        wanted['pipeline'].append({'type': 'LoadLabel'})
+    wanted['pipeline'].append({'type': 'PackPanorama'})
+    check_cache(wanted, config.model.grid)
+    return MMSEG_DATASETS.build({**wanted, 'grid': grid_settings(config.model.grid)})
+
+
+def build_model(config: Config, checkpoint: str | None, trusted: bool) -> GoodSAM:
+    """The networks with their weights."""
+    load_weights_only(trusted)
+    model = MODELS.build(config.model)
+    if checkpoint:
+        found = check_checkpoint(checkpoint, trusted)
+        check_fit(model, checkpoint, trusted)
+        model.load_state_dict(found.get('state_dict', found))
+    else:
+        paths = {name: (config.model[name].get('init_cfg') or {}).get('checkpoint') for name in NETWORKS}
+        for path in filter(None, paths.values()):
+            check_checkpoint(path, trusted)
+        model.init_weights()
+        for name, path in paths.items():
+            if path:
+                check_fit(getattr(model, name), path, trusted)
+    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+
+
+@torch.no_grad()
+def draw(model: GoodSAM, dataset: object, index: int) -> Image.Image:
+    """All panels of one panorama, one below the other."""
+    packed = dataset[index]
+    info = dataset.get_data_info(index)
+    pixels = read_rgb(Path(info['img_path'])).pixels
+    data = {'inputs': [packed['inputs']], 'data_samples': [packed['data_samples']]}
+    data = model.data_preprocessor(data, False)
+    lesson, student = model.explain(data['inputs'], data['data_samples'])
+    grid = lesson.grid
+    ensemble = stitch_windows(lesson.ensemble.labels, grid)[0].cpu().numpy()
+    weight = stitch_windows(lesson.ensemble.weight, grid)[0].cpu().numpy()
+    cached = dataset.mask_cache[info['image_id']]
+    count = sum(len(masks) for masks in cached.windows)
+    generator = cached.fingerprint.settings['generator']['name']
+    edges = np.zeros(pixels.shape[:2], bool)
+    for group, refined in zip(lesson.groups, lesson.refined, strict=True):
+        for box, part in zip(group.boxes, refined[0].cpu().numpy(), strict=True):
+            rows = slice(box.top, box.top + box.height)
+            edges[rows, np.arange(box.left, box.left + box.width) % grid.width] |= part
+    dark = pixels // 3
+    dark[edges] = _EDGE
+    shade = np.where(weight[..., None] > 0, 1, _UNRELIABLE)
+    panels = [
+        (info['image_id'], pixels),
+        (f'{count} masks of {generator}, in {len(grid.windows)} windows', np.asarray(draw_masks(cached, pixels))),
+        ('teacher assistant, tiled', colour(lesson.whole[0].argmax(0).cpu().numpy())),
+        ('ensemble labels', colour(ensemble)),
+        (f'weight map: {weight.mean():.0%} reliable, the rest darkened', (colour(ensemble) * shade).astype(np.uint8)),
+        ('refined boundaries of the overlaps', dark),
+        ('student', colour(student[0].argmax(0).cpu().numpy())),
+    ]
+    if 'gt_sem_seg' in packed['data_samples']:
+        panels.append(('ground truth', colour(packed['data_samples'].gt_sem_seg.data[0].numpy())))
+    height, width = pixels.shape[:2]
+    sheet = Image.new('RGB', (width, len(panels) * (height + _CAPTION)), 'white')
+    for i, (caption, panel) in enumerate(panels):
+        top = i * (height + _CAPTION)
+        ImageDraw.Draw(sheet).text((4, top + 3), caption, 'black', ImageFont.load_default(16))
+        sheet.paste(Image.fromarray(panel), (0, top + _CAPTION))
+    return sheet
+
+
+def colour(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Class ids in Cityscapes's colours; what is ignored is black."""
+    palette = np.zeros((IGNORE + 1, 3), np.uint8)
+    colours = LABEL_SPACES['cityscapes19'].palette
+    palette[: len(colours)] = colours
+    return palette[labels]
+
+
+if __name__ == '__main__':
+    cli.run_command(main)
