@@ -1,4 +1,4 @@
-# make demo   makes a little of ToyPASS, caches the masks of its panoramas and writes pictures to demo/
+# make demo   draws ToyPASS, caches masks, trains GoodSAM on them, scores it and writes pictures to demo/
 # make test   ruff, mypy and pytest
 # Both set up $(VENV) when it is missing or older than the pinned requirements.
 PYTHON ?= python3

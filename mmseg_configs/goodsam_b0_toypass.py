@@ -24,7 +24,7 @@ model = dict(
         init_cfg=dict(checkpoint=weights),
     ),
 )
-max_iters = 400
+max_iters = 300
 optim_wrapper = dict(
     student=dict(optimizer=dict(lr=2e-4), clip_grad=dict(max_norm=1.0)),
     teacher_assistant=dict(optimizer=dict(lr=2e-5), clip_grad=dict(max_norm=1.0)),

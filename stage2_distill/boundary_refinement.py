@@ -29,6 +29,9 @@ def refine(
     column, if at that pixel either window's prediction is undecided: its two largest probabilities are less than
     ``alpha`` apart. Otherwise it stays.
 
+    So read, agreement with window j decides nothing: where SAM has a pixel too, the nearest one is the pixel itself.
+    The other window counts through its margin alone, unless both maps are walked.
+
     Args:
         b_i: Boundary map of the teacher assistant seen from window i, bool ``(..., h, o)``.
         b_j: The same seen from window j.

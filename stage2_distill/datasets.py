@@ -12,6 +12,7 @@ from mmseg.registry import DATASETS as MMSEG_DATASETS
 from stage1_sam_cache.catalog import DATASETS, list_dataset
 from stage1_sam_cache.image_listing import Listing, list_folder
 from stage1_sam_cache.label_spaces import IGNORE, LABEL_SPACES, REMAPS
+from stage1_sam_cache.labels import LabelReader
 from stage1_sam_cache.mask_cache import MaskCache, open_cache
 from stage2_distill.errors import ConfigError
 from stage2_distill.sampler import Draw
@@ -37,9 +38,9 @@ class CatalogueDataset(BaseSegDataset):
         options: Of ``BaseSegDataset``, such as ``pipeline`` and ``test_mode``.
 
     Raises:
-        DatasetError: If there are no such images.
+        DatasetError: If there are no such images, or their labels can't be turned into the label space.
         MaskCacheError: If there is no such cache.
-        ConfigError: If labels are missing, or can't be turned into the label space.
+        ConfigError: If labels are missing.
     """
 
     def __init__(
@@ -63,9 +64,17 @@ class CatalogueDataset(BaseSegDataset):
         if name is not None and entry is None:
             raise ConfigError(f'the config asks for data set {name!r}; known: {", ".join(DATASETS)}')
         space = LABEL_SPACES[label_space or (entry.label_space if entry else 'cityscapes19')]
-        self._ids = {} if entry is None or not labelled else label_ids(entry.label_encoding, space.name, entry.name)
         self._wanted = (name, split, root, images, list_file)
         self._labelled, self._labels, self._limit = labelled, labels, limit
+        self._read_label: LabelReader | None = None
+        self._ids: dict[int, int] = {}
+        if entry is not None and labelled:
+            self._read_label = LabelReader(entry, self.listing().root, space.name)
+            # mmseg's own LoadAnnotations maps ids one by one, so only those that change are named.
+            remap = REMAPS.get((entry.label_encoding, space.name), range(0))
+            self._ids = {old: int(new) for old, new in enumerate(remap) if old != new and old != IGNORE}
+            if entry.label_encoding == space.name:
+                self._ids = {}
         self.mask_cache: MaskCache | None = None
         if cache is not None:
             self.mask_cache = open_cache(cache, expect=None if grid is None else {'grid': grid})
@@ -89,7 +98,6 @@ class CatalogueDataset(BaseSegDataset):
                 'image_id': sample.id,
                 'label_map': self._ids or None,
                 'reduce_zero_label': False,
-                'classes': len(self.metainfo['classes']),
                 'seg_fields': [],
             }
             if self._labelled:
@@ -106,8 +114,8 @@ class CatalogueDataset(BaseSegDataset):
         return entries
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """An entry with the cache that its masks are read from."""
-        return {**super().get_data_info(idx), 'mask_cache': self.mask_cache}
+        """An entry with what its masks and its label are read by."""
+        return {**super().get_data_info(idx), 'mask_cache': self.mask_cache, 'read_label': self._read_label}
 
     def __getitem__(self, idx: int | Draw) -> Any:
         """A sample; a ``Draw`` also says by which random numbers it is changed."""
@@ -120,16 +128,3 @@ class CatalogueDataset(BaseSegDataset):
             return super().__getitem__(idx.image)
         finally:
             np.random.set_state(state)
-
-
-def label_ids(encoding: str, space: str, name: str) -> dict[int, int]:
-    """The ids of a label file that change on the way to a label space; mmseg's loader maps them one by one.
-
-    Raises:
-        ConfigError: If there is no way.
-    """
-    if encoding == space:
-        return {}
-    if (encoding, space) not in REMAPS:
-        raise ConfigError(f'labels of {name} ({encoding}) cannot be read as {space}')
-    return {old: int(new) for old, new in enumerate(REMAPS[encoding, space]) if old != new and old != IGNORE}

@@ -17,9 +17,5 @@ class CheckpointError(Stage2Error):
     """A checkpoint that is missing, damaged, or holds more than weights and plain values."""
 
 
-class LabelError(Stage2Error):
-    """A label file that can't be read, or that doesn't fit its image or its classes."""
-
-
 class TrainingError(Stage2Error):
     """A training that can't go on, for a loss that is no number for example."""

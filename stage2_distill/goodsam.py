@@ -12,7 +12,7 @@ from mmengine.logging import MessageHub
 from mmengine.structures import PixelData
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from stage1_sam_cache.errors import MaskCacheError
 from stage1_sam_cache.windows import WindowGrid
@@ -40,6 +40,8 @@ class GoodSAM(BaseSegmentor):
         schedule: ``'joint'`` trains both in every iteration; ``'ta_first'`` the assistant alone for ``ta_iters``
             iterations, then the student alone.
         ta_iters: See ``schedule``.
+        norm_eval: Networks of which batch normalisation keeps the statistics that it came with, also in training: with
+            a batch of one panorama they tell more than the batch's own.
         wrap_columns: Columns of the other side that are laid beside the panorama's left and right border before the
             student predicts, so that it sees across the seam.
         data_preprocessor: Of mmseg.
@@ -61,6 +63,7 @@ class GoodSAM(BaseSegmentor):
         update_ta: bool = True,
         schedule: str = 'joint',
         ta_iters: int = 0,
+        norm_eval: Sequence[str] = (),
         wrap_columns: int = 0,
         data_preprocessor: dict[str, Any] | None = None,
         train_cfg: dict[str, Any] | None = None,
@@ -80,7 +83,9 @@ class GoodSAM(BaseSegmentor):
         self.grid = dict(grid)
         self.ta_input_scale = ta_input_scale
         self.update_ta, self.schedule, self.ta_iters = update_ta, schedule, ta_iters
-        self.wrap_columns = wrap_columns
+        self.norm_eval, self.wrap_columns = tuple(norm_eval), wrap_columns
+        if set(self.norm_eval) - set(NETWORKS):
+            raise ValueError(f'norm_eval {", ".join(self.norm_eval)}: {" and ".join(NETWORKS)} can be named')
         self.align_corners = self.student.align_corners
         self.train_cfg, self.test_cfg = train_cfg, test_cfg or {}
         unknown = set(self.predictors) - set(PREDICTORS)
@@ -100,8 +105,12 @@ class GoodSAM(BaseSegmentor):
         return tuple(self.test_cfg.get('predictors', ('student',)))
 
     def train(self, mode: bool = True) -> GoodSAM:
-        """As ever, but an assistant that is not trained stays as it is for prediction."""
+        """As ever, but an assistant that is not trained stays as it is for prediction, and so does ``norm_eval``."""
         super().train(mode)
+        for name in self.norm_eval:
+            for module in getattr(self, name).modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         if not self.update_ta:
             self.teacher_assistant.eval()
         return self

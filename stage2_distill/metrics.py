@@ -48,16 +48,15 @@ class PerClassIoUMetric(IoUMetric):
             super().process(data_batch, [{**sample, 'pred_sem_seg': {'data': prediction}}])
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
-        """Sums the areas of all images and divides."""
+        """Sums the areas of all images and divides; nothing where the predictor was not run."""
+        if not results:
+            return {}
         print_log(f'{self.predictor}:', 'current')
         # mmseg gives NumPy's numbers, which JSON does not take.
         summary = {name: float(score) for name, score in super().compute_metrics(results).items()}
-        if results:
-            intersection, union = (sum(areas) for areas in list(zip(*results, strict=True))[:2])
-            shares = (100 * intersection / union).tolist()
-            classes = self.dataset_meta['classes']
-            summary |= {f'IoU.{name}': share for name, share in zip(classes, shares, strict=True)}
-        return summary
+        intersection, union = (sum(areas) for areas in list(zip(*results, strict=True))[:2])
+        shares = (100 * intersection / union).tolist()
+        return summary | {f'IoU.{name}': x for name, x in zip(self.dataset_meta['classes'], shares, strict=True)}
 
     def _table(self) -> np.ndarray | None:
         """Where each predicted id goes; None if prediction and labels are of one space."""

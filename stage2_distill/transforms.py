@@ -14,13 +14,10 @@ from mmcv.transforms import BaseTransform
 from mmseg.datasets.transforms import PackSegInputs
 from mmseg.registry import TRANSFORMS
 from numpy.typing import NDArray
-from PIL import Image
 
 from stage1_sam_cache.errors import MaskCacheError
 from stage1_sam_cache.images import read_rgb
-from stage1_sam_cache.label_spaces import IGNORE
 from stage2_distill.cached_masks import CachedMasks, rolled_order
-from stage2_distill.errors import LabelError
 
 Results = dict[str, Any]
 
@@ -29,51 +26,28 @@ Results = dict[str, Any]
 class LoadPanorama(BaseTransform):
     """Reads an image by stage 1's policy, so that both stages see the same pixels.
 
-    Adds ``img`` (uint8 BGR ``(H, W, 3)``, as mmseg has it), ``img_shape``, ``ori_shape`` and ``img_sha256``.
+    Adds ``img`` (uint8 BGR ``(H, W, 3)``, as mmseg has it), ``img_shape``, ``ori_shape``, ``pixels`` (RGB, as it was
+    read) and ``img_sha256``.
     """
 
     def transform(self, results: Results) -> Results:
         image = read_rgb(Path(results['img_path']))
         results['img'] = np.ascontiguousarray(image.pixels[..., ::-1])
         results['img_shape'] = results['ori_shape'] = image.pixels.shape[:2]
-        results['img_sha256'] = image.sha256
+        results['pixels'], results['img_sha256'] = image.pixels, image.sha256
         return results
 
 
 @TRANSFORMS.register_module()
 class LoadLabel(BaseTransform):
-    """Reads a label PNG and maps its ids. Adds ``gt_seg_map``, uint8 ``(H, W)``.
-
-    Args:
-        resize: Take labels of another size than the image.
+    """Reads the label of an image that was loaded, by the catalogue's rules. Adds ``gt_seg_map``, uint8 ``(H, W)``.
 
     Raises:
-        LabelError: If it is no label map, has another size than the image, or an id that is no class.
+        ImageError: If it can't be read, has another size than the image, or an id that is no class.
     """
 
-    def __init__(self, resize: bool = False) -> None:
-        self.resize = resize
-
     def transform(self, results: Results) -> Results:
-        path = results['seg_map_path']
-        try:
-            with Image.open(path, formats=('PNG',)) as file:
-                label = np.asarray(file)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-            raise LabelError(f'{path}: damaged or no PNG ({problem})') from problem
-        if label.ndim != 2 or label.dtype != np.uint8:
-            raise LabelError(f'{path}: label ids of 8 bits are needed, not {label.dtype} {label.shape}')
-        if 'ori_shape' in results and label.shape != tuple(results['ori_shape']) and not self.resize:
-            raise LabelError(f'{path}: labels of {label.shape} pixels for an image of {results["ori_shape"]}')
-        if results.get('label_map'):
-            table = np.arange(256, dtype=np.uint8)
-            table[list(results['label_map'])] = list(results['label_map'].values())
-            label = table[label]
-        classes = results.get('classes')
-        unknown = np.setdiff1d(np.unique(label), [*range(classes or IGNORE), IGNORE])
-        if len(unknown):
-            raise LabelError(f'{path}: ids {", ".join(map(str, unknown))} are none of the {classes} classes')
-        results['gt_seg_map'] = label
+        results['gt_seg_map'] = results['read_label'](Path(results['seg_map_path']), results['pixels'])
         results['seg_fields'].append('gt_seg_map')
         return results
 

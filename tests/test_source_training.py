@@ -16,6 +16,8 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from stage1_sam_cache.errors import DatasetError, GoodSAMError
+from stage1_sam_cache.label_spaces import LABEL_SPACES
+from stage2_distill import components  # noqa: F401
 from stage2_distill.bfloat16 import BFloat16OptimWrapper
 from stage2_distill.datasets import CatalogueDataset
 from stage2_distill.errors import CheckpointError, ConfigError
@@ -112,8 +114,9 @@ def test_what_the_data_set_refuses(tmp_path):
     init_default_scope('mmseg')
     with pytest.raises(ConfigError, match="data set 'nothing'; known: densepass"):
         CatalogueDataset('nothing', 'val')
-    with pytest.raises(ConfigError, match='cannot be read as stanford13'):
-        CatalogueDataset('stanford2d3d', 'val')
+    write(tmp_path / 'pictures/leftImg8bit/val/cs/1.png', np.zeros((2, 3, 3)))
+    with pytest.raises(DatasetError, match='cannot be read as stanford13'):
+        CatalogueDataset('densepass', 'val', str(tmp_path / 'pictures'), label_space='stanford13')
     with pytest.raises(DatasetError, match=r'make_toypass\.py'):
         CatalogueDataset('toypass', 'val', str(tmp_path))
 
@@ -130,6 +133,53 @@ def test_scores_of_every_class_by_hand():
     assert found['IoU.car'] == pytest.approx(50)
     assert np.isnan(found['IoU.bus'])
     assert found['mIoU'] == pytest.approx((100 / 3 + 50) / 2, abs=0.01)
+
+
+def test_predictions_are_scored_in_the_data_sets_own_classes():
+    metric = PerClassIoUMetric(iou_metrics=['mIoU'], model_space='cityscapes19', predictor='ta_tile')
+    metric.dataset_meta = {'classes': LABEL_SPACES['wildpass6'].classes}  # car truck bus road sidewalk person
+    # Cityscapes: road 0, sidewalk 1, building 2, person 11, car 13
+    predicted, label = [[13, 0, 2, 1, 11, 2]], [[0, 3, 0, 4, 5, 255]]
+    sample = {'ta_tile': {'data': torch.tensor([predicted])}, 'gt_sem_seg': {'data': torch.tensor([label])}}
+    metric.process({}, [sample, {'gt_sem_seg': sample['gt_sem_seg']}])  # the second was not predicted
+    found = metric.compute_metrics(metric.results)
+    assert len(metric.results) == 1
+    assert metric.prefix == 'ta_tile'
+    assert found['IoU.car'] == 50  # one of two cars is a building to the model
+    assert (found['IoU.road'], found['IoU.sidewalk'], found['IoU.person']) == (100, 100, 100)
+    assert np.isnan(found['IoU.truck'])
+    metric.dataset_meta = {'classes': ('cat', 'dog')}
+    with pytest.raises(ConfigError, match='predictions of cityscapes19 cannot be scored as cat, dog'):
+        metric.process({}, [sample])
+
+
+STRICT = [{'type': 'LoadPanorama'}, {'type': 'LoadLabel'}, {'type': 'PackPanorama'}]
+
+
+def test_stanfords_instances_are_scored_in_13_and_in_8_classes(tmp_path):
+    init_default_scope('mmseg')
+    base = tmp_path / 'area_5a/pano'
+    write(base / 'rgb/x_rgb.png', [[[9, 9, 9], [9, 9, 9], [9, 9, 9], [0, 0, 0]]])  # the last was not seen
+    write(base / 'semantic/x_semantic.png', [[[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]]])
+    names = ['clutter_1_hall_1_area_5a', 'chair_2_hall_1_area_5a', *['<UNK>'] * 254, 'sofa_1_hall_1_area_5a']
+    (tmp_path / 'semantic_labels.json').write_text(json.dumps(names))
+    for space, expected in (('stanford13', [[5, 4, 9, 255]]), ('stanford8', [[255, 1, 4, 255]])):
+        dataset = CatalogueDataset('stanford2d3d', 'val', str(tmp_path), label_space=space, pipeline=STRICT)
+        assert loaded(dataset) == expected
+    assert dataset.metainfo['classes'] == LABEL_SPACES['stanford8'].classes
+
+
+@pytest.mark.parametrize('space', ['cityscapes13', 'wildpass8', 'wildpass6'])
+def test_both_loaders_map_labels_alike(tmp_path, space):
+    init_default_scope('mmseg')
+    write(tmp_path / 'leftImg8bit/val/cs/7.png', np.zeros((2, 10, 3)))
+    write(tmp_path / 'gtFine/val/cs/7_labelTrainIds.png', [*np.split(np.arange(20) % 19, 2)])
+    ours, theirs = (
+        loaded(CatalogueDataset('densepass', 'val', str(tmp_path), label_space=space, pipeline=pipeline))
+        for pipeline in (STRICT, PIPELINE)
+    )
+    assert ours == theirs
+    assert len(np.unique(ours)) > 5
 
 
 # --- mixed precision ---
@@ -312,7 +362,7 @@ def test_windows_are_those_of_the_paper_and_grow_with_the_input(tmp_path):
     tool = load_tool('test')
     write(tmp_path / 'leftImg8bit/val/cs/1.png', np.zeros((400, 2048, 3)))
     config = Config.fromfile(B0)
-    tool.use_dataset(config, 'toypass', 'val', str(tmp_path))
+    tool.use_dataset(config, 'toypass', 'val', str(tmp_path), None)
     tool.set_mode(config, 'slide', 1.0, None, None)
     assert config.model.test_cfg == {'mode': 'slide', 'crop_size': (400, 512), 'stride': (400, 256)}
     tool.set_mode(config, 'tile', 2.0, None, None)
@@ -323,7 +373,7 @@ def test_windows_are_those_of_the_paper_and_grow_with_the_input(tmp_path):
     assert config.model.test_cfg == {'mode': 'whole'}
     tool.scale_input(config, 2.0)
     steps = [step['type'] for step in config.test_dataloader.dataset.pipeline]
-    assert steps == ['LoadImageFromFile', 'Resize', 'LoadAnnotations', 'PackSegInputs']
+    assert steps == ['LoadPanorama', 'Resize', 'LoadLabel', 'PackPanorama']
 
 
 def complaint(tool, monkeypatch, *arguments):
@@ -354,8 +404,9 @@ def test_mistakes_are_told_and_no_code_is_run(hostile, tmp_path, monkeypatch, ca
     assert 'holds no optimizer' in complaint('train', monkeypatch, B0, '--resume', '--work-dir', 'work')
     assert 'more than weights' in complaint('test', monkeypatch, B0, path)
     for flags, expected in (
-        (('--split', 'val'), '--split and --data-root go with --dataset'),
+        (('--split', 'val'), '--split, --data-root and --label-space go with --dataset'),
         (('--input-scale', '0'), '--input-scale must be above 0'),
+        (('--cache', 'x'), '--cache, --predictor and --wrap are for GoodSAM configs'),
         (('--window', '12'), "'12' is not ROWSxCOLUMNS"),
     ):
         assert complaint('test', monkeypatch, B0, path, *flags) == '2'

@@ -413,6 +413,12 @@ def test_tiny_has_every_class_and_says_so(tiny_toypass):
     assert len(list(out.rglob('*.png'))) == 12 * 4 + 4 * 4 + 4 * 6
 
 
+def test_a_domain_can_be_made_by_itself():
+    both, target = jobs(SMALL), jobs(SMALL, ['target'])
+    assert target == [job for job in both if job.domain == 'target']
+    assert 0 < len(target) < len(both)
+
+
 def test_a_worker_that_dies_is_told(tmp_path):
     world = World(tmp_path / 'x', SMALL, 0)
     prepare(world)

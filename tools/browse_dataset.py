@@ -8,7 +8,6 @@ tools/browse_dataset.py --dataset cityscapes --split val --ids frankfurt/frankfu
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -19,11 +18,12 @@ try:
     from stage1_sam_cache import command_line as cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.catalog import DATASETS, Dataset
-from stage1_sam_cache.errors import DatasetError, ImageError
+from stage1_sam_cache.catalog import DATASETS
+from stage1_sam_cache.errors import DatasetError
 from stage1_sam_cache.image_listing import Sample
 from stage1_sam_cache.images import read_rgb
-from stage1_sam_cache.label_spaces import IGNORE, LABEL_SPACES, LabelSpace, convert_labels, decode_stanford2d3d
+from stage1_sam_cache.label_spaces import IGNORE, LabelSpace
+from stage1_sam_cache.labels import LabelReader
 
 _MARGIN, _LINE = 6, 24
 
@@ -56,11 +56,10 @@ def main() -> int:
     dataset = DATASETS[args.dataset]
     listing = cli.list_images(parser, args)
     samples = choose(listing.samples, args.ids, args.count)
-    space = LABEL_SPACES[dataset.label_space]
     read_label = LabelReader(dataset, listing.root)
-    cells = [cell(sample, read_label, space, args.width, args.opacity) for sample in samples]
+    cells = [cell(sample, read_label, args.width, args.opacity) for sample in samples]
     columns = args.columns or (1 if cells[0].width > 2 * cells[0].height else 2)
-    sheet = compose(cells, columns, space)
+    sheet = compose(cells, columns, read_label.space)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.out)
     print(f'{len(samples)} images of {args.dataset} in {args.out}')
@@ -82,62 +81,14 @@ def choose(samples: list[Sample], ids: list[str] | None, count: int) -> list[Sam
     return [by_id[image_id] for image_id in ids]
 
 
-class LabelReader:
-    """Reads the labels of one data set as ids of its label space.
-
-    Args:
-        dataset: Entry of the catalogue.
-        root: Its image folder; Stanford2D3D's table of names is searched there.
-    """
-
-    def __init__(self, dataset: Dataset, root: Path) -> None:
-        self._dataset = dataset
-        self._names: list[str] = []
-        if dataset.label_encoding == 'stanford_instances':
-            places = [folder / 'semantic_labels.json' for folder in (root, root / 'assets', root.parent / 'assets')]
-            found = [place for place in places if place.is_file()]
-            if not found:
-                raise DatasetError(f'the labels need the file semantic_labels.json of the release in {root}')
-            try:
-                self._names = [str(name) for name in json.loads(found[0].read_text(encoding='utf-8'))]
-            except (OSError, ValueError, TypeError) as problem:
-                raise DatasetError(f'{found[0]} is no list of names ({problem}); get it from the release') from problem
-
-    def __call__(self, path: Path, pixels: np.ndarray) -> np.ndarray:
-        """The label file of an image, uint8 ``(H, W)``.
-
-        Args:
-            path: The label file.
-            pixels: The image, uint8 ``(H, W, 3)``.
-
-        Raises:
-            ImageError: If it can't be read or doesn't fit the image.
-        """
-        if self._names:
-            raw = read_rgb(path).pixels
-        else:
-            try:
-                with Image.open(path, formats=('PNG',)) as file:
-                    raw = np.asarray(file)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-                raise ImageError(f'{path}: damaged or no PNG ({problem})') from problem
-            if raw.ndim != 2:
-                raise ImageError(f'{path}: is a colour picture; label ids are needed')
-        if raw.shape[:2] != pixels.shape[:2]:
-            raise ImageError(f'{path}: labels of {raw.shape[:2]} pixels for an image of {pixels.shape[:2]}')
-        if self._names:
-            return decode_stanford2d3d(raw, pixels, self._names)
-        return convert_labels(raw, self._dataset.label_encoding, self._dataset.label_space)
-
-
-def cell(sample: Sample, read_label: LabelReader, space: LabelSpace, width: int, opacity: float) -> Image.Image:
+def cell(sample: Sample, read_label: LabelReader, width: int, opacity: float) -> Image.Image:
     """Image, and below it the image with its label laid over it, with the id as a caption."""
     pixels = read_rgb(sample.image).pixels
     label = None if sample.label is None else read_label(sample.label, pixels)
     panels = [Image.fromarray(pixels)]
     if label is not None:
         palette = np.zeros((256, 3), np.uint8)
-        palette[: len(space.palette)] = space.palette
+        palette[: len(read_label.space.palette)] = read_label.space.palette
         painted = palette[label] * opacity + pixels * (1 - opacity)
         panels.append(Image.fromarray(painted.astype(np.uint8)))
     height = round(width * pixels.shape[0] / pixels.shape[1])

@@ -25,7 +25,7 @@ try:
     from stage1_sam_cache.label_spaces import IGNORE, LABEL_SPACES
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from toypass.dataset import World, jobs, make_all, prepare, statistics
+from toypass.dataset import DOMAINS, World, jobs, make_all, prepare, statistics
 from toypass.knobs import LOOKS, PRESETS, Knobs, preset
 
 
@@ -59,6 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--out', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
     parser.add_argument('--preset', choices=list(PRESETS), default='demo', help=f'train+val images; {text}')
+    parser.add_argument(
+        '--domain', nargs='+', choices=DOMAINS, default=DOMAINS, help='make only source or target (default: both)'
+    )
     parser.add_argument('--seed', type=_seed, default=0, help='default: %(default)s')
     parser.add_argument(
         '--workers',
@@ -94,10 +97,10 @@ def main() -> int:
     knobs = preset(args.preset, args.look, args.source_pixels_per_degree, args.panorama_width)
     world = World(args.out, knobs, args.seed, args.depth)
     prepare(world)
-    total, begun = len(jobs(knobs)), time.perf_counter()
+    total, begun = len(jobs(knobs, args.domain)), time.perf_counter()
     with tqdm(total=total, unit='image', dynamic_ncols=True, desc='ToyPASS') as bar:
         made = []
-        for result in make_all(world, min(args.workers, total)):
+        for result in make_all(world, min(args.workers, total), args.domain):
             made.append(result)
             bar.update()
     seconds = time.perf_counter() - begun

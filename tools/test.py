@@ -154,6 +154,10 @@ def score_goodsam(config: Config, args: argparse.Namespace) -> list[dict[str, An
         first = config.test_dataloader.dataset
         width = image_size(first)[1]
         config.model.wrap_columns = width // 8
+    dataset = config.test_dataloader.dataset
+    space = dataset.get('label_space') or DATASETS[dataset.name].label_space
+    if args.show_dir and space != model_space(config):
+        raise ConfigError(f'--show-dir draws labels and predictions alike, but here {space} is scored; use predict.py')
     config.model.test_cfg = {'predictors': predictors}
     metric = {'type': 'PerClassIoUMetric', 'iou_metrics': ['mIoU'], 'model_space': model_space(config)}
     # MMEngine warns of metrics that share a prefix, so each has one; the student's is mmseg's ordinary prediction.

@@ -19,7 +19,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ _CITIES = {
     'source': ('ashford', 'birkenau', 'cedarvale', 'dornbach'),
     'target': ('Elmira', 'Fichtenau', 'Garden', 'Haselbach', 'Ilex'),
 }
-_DOMAINS, _SPLITS = ('source', 'target'), ('train', 'val')
+DOMAINS, _SPLITS = ('source', 'target'), ('train', 'val')
 
 
 class Job(NamedTuple):
@@ -73,11 +73,11 @@ class World:
     depth: bool = False
 
 
-def jobs(knobs: Knobs) -> list[Job]:
-    """All scenes of a preset, in the order in which they are made."""
+def jobs(knobs: Knobs, domains: Sequence[str] = DOMAINS) -> list[Job]:
+    """All scenes of a preset, or of some of its domains, in the order in which they are made."""
     return [
         Job(domain, split, index)
-        for domain in _DOMAINS
+        for domain in domains
         for split in _SPLITS
         for index in range(getattr(knobs.counts, f'{domain}_{split}'))
     ]
@@ -110,7 +110,7 @@ def paths(world: World, job: Job) -> dict[str, Path]:
 
 def look_at(knobs: Knobs, job: Job, seed: int) -> tuple[Street, Scene, PinholeCamera | EquirectangularCamera]:
     """Builds the scene of a job and the camera that sees it; the same for the same knobs, job and seed."""
-    key = [VERSION, seed, _DOMAINS.index(job.domain), _SPLITS.index(job.split), job.index]
+    key = [VERSION, seed, DOMAINS.index(job.domain), _SPLITS.index(job.split), job.index]
     rng = np.random.default_rng(key)
     pinhole = job.domain == 'source'
     on_sidewalk = not pinhole and rng.random() < knobs.panorama.sidewalk_share
@@ -142,7 +142,7 @@ def make(world: World, job: Job) -> Made:
 
     def view(look: str) -> View:
         # Light and noise have a stream of their own, so that another look changes nothing else.
-        key = [VERSION, world.seed, _DOMAINS.index(job.domain), _SPLITS.index(job.split), job.index, 1]
+        key = [VERSION, world.seed, DOMAINS.index(job.domain), _SPLITS.index(job.split), job.index, 1]
         rng = np.random.default_rng(key)
         return render(scene, camera, draw_weather(LOOKS[look], rng), rng)
 
@@ -200,14 +200,14 @@ def _differences(found: Any, wanted: Any, name: str = '') -> Iterator[str]:
         yield f'{name} {found} instead of {wanted}'
 
 
-def make_all(world: World, workers: int) -> Iterator[Made]:
+def make_all(world: World, workers: int, domains: Sequence[str] = DOMAINS) -> Iterator[Made]:
     """Makes all scenes in any number of processes; yields them in order.
 
     Raises:
         CacheWriteError: If the disk is full.
         DatasetError: If a worker died.
     """
-    todo = jobs(world.knobs)
+    todo = jobs(world.knobs, domains)
     if workers == 1:
         yield from (make(world, job) for job in todo)
         return

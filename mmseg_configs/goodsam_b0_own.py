@@ -1,0 +1,10 @@
+# Panoramas of your own, without labels: tools/cache_sam.py --images data/panoramas, then tools/train.py with this.
+_base_ = './goodsam_b0.py'
+train_dataloader = dict(dataset=dict(name=None, split=None, images='data/panoramas', cache='cache/panoramas'))
+val_dataloader = None
+val_cfg = None
+val_evaluator = None
+test_dataloader = None
+test_cfg = None
+test_evaluator = None
+default_hooks = dict(checkpoint=dict(save_best=None))
