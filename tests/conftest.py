@@ -139,6 +139,7 @@ def tiny_goodsam(tiny_toypass, tiny_caches, tmp_path_factory) -> Path:
 _base_ = '{ROOT}/mmseg_configs/goodsam_b0_toypass.py'
 model = dict(
     grid=dict(window=(100, 128), stride=64),
+    update_ta=True,
     student=dict(init_cfg=dict(_delete_=True)),
     teacher_assistant=dict(init_cfg=dict(_delete_=True)),
 )
