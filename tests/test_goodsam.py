@@ -155,6 +155,21 @@ def test_ta_first_trains_one_after_the_other(at_iteration):
     assert not torch.equal(weights(model.student), start[0])
 
 
+def statistics(network):
+    return torch.cat([value.flatten().float() for name, value in network.named_buffers()])
+
+
+@pytest.mark.parametrize('kept', [(), ('teacher_assistant',), ('student', 'teacher_assistant')])
+def test_norm_eval_keeps_the_statistics_of_the_networks_it_names(kept):
+    model = build(norm_eval=kept).train()
+    before = {name: statistics(getattr(model, name)) for name in ('student', 'teacher_assistant')}
+    start = weights(model.teacher_assistant)
+    model.train_step(batch(), optimizers(model))
+    for name in before:
+        assert torch.equal(statistics(getattr(model, name)), before[name]) == (name in kept)
+    assert not torch.equal(weights(model.teacher_assistant), start)  # it learns all the same
+
+
 def test_a_term_without_weight_is_neither_computed_nor_logged(at_iteration):
     head = {'type': 'MKAHead', 'consistency': 0.0, 'boundary_ta': 0.0, 'ensemble_student': 0.0, 'boundary_start': 3}
     model = build(mka_head=head)
@@ -304,6 +319,7 @@ def test_the_assistant_sees_enlarged_windows_and_answers_at_window_size():
 def test_what_contradicts_itself_is_refused():
     for options, message in (
         ({'schedule': 'both'}, "schedule='both'"),
+        ({'norm_eval': ('ta',)}, 'norm_eval ta: teacher_assistant and student can be named'),
         ({'test_cfg': {'predictors': ('me',)}}, 'predictors me are none of'),
         (
             {'mka_head': {'type': 'MKAHead', 'ensemble_ta': 0, 'consistency': 0, 'boundary_ta': 0}},
