@@ -1,0 +1,11 @@
+# ToyPASS with a B2 student. Its initial weights are yours to train:
+# tools/train.py mmseg_configs/source/segformer_b2_toypass.py --amp, then tools/export_student.py with its best
+# checkpoint and --out work_dirs/segformer_b2_toypass.safetensors.
+_base_ = './goodsam_b0_toypass.py'
+model = dict(
+    student=dict(
+        backbone=dict(embed_dims=64, num_layers=[3, 4, 6, 3]),
+        decode_head=dict(in_channels=[64, 128, 320, 512]),
+        init_cfg=dict(checkpoint='work_dirs/segformer_b2_toypass.safetensors'),
+    )
+)
