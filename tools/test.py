@@ -25,19 +25,26 @@ from typing import Any
 
 try:
     from mmengine.config import Config, DictAction
-    from PIL import Image
 
     from stage1_sam_cache import command_line as cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.catalog import DATASETS, list_dataset
+from stage1_sam_cache.catalog import DATASETS
 from stage1_sam_cache.label_spaces import LABEL_SPACES
-from stage2_distill.cache_check import check_cache, grid_settings
 from stage2_distill.errors import ConfigError
-from stage2_distill.experiment import build_runner, choose_work_dir, plain_errors, read_config
+from stage2_distill.experiment import choose_work_dir, read_config
 from stage2_distill.goodsam import PREDICTORS
 from stage2_distill.optimizers import NETWORKS
-from stage2_distill.safe_checkpoints import check_fit
+from stage2_distill.scoring import (
+    drop_training,
+    image_size,
+    model_space,
+    score,
+    scores_of,
+    use_cache,
+    use_dataset,
+    use_predictors,
+)
 
 MODES = ('whole', 'slide', 'tile')
 
@@ -106,11 +113,7 @@ def main() -> int:
         use_dataset(config, args.dataset, args.split or 'val', args.data_root, args.label_space)
     if args.show_dir:
         config.default_hooks.visualization.update(draw=True, interval=1)
-    # Nothing is trained here, and the training images need not be there.
-    for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
-        config[name] = None
-    for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
-        config[name] = None
+    drop_training(config)
     goodsam = config.model.type == 'GoodSAM'
     given = [name for name in ('mode', 'window', 'stride') if getattr(args, name)]
     if goodsam and given:
@@ -137,7 +140,8 @@ def score_network(config: Config, args: argparse.Namespace) -> list[dict[str, An
             scale_input(chosen, scale)
             if mode is not None:
                 set_mode(chosen, mode, scale, args.window, args.stride)
-            rows.append({'mode': mode or chosen.model.test_cfg.mode, 'input_scale': scale, **run(chosen, args)})
+            found = score(chosen, args.checkpoint, args.trust_checkpoint)
+            rows.append({'mode': mode or chosen.model.test_cfg.mode, 'input_scale': scale, **found})
     return rows
 
 
@@ -158,12 +162,7 @@ def score_goodsam(config: Config, args: argparse.Namespace) -> list[dict[str, An
     space = dataset.get('label_space') or DATASETS[dataset.name].label_space
     if args.show_dir and space != model_space(config):
         raise ConfigError(f'--show-dir draws labels and predictions alike, but here {space} is scored; use predict.py')
-    config.model.test_cfg = {'predictors': predictors}
-    metric = {'type': 'PerClassIoUMetric', 'iou_metrics': ['mIoU'], 'model_space': model_space(config)}
-    # MMEngine warns of metrics that share a prefix, so each has one; the student's is mmseg's ordinary prediction.
-    config.test_evaluator = [
-        {**metric, 'predictor': 'pred_sem_seg' if name == 'student' else name, 'prefix': name} for name in predictors
-    ]
+    use_predictors(config, predictors)
     rows = []
     for scale in args.input_scale or [config.model.ta_input_scale]:
         chosen = copy.deepcopy(config)
@@ -174,66 +173,9 @@ def score_goodsam(config: Config, args: argparse.Namespace) -> list[dict[str, An
         if args.show_dir:
             chosen.visualizer.save_dir = str(Path(args.show_dir) / f'student_{scale:g}')
             chosen.visualizer.name = f'visualizer_{scale:g}'
-        found = run(chosen, args)
-        for name in predictors:
-            own = {key.removeprefix(f'{name}/'): value for key, value in found.items() if key.startswith(f'{name}/')}
-            rows.append({'mode': name, 'input_scale': scale, **own})
+        found = score(chosen, args.checkpoint, args.trust_checkpoint)
+        rows += [{'mode': name, 'input_scale': scale, **scores_of(found, name)} for name in predictors]
     return rows
-
-
-def run(config: Config, args: argparse.Namespace) -> dict[str, float]:
-    """Builds the runner and scores."""
-    with plain_errors():
-        runner = build_runner(config, args.trust_checkpoint)
-        if args.checkpoint:
-            check_fit(getattr(runner.model, 'module', runner.model), args.checkpoint, args.trust_checkpoint)
-        else:
-            runner.load_initial_weights()
-        return runner.test()
-
-
-def use_cache(config: Config, cache: str | None) -> None:
-    """Loads the cached masks of the scored images.
-
-    Raises:
-        MaskCacheError: If they are not all there.
-        ConfigError: If no cache was given.
-    """
-    dataset, grid = config.test_dataloader.dataset, config.model.grid
-    if cache is None:
-        raise ConfigError('the ensemble needs the masks of the scored images: give them with --cache')
-    dataset.cache = cache
-    check_cache(dataset, grid)
-    dataset.grid = grid_settings(grid)
-    pipeline = list(dataset.pipeline)
-    place = next(i for i, step in enumerate(pipeline) if step['type'] == 'LoadPanorama')
-    dataset.pipeline = [*pipeline[: place + 1], {'type': 'LoadCachedMasks'}, *pipeline[place + 1 :]]
-
-
-def model_space(config: Config) -> str | None:
-    """The label space that the config's metrics name for the model's predictions."""
-    evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
-    return evaluators[0].get('model_space')
-
-
-def image_size(dataset: dict[str, Any]) -> tuple[int, int]:
-    """Rows and columns of the first image of a catalogue data set."""
-    first = list_dataset(dataset['name'], dataset.get('split'), dataset.get('root')).samples[0].image
-    with Image.open(first) as image:
-        return image.height, image.width
-
-
-def use_dataset(config: Config, name: str, split: str, root: str | None, space: str | None) -> None:
-    """Scores another data set than the config's, at its own size."""
-    config.test_dataloader.dataset = {
-        'type': 'CatalogueDataset',
-        'name': name,
-        'split': split,
-        'root': root,
-        'label_space': space,
-        'test_mode': True,
-        'pipeline': [{'type': 'LoadPanorama'}, {'type': 'LoadLabel'}, {'type': 'PackPanorama'}],
-    }
 
 
 def scale_input(config: Config, scale: float) -> None:
