@@ -11,6 +11,9 @@ Of a GoodSAM training it scores the student on whole panoramas, the teacher assi
 and averaged (ta_slide), and, with the masks of the scored images, the ensemble labels. Of any other network it scores
 whole images, or windows (--mode, --window, --stride): 'slide' averages them, 'tile' lays them side by side. Windows are
 given in pixels of the unscaled image and grow with the input scale; predictions are always scored at the label's size.
+
+With --regions a second table has boundary IoU, and of panoramas the mIoU near the 0/360 degree seam and in the upper,
+middle and lower third of the rows; stage2_distill/region_scores.py says how they are counted.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import copy
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,7 @@ from stage2_distill.errors import ConfigError
 from stage2_distill.experiment import choose_work_dir, read_config
 from stage2_distill.goodsam import PREDICTORS
 from stage2_distill.optimizers import NETWORKS
+from stage2_distill.region_scores import BANDS, RegionSettings
 from stage2_distill.scoring import (
     drop_training,
     image_size,
@@ -83,6 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--cache', metavar='DIR', help='masks of the scored images, for the ensemble of GoodSAM')
     parser.add_argument('--predictor', nargs='+', choices=PREDICTORS, help="of GoodSAM (default: the config's)")
     parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
+    parser.add_argument('--regions', action='store_true', help='also score contours, the seam and bands of latitude')
+    cli.add_settings_flags(parser, RegionSettings, 'settings of --regions')
     parser.add_argument('--out', metavar='FILE', help='JSON file of the scores (default: <work dir>/scores.json)')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions there')
     parser.add_argument(
@@ -104,6 +111,10 @@ def main() -> int:
         parser.error('--input-scale must be above 0')
     if (args.split or args.data_root or args.label_space) and not args.dataset:
         parser.error('--split, --data-root and --label-space go with --dataset')
+    region_values = cli.given_settings(args, RegionSettings)
+    if region_values and not args.regions:
+        parser.error(f'--{next(iter(region_values)).replace("_", "-")} goes with --regions')
+    args.regions = cli.make_settings(parser, RegionSettings, region_values) if args.regions else None
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = read_config(args.config, args.cfg_options)
     config.launcher = args.launcher
@@ -129,6 +140,7 @@ def main() -> int:
 
 def score_network(config: Config, args: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for every mode and input scale of a plain network."""
+    use_regions(config, args.regions)
     rows = []
     for mode in args.mode or [None]:
         for scale in args.input_scale or [1.0]:
@@ -163,6 +175,7 @@ def score_goodsam(config: Config, args: argparse.Namespace) -> list[dict[str, An
     if args.show_dir and space != model_space(config):
         raise ConfigError(f'--show-dir draws labels and predictions alike, but here {space} is scored; use predict.py')
     use_predictors(config, predictors)
+    use_regions(config, args.regions)
     rows = []
     for scale in args.input_scale or [config.model.ta_input_scale]:
         chosen = copy.deepcopy(config)
@@ -176,6 +189,26 @@ def score_goodsam(config: Config, args: argparse.Namespace) -> list[dict[str, An
         found = score(chosen, args.checkpoint, args.trust_checkpoint)
         rows += [{'mode': name, 'input_scale': scale, **scores_of(found, name)} for name in predictors]
     return rows
+
+
+def use_regions(config: Config, settings: RegionSettings | None) -> None:
+    """Lets the config's metrics score regions too, unless there are no settings.
+
+    Raises:
+        ConfigError: If it is not known whether the images are panoramas, or the metric can't do it.
+    """
+    if settings is None:
+        return
+    dataset = config.test_dataloader.dataset
+    entry = DATASETS.get(dataset.get('name')) if dataset.get('type') == 'CatalogueDataset' else None
+    if entry is None:
+        raise ConfigError('--regions needs images of the catalogue, which knows what is a panorama; give --dataset')
+    split = entry.splits.get(dataset.get('split') or entry.default_split)
+    closed = entry.closed and not (split and split.pinhole)
+    for metric in config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]:
+        if metric.type != 'PerClassIoUMetric':
+            raise ConfigError(f'--regions needs the metric PerClassIoUMetric; the config scores by {metric.type}')
+        metric.update(regions=asdict(settings), closed=closed)
 
 
 def scale_input(config: Config, scale: float) -> None:
@@ -221,6 +254,8 @@ def report(rows: list[dict[str, Any]], config: Config, args: argparse.Namespace)
     dataset = config.test_dataloader.dataset
     about = {'config': args.config, 'checkpoint': args.checkpoint}
     about |= {'dataset': dataset.get('name', dataset.get('type')), 'split': dataset.get('split')}
+    if args.regions is not None:
+        about['regions'] = asdict(args.regions)
     out.write_text(
         json.dumps({**about, 'scores': [_without_nan(row) for row in rows]}, indent=2) + '\n', encoding='utf-8'
     )
@@ -231,7 +266,26 @@ def report(rows: list[dict[str, Any]], config: Config, args: argparse.Namespace)
     for mode in dict.fromkeys(row['mode'] for row in rows):
         scores = {row['input_scale']: row['mIoU'] for row in rows if row['mode'] == mode}
         print(f'| {mode} | ' + ' | '.join(f'{scores[scale]:.2f}' for scale in scales) + ' |')
+    if args.regions is not None:
+        print_regions(rows, args.regions)
     print(f'\nall classes: {out}')
+
+
+def print_regions(rows: list[dict[str, Any]], settings: RegionSettings) -> None:
+    """Prints the means of all regions that were scored, one row for each mode and input scale."""
+    regions = [f'boundary: up to {100 * settings.boundary_ratio:.3g} % of the diagonal from a contour']
+    if 'seam_mIoU' in rows[0]:
+        regions += [f'seam: up to {settings.seam_degrees:g} degrees from it', 'top, middle, bottom: thirds of the rows']
+    else:
+        regions += ['these are no panoramas, so there is no seam']
+    print(f'\nmIoU in % by region ({"; ".join(regions)})\n')
+    columns = {'mIoU': 'mIoU', 'boundary IoU': 'boundary_mIoU'}
+    columns |= {name: f'{name}_mIoU' for name in ('seam', *BANDS) if f'{name}_mIoU' in rows[0]}
+    print('| mode | input scale | ' + ' | '.join(columns) + ' |')
+    print('|---|---|' + '---|' * len(columns))
+    for row in rows:
+        scores = ' | '.join(f'{row[key]:.2f}' for key in columns.values())
+        print(f'| {row["mode"]} | {row["input_scale"]:g} | {scores} |')
 
 
 def _without_nan(row: dict[str, Any]) -> dict[str, Any]:

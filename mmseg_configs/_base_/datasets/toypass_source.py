@@ -28,5 +28,5 @@ val_dataloader = dict(
     dataset=dict(type='CatalogueDataset', name='toypass_source', split='val', pipeline=test_pipeline, test_mode=True),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])
+val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'], model_space='cityscapes19')
 test_evaluator = val_evaluator
