@@ -265,6 +265,11 @@ def open_grid(data, tmp_path):
     return out
 
 
+def test_a_config_without_labels_is_not_scored(monkeypatch):
+    told = complaint('test', monkeypatch, ROOT / 'mmseg_configs/goodsam_b0_own.py', 'any.pth')
+    assert 'goodsam_b0_own.py has no labelled data to score on' in told
+
+
 def test_weights_of_other_classes_are_refused(trained, tiny_goodsam, tmp_path, monkeypatch):
     work, _ = trained
     start = tmp_path / 'start.pth'

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Caches ToyPASS's true instances as masks, for the upper bound in the tables; no model sees them otherwise.
 
-    tools/cache_truth.py --split train --out cache/truth
-    tools/cache_truth.py --split val --kinds instances parts --out cache/truth_val
+tools/cache_truth.py --split train --out cache/truth
+tools/cache_truth.py --split val --kinds instances parts --out cache/truth_val
 """
 
 from __future__ import annotations

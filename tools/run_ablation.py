@@ -23,7 +23,7 @@ from typing import Any
 
 try:
     import numpy as np
-    from mmengine.config import Config
+    from mmengine.config import Config, DictAction
     from tqdm import tqdm
 
     from stage1_sam_cache import command_line as cli
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--iterations', type=int, help="of training (default: the config's)")
     parser.add_argument(
-        '--cfg-options', nargs='+', metavar='KEY=VALUE', default=[], help='for every row, as tools/train.py takes them'
+        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='for every row'
     )
     return parser
 
@@ -112,6 +112,7 @@ def config_of(job: Job, args: argparse.Namespace) -> Config:
     config = Config.fromfile(job.row.config)
     config.merge_from_dict(job.row.changes)
     config.randomness = {'seed': job.seed}
+    config.merge_from_dict(args.cfg_options)
     if args.iterations:
         config.train_cfg.max_iters = args.iterations
     if job.row.config == BASE:
@@ -138,8 +139,7 @@ def is_done(job: Job, args: argparse.Namespace) -> bool:
 
 def settings_of(job: Job, args: argparse.Namespace) -> dict[str, Any]:
     """What a job's scores depend on beside the code."""
-    text = config_of(job, args).pretty_text if job.row.trained else str(job.row.changes)
-    return {'config': text, 'masks': masks_of(job.row, args), 'options': args.cfg_options}
+    return {'config': config_of(job, args).pretty_text, 'masks': masks_of(job.row, args)}
 
 
 def masks_of(row: Row, args: argparse.Namespace) -> str | None:
@@ -159,18 +159,17 @@ def run(job: Job, args: argparse.Namespace) -> None:
     if caches['train']:
         config.train_dataloader.dataset.cache = str(caches['train'])
     config.dump(file)
-    options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     weights = []
     begun = time.perf_counter()
     if job.row.trained:
-        call('train.py', job, file, '--amp', '--resume', '--work-dir', job.folder / 'work', *options)
+        call('train.py', job, file, '--amp', '--resume', '--work-dir', job.folder / 'work')
         weights = [(job.folder / 'work/last_checkpoint').read_text().strip()]
     seconds = time.perf_counter() - begun
     flags = ['--work-dir', job.folder / 'work', '--regions', '--out', job.folder / 'found.json']
     if job.row.config == BASE:
         flags += ['--predictor', *job.row.predictors]
         flags += ['--cache', caches['val']] if caches['val'] else []
-    call('test.py', job, file, *weights, *flags, *options)
+    call('test.py', job, file, *weights, *flags)
     found = json.loads((job.folder / 'found.json').read_text())['scores']
     partial = job.scores.with_suffix('.part')
     partial.write_text(json.dumps({'seconds': seconds, 'scores': found}, indent=1))
