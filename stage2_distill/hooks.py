@@ -40,7 +40,8 @@ class StopOnBadLossHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Looks at every loss of the iteration."""
-        losses = {name: float(torch.as_tensor(value).detach()) for name, value in (outputs or {}).items() if name.startswith('loss')}
+        found = {name: value for name, value in (outputs or {}).items() if name.startswith('loss')}
+        losses = {name: float(torch.as_tensor(value).detach()) for name, value in found.items()}
         bad = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
         if bad:
             raise TrainingError(
