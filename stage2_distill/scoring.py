@@ -9,6 +9,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from stage1_sam_cache.catalog import list_dataset
+from stage1_sam_cache.mask_cache import MaskCache
 from stage2_distill.cache_check import check_cache, grid_settings
 from stage2_distill.errors import ConfigError
 from stage2_distill.experiment import build_runner, plain_errors
@@ -55,8 +56,11 @@ def image_size(dataset: dict[str, Any]) -> tuple[int, int]:
         return image.height, image.width
 
 
-def use_cache(config: Config, cache: str | None) -> None:
-    """Loads the cached masks of the scored images.
+def use_cache(config: Config, cache: str | None) -> MaskCache:
+    """Loads the cached masks of the scored images; a config that they don't go with stays as it is.
+
+    Returns:
+        The cache.
 
     Raises:
         MaskCacheError: If they are not all there.
@@ -65,12 +69,12 @@ def use_cache(config: Config, cache: str | None) -> None:
     dataset, grid = config.test_dataloader.dataset, config.model.grid
     if cache is None:
         raise ConfigError('the ensemble needs the masks of the scored images: give them with --cache')
-    dataset.cache = cache
-    check_cache(dataset, grid)
-    dataset.grid = grid_settings(grid)
+    found = check_cache({**dataset, 'cache': cache}, grid)
+    dataset.cache, dataset.grid = cache, grid_settings(grid)
     pipeline = list(dataset.pipeline)
     place = next(i for i, step in enumerate(pipeline) if step['type'] == 'LoadPanorama')
     dataset.pipeline = [*pipeline[: place + 1], {'type': 'LoadCachedMasks'}, *pipeline[place + 1 :]]
+    return found
 
 
 def model_space(config: Config) -> str | None:
