@@ -15,6 +15,7 @@ from segment_anything.modeling import Sam
 from stage1_sam_cache.errors import Stage1Error
 from stage1_sam_cache.instance_masks import InstanceMasks
 from stage1_sam_cache.sam_settings import SamSettings
+from stage1_sam_cache.toy_sam import NAME as TOY
 
 
 class SamMaskGenerator:
@@ -22,7 +23,8 @@ class SamMaskGenerator:
 
     Args:
         sam: The model; it is moved to ``device``.
-        name: What the model is called in the cache's identity, such as ``vit_h``.
+        name: What the model is called in the cache's identity, such as ``vit_h``; masks of ``toy`` are never
+            called SAM's.
         weights_sha256: Hex digest of its weights' file.
         settings: Of the generator.
         device: Where it runs.
@@ -52,7 +54,7 @@ class SamMaskGenerator:
         settings = asdict(self.settings)
         del settings['points_per_batch']
         return {
-            'name': 'sam',
+            'name': 'toy_sam' if self.name == TOY else 'sam',
             'model': self.name,
             'weights_sha256': self.weights_sha256,
             'segment-anything': version('segment-anything'),

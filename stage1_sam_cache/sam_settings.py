@@ -33,3 +33,7 @@ class SamSettings:
         # Written so that NaN fails too.
         if not (0 <= self.box_nms_thresh <= 1 and 0 <= self.crop_nms_thresh <= 1 and 0 <= self.crop_overlap_ratio < 1):
             raise ValueError('the NMS thresholds have to be from 0 to 1, and the crop overlap from 0 to below 1')
+
+
+# The toy SAM sees 256 pixels, is less sure of itself than SAM, and has to be quick on a CPU.
+TOY_SETTINGS = SamSettings(points_per_side=16, pred_iou_thresh=0.6, stability_score_thresh=0.7)

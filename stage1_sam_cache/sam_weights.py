@@ -16,6 +16,8 @@ from segment_anything.modeling import Sam
 from tqdm import tqdm
 
 from stage1_sam_cache.errors import WeightsError
+from stage1_sam_cache.toy_sam import NAME as TOY
+from stage1_sam_cache.toy_sam import build_toy_sam
 
 _ADDRESS = 'https://dl.fbaipublicfiles.com/segment_anything/'
 
@@ -38,6 +40,7 @@ PUBLISHED = {
     'vit_b': _official('sam_vit_b_01ec64.pth', 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912'),
 }
 ARCHITECTURES: dict[str, Callable[[], Sam]] = {name: sam_model_registry[name] for name in PUBLISHED}
+ARCHITECTURES[TOY] = build_toy_sam
 
 
 def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str | Path | None = None) -> Path:
@@ -57,7 +60,8 @@ def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str
     if checkpoint is not None:
         return Path(checkpoint)
     if model not in PUBLISHED:
-        raise WeightsError(f'SAM {model} has no published weights; give a file with --checkpoint')
+        train = ', which tools/train_toy_sam.py writes' if model == TOY else ''
+        raise WeightsError(f'SAM {model} has no published weights; give a file with --checkpoint{train}')
     published = PUBLISHED[model]
     path = Path(folder) / published.file
     if not path.exists():

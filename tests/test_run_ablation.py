@@ -5,6 +5,7 @@ import json
 import pytest
 from mmengine.config import Config
 from PIL import Image
+from test_source_training import load_tool
 
 from toypass.ablations import BASE, TABLES, difference, paper_row, table3
 
@@ -44,39 +45,52 @@ def test_table_3_has_the_terms_of_the_papers_rows():
     assert 'mka_head' not in rows['8'].changes['model']
 
 
-def test_a_table_is_made_and_made_again_from_what_is_there(tiny_toypass, run_tool, tmp_path):
+def test_a_row_gives_the_same_config_every_time(tmp_path):
+    tool = load_tool('run_ablation')
+    args = tool.build_parser().parse_args(['table5', '--data', str(tmp_path), '--iterations', '7'])
+    ssa = next(row for row in TABLES['table5']() if row.name.startswith('SSA'))
+    configs = [tool.config_of(tool.Job(ssa, 3, tmp_path), args) for _ in range(2)]
+    assert configs[0].pretty_text == configs[1].pretty_text
+    assert configs[0].model.ctcf_head.fusion.to_dict() == {'type': 'SSAFusion'}
+    assert (configs[0].randomness.seed, configs[0].train_cfg.max_iters) == (3, 7)
+    assert configs[0].test_dataloader.dataset.root == str(tmp_path)
+
+
+def test_a_table_is_made_once_and_then_read(tiny_toypass, run_tool, tmp_path):
     data, _ = tiny_toypass
-    flags = ('--data', data, '--out', tmp_path, '--iterations', '1')
-    rows = ('--rows', '2:', '3:', 'eq 4, 5, a')
-    options = ('--cfg-options', *SMALL)
-    first = run_tool('run_ablation.py', 'table3', *flags, *rows, *options)
+    flags = ('table3', '--data', data, '--out', tmp_path, '--rows', '2:', 'eq 4, 5, a', '--cfg-options', *SMALL)
+    first = run_tool('run_ablation.py', *flags, '--iterations', '1')
     assert first.returncode == 0, first.stdout + first.stderr[-2000:]
-    assert '3 rows, 3 runs, 0 of them done before' in first.stdout
+    assert '2 rows, 2 runs, 0 of them done before' in first.stdout
     table = (tmp_path / 'table3/table.md').read_text()
     assert table.strip() in first.stdout
     head, _, *lines = table.strip().splitlines()
-    assert head.startswith('| | ensemble | assistant, windows | student | student, boundary |')
-    assert [line.split(' | ')[0] for line in lines] == ['| 2: windows', '| 3: CTCF', '| eq 4, 5, assistant frozen']
-    scores = json.loads((tmp_path / 'table3/3-ctcf/seed0/scores.json').read_text())['scores']
-    found = {score['mode']: score['mIoU'] for score in scores}
-    assert lines[1].startswith(
-        f'| 3: CTCF | {found["ensemble"]:.2f} | {found["ta_tile"]:.2f} | {found["student"]:.2f} |'
-    )
+    assert head.startswith('| | ensemble | assistant, windows | student | student, boundary | student, seam |')
+    scores = json.loads((tmp_path / 'table3/eq-4-5-assistant-frozen/seed0/scores.json').read_text())['scores']
+    found = {score['mode']: f'{score["mIoU"]:.2f}' for score in scores}
+    assert lines[0].split(' | ')[:3] == ['| 2: windows', '', found['ta_tile']]
+    assert lines[1].split(' | ')[1:4] == [found['ensemble'], found['ta_tile'], found['student']]
     with Image.open(tmp_path / 'table3/plot.png') as picture:
         assert min(picture.size) > 100
 
-    # The same again, with another seed: only that is run, and the table says how far the two are apart.
-    more = run_tool('run_ablation.py', 'table3', *flags, '--seeds', '0', '1', *rows, *options)
-    assert more.returncode == 0, more.stderr[-2000:]
-    assert '3 rows, 4 runs, 3 of them done before' in more.stdout
-    assert more.stdout.count(' ± ') >= 1
-    other = run_tool(
-        'run_ablation.py', 'table3', '--data', data, '--out', tmp_path, '--iterations', '2', *rows, *options
-    )
+    again = run_tool('run_ablation.py', *flags, '--iterations', '1')
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert '2 rows, 2 runs, 2 of them done before' in again.stdout
+    assert table.strip() in again.stdout
+    other = run_tool('run_ablation.py', *flags, '--iterations', '2')
     assert other.returncode == 2
-    assert (
-        other.stderr.strip().splitlines()[-1].endswith('was made with other settings; remove it or give another --out')
-    )
+    assert other.stderr.strip().endswith('was made with other settings; remove it or give another --out')
+
+
+def test_seeds_become_mean_and_spread(tmp_path):
+    tool = load_tool('run_ablation')
+    row = TABLES['table3']()[0]
+    jobs = [tool.Job(row, seed, tmp_path / str(seed)) for seed in range(3)]
+    for job, value in zip(jobs, (30.0, 31.0, 35.0), strict=True):
+        job.folder.mkdir()
+        job.scores.write_text(json.dumps({'scores': [{'mode': 'student', 'mIoU': value}]}))
+    assert tool.markdown([row], jobs).splitlines()[-1] == '| 1: whole | 32.00 ± 2.65 |'
+    assert tool.markdown([row], jobs[:1]).splitlines()[-1] == '| 1: whole | 30.00 |'
 
 
 def test_a_run_that_fails_is_told_in_one_line(tiny_toypass, run_tool, tmp_path):

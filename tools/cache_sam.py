@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 try:
@@ -30,7 +31,7 @@ from stage1_sam_cache.image_listing import Sample
 from stage1_sam_cache.images import MAX_PIXELS, read_rgb
 from stage1_sam_cache.instance_masks import ORDERS
 from stage1_sam_cache.mask_generator import MaskGenerator
-from stage1_sam_cache.sam_settings import SamSettings
+from stage1_sam_cache.sam_settings import TOY_SETTINGS, SamSettings
 from stage1_sam_cache.shards import Shard, choose_device, parse_shard, shard_of_environment, worst_status
 
 NOTES = """
@@ -83,7 +84,11 @@ def build_parser() -> argparse.ArgumentParser:
         default='sam',
         help='felzenszwalb needs no weights; it is not SAM',
     )
-    generator.add_argument('--sam', metavar='MODEL', help='vit_h (default), vit_l or vit_b')
+    generator.add_argument(
+        '--sam',
+        metavar='MODEL',
+        help='vit_h (default), vit_l, vit_b; toy: a small one for ToyPASS, see tools/train_toy_sam.py',
+    )
     generator.add_argument('--checkpoint', type=Path, help="SAM weights of your own, instead of the published ones'")
     generator.add_argument(
         '--checkpoint-dir', type=Path, default=Path('checkpoints'), help='where weights are kept (default: checkpoints)'
@@ -203,13 +208,14 @@ def _make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         return FelzenszwalbMaskGenerator(cli.make_settings(parser, FelzenszwalbSettings, plain_values))
     if plain_values:
         parser.error(f'--{next(iter(plain_values)).replace("_", "-")} is for --generator felzenszwalb')
-    settings = cli.make_settings(parser, SamSettings, sam_values)
+    model = args.sam or 'vit_h'
+    defaults = asdict(TOY_SETTINGS if model == 'toy' else SamSettings())
+    settings = cli.make_settings(parser, SamSettings, {**defaults, **sam_values})
     # Only now, because importing PyTorch takes seconds.
     from stage1_sam_cache.sam_masks import SamMaskGenerator
     from stage1_sam_cache.sam_weights import find_weights, load_sam
 
     device = choose_device(args.device or 'auto', os.environ)
-    model = args.sam or 'vit_h'
     path = find_weights(model, args.checkpoint_dir, args.checkpoint)
     sam, digest = load_sam(model, path, official=args.checkpoint is None)
     return SamMaskGenerator(sam, model, digest, settings, device)

@@ -12,14 +12,14 @@ a training that was cut off goes on from its last checkpoint.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 try:
     import numpy as np
@@ -43,8 +43,7 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A row with one seed."""
 
     row: Row
@@ -110,7 +109,7 @@ def slug(name: str) -> str:
 def config_of(job: Job, args: argparse.Namespace) -> Config:
     """The row's config, complete."""
     config = Config.fromfile(job.row.config)
-    config.merge_from_dict(job.row.changes)
+    config.merge_from_dict(copy.deepcopy(job.row.changes))  # MMEngine takes _delete_ out of what it merges
     config.randomness = {'seed': job.seed}
     config.merge_from_dict(args.cfg_options)
     if args.iterations:

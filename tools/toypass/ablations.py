@@ -131,16 +131,12 @@ def _halved(grid: dict[str, Any]) -> dict[str, Any]:
     return half
 
 
-FUSIONS = {
-    'SSA': {'type': 'SSAFusion', '_delete_': True},
-    'SEPL': {'type': 'SEPLFusion', '_delete_': True},
-    'CTCF': {},
-}
+FUSIONS = {'SSA': 'SSAFusion', 'SEPL': 'SEPLFusion', 'CTCF': 'CTCF'}
 
 
 def fusion(name: str) -> dict[str, Any]:
     """The model's changes for one of ``FUSIONS``."""
-    return {'ctcf_head': {'fusion': FUSIONS[name]}} if FUSIONS[name] else {}
+    return {} if name == 'CTCF' else {'ctcf_head': {'fusion': {'type': FUSIONS[name], '_delete_': True}}}
 
 
 def table5() -> list[Row]:

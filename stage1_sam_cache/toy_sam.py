@@ -1,0 +1,75 @@
+"""A toy SAM: SAM's own modules at a size that is trained in an hour of CPU, for worlds as simple as ToyPASS.
+
+It finds whatever it was trained on and nothing else, and it never stands in for SAM unless it is asked for by its name.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
+from torch import Tensor, nn
+
+NAME = 'toy'  # on the command line
+SIZE = 256  # of the image that the encoder sees, pixels
+STRIDE = 8  # of the image embedding
+_WIDTH = 160
+_DEPTH = 6
+_HEADS = 5
+_DECODER = 96
+
+
+class ConvStem(nn.Module):
+    """Images to patch embeddings by three convolutions: they learn from far fewer images than one linear patch does."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        steps: list[nn.Module] = []
+        channels = 3
+        for wider in (width // 4, width // 2, width):
+            steps += [nn.Conv2d(channels, wider, 3, stride=2, padding=1, bias=False), LayerNorm2d(wider), nn.GELU()]
+            channels = wider
+        self.steps = nn.Sequential(*steps, nn.Conv2d(width, width, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, S, S)`` to ``(B, S / 8, S / 8, width)``, as SAM's patch embedding."""
+        return self.steps(images).permute(0, 2, 3, 1)
+
+
+class ToyImageEncoder(ImageEncoderViT):
+    """SAM's image encoder with a convolutional stem."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            img_size=SIZE,
+            patch_size=STRIDE,
+            embed_dim=_WIDTH,
+            depth=_DEPTH,
+            num_heads=_HEADS,
+            mlp_ratio=4,
+            out_chans=_DECODER,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            window_size=8,
+            global_attn_indexes=(2, 5),
+        )
+        self.patch_embed = ConvStem(_WIDTH)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+
+
+def build_toy_sam() -> Sam:
+    """An untrained toy SAM: 256 pixels of input, masks of 128."""
+    side = SIZE // STRIDE
+    return Sam(
+        image_encoder=ToyImageEncoder(),
+        prompt_encoder=PromptEncoder(_DECODER, (side, side), (SIZE, SIZE), mask_in_chans=16),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=_DECODER, num_heads=4, mlp_dim=384),
+            transformer_dim=_DECODER,
+            iou_head_depth=3,
+            iou_head_hidden_dim=_DECODER,
+        ),
+        pixel_mean=[123.675, 116.28, 103.53],
+        pixel_std=[58.395, 57.12, 57.375],
+    )

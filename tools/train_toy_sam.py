@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Trains a toy SAM on the instances of ToyPASS's pinhole images, for `tools/cache_sam.py --sam toy`.
+
+    tools/train_toy_sam.py --data data/ToyPASS --amp                 # about an hour and a half on two CPU cores
+    tools/train_toy_sam.py --data data/ToyPASS --amp --resume        # goes on from the last checkpoint
+    tools/train_toy_sam.py --data data/ToyPASS --overfit 10 --iterations 300 --work-dir work_dirs/ten
+
+It uses a GPU if there is one. Weights for `cache_sam.py --sam toy --checkpoint FILE` are written at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+try:
+    import torch
+    from mmengine.runner import Runner
+
+    from stage1_sam_cache import command_line as cli
+except ModuleNotFoundError as missing:
+    sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
+import toypass.sam_training as training
+from stage2_distill import bfloat16, hooks, sampler  # noqa: F401  registers
+from stage2_distill.safe_checkpoints import load_weights_only
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags."""
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, default=Path('data/ToyPASS'), help='default: %(default)s')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/toy_sam'), help='default: %(default)s')
+    parser.add_argument('--iterations', type=int, default=5500, help='default: %(default)s')
+    parser.add_argument('--batch', type=int, default=2, help='images an iteration (default: %(default)s)')
+    parser.add_argument('--lr', type=float, default=1e-3, help='default: %(default)s')
+    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    parser.add_argument('--workers', type=int, default=0, help='processes that load images (default: %(default)s)')
+    parser.add_argument('--amp', action='store_true', help='bfloat16')
+    parser.add_argument('--compile', action='store_true', help='compile the networks: needs a C++ compiler')
+    parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint in --work-dir')
+    parser.add_argument('--overfit', type=int, metavar='N', help='train and score on the first N images alone')
+    parser.add_argument('--checkpoint-interval', type=int, default=250, help='default: %(default)s')
+    parser.add_argument('--val-interval', type=int, default=500, help='default: %(default)s')
+    return parser
+
+
+def main() -> int:
+    """Trains, scores, writes the weights."""
+    parser = build_parser()
+    args = parser.parse_args()
+    if args.iterations < 2 or min(args.batch, args.val_interval, args.checkpoint_interval) < 1 or args.lr <= 0:
+        parser.error('--iterations needs at least 2, --batch and intervals at least 1, --lr a positive number')
+    load_weights_only(False)
+    data = {'type': 'SegmentDataset', 'root': str(args.data), 'limit': args.overfit}
+    loader = {'num_workers': args.workers, 'persistent_workers': args.workers > 0}
+    collate = {'type': training.together}
+    optimizer = {'type': 'AdamW', 'lr': args.lr, 'weight_decay': 0.05, 'betas': (0.9, 0.98)}
+    warm = max(1, min(250, args.iterations // 4))
+    keep = {'type': 'CheckpointHook', 'by_epoch': False, 'max_keep_ckpts': 2}
+    span = {'by_epoch': False, 'begin': warm, 'end': args.iterations}
+    schedule = [
+        {'type': 'LinearLR', 'start_factor': 0.01, 'by_epoch': False, 'begin': 0, 'end': warm},
+        {'type': 'CosineAnnealingLR', 'eta_min': args.lr / 100, **span},
+    ]
+    for split in ('train', 'val'):
+        training.SegmentDataset(str(args.data), split)  # says what is missing before anything is built
+    runner = Runner(
+        model={'type': 'ToySamTraining', 'compiled': args.compile},
+        work_dir=str(args.work_dir),
+        train_dataloader={
+            'batch_size': args.batch,
+            'dataset': data,
+            'sampler': {'type': 'DrawSampler', 'seed': args.seed},
+            'collate_fn': collate,
+            **loader,
+        },
+        val_dataloader={
+            'batch_size': args.batch,
+            'dataset': {**data, 'split': 'train' if args.overfit else 'val', 'train': False},
+            'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+            'collate_fn': collate,
+            **loader,
+        },
+        train_cfg={'type': 'IterBasedTrainLoop', 'max_iters': args.iterations, 'val_interval': args.val_interval},
+        val_cfg={},
+        val_evaluator={'type': 'PointQuality'},
+        optim_wrapper={
+            'type': 'BFloat16OptimWrapper' if args.amp else 'OptimWrapper',
+            'optimizer': optimizer,
+            'clip_grad': {'max_norm': 1.0},
+        },
+        param_scheduler=schedule,
+        default_hooks={
+            'logger': {'type': 'LoggerHook', 'interval': 25},
+            'checkpoint': {**keep, 'interval': args.checkpoint_interval},
+        },
+        custom_hooks=[{'type': 'IterationSeedHook'}, {'type': 'StopOnBadLossHook'}],
+        log_processor={'by_epoch': False},
+        resume=args.resume,
+        randomness={'seed': args.seed},
+        default_scope='mmengine',
+    )
+    runner.train()
+    file = args.work_dir / 'toy_sam.pth'
+    weights = {name: value.detach().cpu().half() for name, value in runner.model.sam.state_dict().items()}
+    torch.save(weights, file)
+    print(f'weights in {file}; use them with tools/cache_sam.py --sam toy --checkpoint {file}')
+    return 0
+
+
+if __name__ == '__main__':
+    cli.run_command(main)
