@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -355,8 +356,12 @@ def test_every_tool_runs_as_it_stands():
     assert tools
     for tool in tools:
         assert tool.stat().st_mode & stat.S_IXUSR, f'{tool} is not executable'
-        if tool.suffix == '.py':
-            path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-            helped = subprocess.run([tool, '--help'], capture_output=True, text=True, env=os.environ | {'PATH': path})
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+
+    def ask(tool):
+        return subprocess.run([tool, '--help'], capture_output=True, text=True, env=os.environ | {'PATH': path})
+
+    with ThreadPoolExecutor(2) as pool:  # each imports for seconds
+        for helped in pool.map(ask, [tool for tool in tools if tool.suffix == '.py']):
             assert helped.returncode == 0, helped.stderr
             assert 'usage:' in helped.stdout
