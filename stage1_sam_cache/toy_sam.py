@@ -1,4 +1,4 @@
-"""A toy SAM: SAM's own modules at a size that is trained in an hour of CPU, for worlds as simple as ToyPASS.
+"""A toy SAM: SAM's own modules at a size that can be trained without a GPU, for worlds as simple as ToyPASS.
 
 It finds whatever it was trained on and nothing else, and it never stands in for SAM unless it is asked for by its name.
 """
@@ -21,7 +21,7 @@ _DECODER = 96
 
 
 class ConvStem(nn.Module):
-    """Images to patch embeddings by three convolutions: they learn from far fewer images than one linear patch does."""
+    """Images to patch embeddings by three convolutions, not one linear map, for a short training on few images."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

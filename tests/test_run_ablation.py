@@ -54,6 +54,18 @@ def test_a_row_gives_the_same_config_every_time(tmp_path):
     assert configs[0].model.ctcf_head.fusion.to_dict() == {'type': 'SSAFusion'}
     assert (configs[0].randomness.seed, configs[0].train_cfg.max_iters) == (3, 7)
     assert configs[0].test_dataloader.dataset.root == str(tmp_path)
+    steps = configs[0].param_scheduler
+    assert steps[-1].end == 7 > steps[-1].begin >= steps[0].begin == 0  # the learning rate falls to 0 all the same
+
+
+def test_the_oracle_is_taught_by_the_labels_of_the_data_that_is_given(tmp_path):
+    tool = load_tool('run_ablation')
+    args = tool.build_parser().parse_args(['controls', '--data', str(tmp_path)])
+    row = next(row for row in TABLES['controls']() if 'oracle' in row.name)
+    config = tool.config_of(tool.Job(row, 0, tmp_path), args)
+    train = config.train_dataloader.dataset
+    assert (train.root, train.labels) == (str(tmp_path), str(tmp_path / 'truth/target/train'))
+    assert config.test_dataloader.dataset.root == str(tmp_path)
 
 
 def test_a_table_is_made_once_and_then_read(tiny_toypass, run_tool, monkeypatch, capsys, tmp_path):

@@ -29,6 +29,7 @@ NAMES = {
 }
 # Half-size panoramas with windows of the paper's proportions: all rows, a quarter of the columns, half overlapping.
 WINDOWS = ('--window', '200x256', '--stride', '128', '--wrap')
+WARM_UP = 20  # iterations, of the config
 MASKS = ('--generator', 'felzenszwalb', '--scales', '50', '--sigma', '0.5', '--min-size', '10')
 
 
@@ -48,6 +49,8 @@ def main() -> None:
     parser.add_argument('--preset', choices=('tiny', 'demo'), default='demo', help='of ToyPASS (default: %(default)s)')
     parser.add_argument('--iterations', type=int, help="of training (default: the config's)")
     args = parser.parse_args()
+    if args.iterations is not None and args.iterations <= WARM_UP:
+        parser.error(f'--iterations needs more than the {WARM_UP} of the warm-up')
     world, work = args.out / 'ToyPASS', args.out / 'work'
     caches = {split: args.out / 'cache' / split for split in ('train', 'val')}
     times: dict[str, float] = {}
@@ -71,7 +74,7 @@ def main() -> None:
     training = [*options, *(f'val_{part}=None' for part in ('cfg', 'dataloader', 'evaluator'))]
     training += ['default_hooks.checkpoint.save_best=None']
     if args.iterations:
-        training += [f'train_cfg.max_iters={args.iterations}']
+        training += [f'train_cfg.max_iters={args.iterations}', f'param_scheduler.1.end={args.iterations}']
     run(times, 'training', 'train.py', CONFIG, '--amp', '--resume', '--work-dir', work, '--cfg-options', *training)
     weights = (work / 'last_checkpoint').read_text()
     run(times, 'scoring', 'test.py', CONFIG, weights, *scored, '--out', after, '--cfg-options', *options)

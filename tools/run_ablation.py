@@ -113,14 +113,24 @@ def config_of(job: Job, args: argparse.Namespace) -> Config:
     config.randomness = {'seed': job.seed}
     config.merge_from_dict(args.cfg_options)
     if args.iterations:
-        config.train_cfg.max_iters = args.iterations
-    if job.row.config == BASE:
-        for loader in ('train', 'val', 'test'):
-            config[f'{loader}_dataloader'].dataset.root = str(args.data)
+        shorten(config, args.iterations)
+    for loader in ('train', 'val', 'test'):
+        config[f'{loader}_dataloader'].dataset.root = str(args.data)
+    if job.row.config != BASE:  # the oracle, which is taught by the hidden labels
+        config.train_dataloader.dataset.labels = str(args.data / 'truth/target/train')
     for part in ('cfg', 'dataloader', 'evaluator'):
         config[f'val_{part}'] = None  # scored once, at the end
     config.default_hooks.checkpoint.save_best = None
     return config
+
+
+def shorten(config: Config, iterations: int) -> None:
+    """Trains for another number of iterations, with the learning rate's course squeezed or stretched."""
+    times = iterations / config.train_cfg.max_iters
+    for step in config.param_scheduler:
+        step.begin = int(step.begin * times)
+        step.end = max(step.begin + 1, round(step.end * times))
+    config.train_cfg.max_iters = iterations
 
 
 def is_done(job: Job, args: argparse.Namespace) -> bool:
@@ -151,7 +161,7 @@ def masks_of(row: Row, args: argparse.Namespace) -> str | None:
 def run(job: Job, args: argparse.Namespace) -> None:
     """Trains and scores a job."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    (job.folder / 'settings.json').write_text(json.dumps(settings_of(job, args)))
+    write(job.folder / 'settings.json', settings_of(job, args))
     config = config_of(job, args)
     file = job.folder / 'config.py'
     caches = {split: cache(job.row, config, split, args) for split in ('train', 'val')}
@@ -170,11 +180,16 @@ def run(job: Job, args: argparse.Namespace) -> None:
         flags += ['--cache', caches['val']] if caches['val'] else []
     call('test.py', job, file, *weights, *flags)
     found = json.loads((job.folder / 'found.json').read_text())['scores']
-    partial = job.scores.with_suffix('.part')
-    partial.write_text(json.dumps({'seconds': seconds, 'scores': found}, indent=1))
-    partial.replace(job.scores)
+    write(job.scores, {'seconds': seconds, 'scores': found})
     for checkpoint in (job.folder / 'work').glob('*.pth'):
         checkpoint.unlink()  # a table would fill the disk
+
+
+def write(file: Path, content: dict[str, Any]) -> None:
+    """Writes a file that is there whole or not at all."""
+    partial = file.with_suffix('.part')
+    partial.write_text(json.dumps(content, indent=1))
+    partial.replace(file)
 
 
 def cache(row: Row, config: Config, split: str, args: argparse.Namespace) -> Path | None:
