@@ -37,8 +37,24 @@ class ConvStem(nn.Module):
         return self.steps(images).permute(0, 2, 3, 1)
 
 
+class MixMLP(nn.Module):
+    """A transformer block's MLP that sees its neighbours by a depthwise convolution, as SegFormer's Mix-FFN."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.lin1, self.lin2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.near = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.act = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, h, w, width)`` to the same."""
+        x = self.lin1(x)
+        near = self.near(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.lin2(self.act(x + near))
+
+
 class ToyImageEncoder(ImageEncoderViT):
-    """SAM's image encoder with a convolutional stem."""
+    """SAM's image encoder with convolutions: a stem for patches and one in every block."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -47,13 +63,14 @@ class ToyImageEncoder(ImageEncoderViT):
             embed_dim=_WIDTH,
             depth=_DEPTH,
             num_heads=_HEADS,
-            mlp_ratio=4,
             out_chans=_DECODER,
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
             window_size=8,
             global_attn_indexes=(2, 5),
         )
         self.patch_embed = ConvStem(_WIDTH)
+        for block in self.blocks:
+            block.mlp = MixMLP(_WIDTH, 3 * _WIDTH)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
 

@@ -29,7 +29,7 @@ from stage1_sam_cache.toy_sam import SIZE, build_toy_sam
 from stage2_distill.sampler import Draw
 
 MASK_STRIDE = 2  # of SAM's low-resolution masks, in pixels of its input
-MIN_PIXELS = 12  # of a thing that is asked for
+MIN_PIXELS = 32  # of a thing that is asked for
 ZOOM = (0.78, 1.6)  # 0.78 shows a source image as high as a window of the demo's panoramas
 FOCAL, DICE = 20.0, 1.0
 ATTENTION_GAIN = 3.0  # sharpens the initial attention
