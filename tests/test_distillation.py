@@ -214,6 +214,23 @@ def test_browse_pseudo_labels_draws_every_panel(trained, tiny_goodsam, tiny_cach
     assert heights == [7 * 126, 8 * 126]  # the second has labels, so the truth is drawn too
 
 
+def test_browse_pseudo_labels_draws_the_panels_that_are_asked_for(
+    trained, tiny_goodsam, tiny_caches, run_tool, tmp_path
+):
+    work, _ = trained
+    flags = ('--split', 'val', '--cache', tiny_caches['val'], '--columns', '2', '--out', tmp_path / 'look.png')
+    panels = ('--panels', 'student', 'before', 'image')
+    drawn = run_tool('browse_pseudo_labels.py', tiny_goodsam, work / 'iter_4.pth', *flags, *panels)
+    assert drawn.returncode == 0, drawn.stderr[-3000:]
+    with Image.open(tmp_path / 'look.png') as picture:
+        assert picture.size == (2 * 512, 2 * 126)
+        sheet = np.asarray(picture)
+    panel = {'student': sheet[26:126, :512], 'before': sheet[26:126, 512:], 'image': sheet[152:, :512]}
+    assert (panel['student'] != panel['before']).any()  # it was trained
+    assert len(np.unique(panel['image'].reshape(-1, 3), axis=0)) > 19  # a photograph, not labels
+    assert (sheet[126:, 512:] == 255).all()
+
+
 # --- mistakes ---
 
 

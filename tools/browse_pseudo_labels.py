@@ -3,12 +3,14 @@
 
 tools/browse_pseudo_labels.py mmseg_configs/goodsam_b0.py --id Amsterdam/1 --out look.png     # initial weights
 tools/browse_pseudo_labels.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/iter_40000.pth --count 3
+tools/browse_pseudo_labels.py CONFIG CHECKPOINT --panels image assistant ensemble before student truth --columns 2
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 try:
@@ -35,7 +37,9 @@ from stage2_distill.optimizers import NETWORKS
 from stage2_distill.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
 from stage2_distill.window_batch import stitch_windows
 
+Panel = tuple[str, NDArray[np.uint8]]  # caption and pixels
 _CAPTION = 26
+PANELS = ('image', 'masks', 'assistant', 'ensemble', 'weight', 'boundaries', 'before', 'student', 'truth')
 _EDGE = (255, 230, 60)
 _UNRELIABLE = 0.35  # brightness of pixels whose weight is 0
 
@@ -51,6 +55,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--cache', metavar='DIR', help="masks of these images (default: the config's, for train)")
     parser.add_argument('--id', nargs='+', metavar='ID', help='panoramas by their path without extension')
     parser.add_argument('--count', type=int, default=1, help='the first of the list (default: %(default)s)')
+    parser.add_argument(
+        '--panels',
+        nargs='+',
+        choices=PANELS,
+        default=[name for name in PANELS if name != 'before'],
+        help='what is drawn, in this order; before: the student with its initial weights (default: all but that)',
+    )
+    parser.add_argument('--columns', type=int, default=1, help='of panels (default: %(default)s)')
     parser.add_argument('--out', type=cli.named_path, default=Path('pseudo_labels.png'), help='default: %(default)s')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     parser.add_argument(
@@ -61,18 +73,25 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Draws one picture a panorama, below each other."""
-    args = build_parser().parse_args()
+    parser = build_parser()
+    args = parser.parse_args()
+    if args.columns < 1:
+        parser.error('--columns needs at least 1')
     config = read_config(args.config, args.cfg_options)
     if config.model.type != 'GoodSAM':
         raise ConfigError(f'{args.config} is no GoodSAM config')
     dataset = build_dataset(config, args.split, args.cache)
     model = build_model(config, args.checkpoint, args.trust_checkpoint)
+    initial = build_model(config, None, args.trust_checkpoint) if 'before' in args.panels else model
     names = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
     for name in args.id or []:
         if name not in names:
             raise ConfigError(f'there is no panorama {name!r}; the first is {names[0]!r}')
     with plain_errors():
-        sheets = [draw(model, dataset, names.index(name)) for name in args.id or names[: args.count]]
+        sheets = []
+        for name in args.id or names[: args.count]:
+            panels = draw(model, initial, dataset, names.index(name))
+            sheets.append(arrange([panels[panel] for panel in args.panels if panel in panels], args.columns))
     sheet = Image.new('RGB', (max(s.width for s in sheets), sum(s.height for s in sheets)), 'white')
     top = 0
     for part in sheets:
@@ -87,7 +106,8 @@ def main() -> int:
 def build_dataset(config: Config, split: str, cache: str | None) -> object:
     """The config's training or validation images with their masks, as they are: nothing is flipped or coloured."""
     init_default_scope('mmseg')
-    wanted = dict((config.train_dataloader if split == 'train' else config.val_dataloader).dataset)
+    loader = config.train_dataloader if split == 'train' else config.val_dataloader or config.test_dataloader
+    wanted = dict(loader.dataset)
     wanted['cache'] = cache or wanted.get('cache')
     if not wanted['cache']:
         raise ConfigError(f'the config names no cache for {split}; give it with --cache')
@@ -119,8 +139,8 @@ def build_model(config: Config, checkpoint: str | None, trusted: bool) -> GoodSA
 
 
 @torch.no_grad()
-def draw(model: GoodSAM, dataset: object, index: int) -> Image.Image:
-    """All panels of one panorama, one below the other."""
+def draw(model: GoodSAM, initial: GoodSAM, dataset: object, index: int) -> dict[str, Panel]:
+    """The panels of one panorama by their names in ``PANELS``; no ``truth`` where there are no labels."""
     packed = dataset[index]
     info = dataset.get_data_info(index)
     pixels = read_rgb(Path(info['img_path'])).pixels
@@ -141,23 +161,38 @@ def draw(model: GoodSAM, dataset: object, index: int) -> Image.Image:
     dark = pixels // 3
     dark[edges] = _EDGE
     shade = np.where(weight[..., None] > 0, 1, _UNRELIABLE)
-    panels = [
-        (info['image_id'], pixels),
-        (f'{count} masks of {generator}, in {len(grid.windows)} windows', np.asarray(draw_masks(cached, pixels))),
-        ('teacher assistant, tiled', colour(lesson.whole[0].argmax(0).cpu().numpy())),
-        ('ensemble labels', colour(ensemble)),
-        (f'weight map: {weight.mean():.0%} reliable, the rest darkened', (colour(ensemble) * shade).astype(np.uint8)),
-        ('refined boundaries of the overlaps', dark),
-        ('student', colour(student[0].argmax(0).cpu().numpy())),
-    ]
+    panels = {
+        'image': (info['image_id'], pixels),
+        'masks': (
+            f'{count} masks of {generator}, in {len(grid.windows)} windows',
+            np.asarray(draw_masks(cached, pixels)),
+        ),
+        'assistant': ('teacher assistant, tiled', colour(lesson.whole[0].argmax(0).cpu().numpy())),
+        'ensemble': ('ensemble labels', colour(ensemble)),
+        'weight': (
+            f'weight map: {weight.mean():.0%} reliable, the rest darkened',
+            (colour(ensemble) * shade).astype(np.uint8),
+        ),
+        'boundaries': ('refined boundaries of the overlaps', dark),
+        'student': ('student', colour(student[0].argmax(0).cpu().numpy())),
+    }
+    if initial is not model:
+        before = initial.predict(data['inputs'], data['data_samples'])[0].pred_sem_seg.data[0]
+        panels['before'] = ('student, initial weights', colour(before.cpu().numpy()))
     if 'gt_sem_seg' in packed['data_samples']:
-        panels.append(('ground truth', colour(packed['data_samples'].gt_sem_seg.data[0].numpy())))
-    height, width = pixels.shape[:2]
-    sheet = Image.new('RGB', (width, len(panels) * (height + _CAPTION)), 'white')
+        panels['truth'] = ('ground truth', colour(packed['data_samples'].gt_sem_seg.data[0].numpy()))
+    return panels
+
+
+def arrange(panels: Sequence[Panel], columns: int) -> Image.Image:
+    """Panels with their captions, row by row."""
+    height, width = panels[0][1].shape[:2]
+    rows = -(-len(panels) // columns)
+    sheet = Image.new('RGB', (width * min(columns, len(panels)), rows * (height + _CAPTION)), 'white')
     for i, (caption, panel) in enumerate(panels):
-        top = i * (height + _CAPTION)
-        ImageDraw.Draw(sheet).text((4, top + 3), caption, 'black', ImageFont.load_default(16))
-        sheet.paste(Image.fromarray(panel), (0, top + _CAPTION))
+        left, top = i % columns * width, i // columns * (height + _CAPTION)
+        ImageDraw.Draw(sheet).text((left + 4, top + 3), caption, 'black', ImageFont.load_default(16))
+        sheet.paste(Image.fromarray(panel), (left, top + _CAPTION))
     return sheet
 
 

@@ -41,6 +41,7 @@ NAMES = {
     'ta_slide': 'assistant, sliding',
     'ensemble': 'ensemble',
 }
+PANELS = ('image', 'truth', 'assistant', 'ensemble', 'before', 'student')  # of a row's picture
 
 
 class Job(NamedTuple):
@@ -98,6 +99,7 @@ def main() -> int:
     (folder / 'table.md').write_text(text + '\n')
     plot(rows, jobs, folder / 'plot.png')
     print(f'\n{text}\n\nin {folder}/table.md and {folder}/plot.png')
+    print('beside the scores of each row with an ensemble: picture.png')
     return 0
 
 
@@ -180,6 +182,9 @@ def run(job: Job, args: argparse.Namespace) -> None:
         flags += ['--cache', caches['val']] if caches['val'] else []
     call('test.py', job, file, *weights, *flags)
     found = json.loads((job.folder / 'found.json').read_text())['scores']
+    if caches['val'] and job.seed == args.seeds[0]:
+        shown = ['--split', 'val', '--cache', caches['val'], '--columns', 2, '--out', job.folder / 'picture.png']
+        call('browse_pseudo_labels.py', job, file, *weights, *shown, '--panels', *PANELS)
     write(job.scores, {'seconds': seconds, 'scores': found})
     for checkpoint in (job.folder / 'work').glob('*.pth'):
         checkpoint.unlink()  # a table would fill the disk
