@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ.setdefault('OMP_NUM_THREADS', '1')  # a test process is there for every core
 
 import numpy as np
 import pytest
@@ -94,21 +101,39 @@ def run_tool():
     return run
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
+    """A folder that all test processes of a run share, filled by the first; with what ``make`` told of it."""
+    shared = factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        shared = shared.parent
+    folder, told = shared / name, shared / f'{name}.json'
+    with (shared / f'{name}.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            folder.mkdir(exist_ok=True)
+            told.write_text(json.dumps(make(folder)))
+    return folder, json.loads(told.read_text())
+
+
 @pytest.fixture(scope='session')
 def tiny_toypass(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """ToyPASS's preset ``tiny`` as the tool makes it, killed once on the way: its folder and the last run."""
-    out = tmp_path_factory.mktemp('tools') / 'ToyPASS'
     tool = str(ROOT / 'tools/make_toypass.py')
-    command = [sys.executable, tool, '--out', str(out), '--preset', 'tiny', '--workers', '2']
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while process.poll() is None and len(list(out.rglob('*_instances.png'))) < 4:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    there = len(list(out.rglob('*_instances.png')))
-    assert 4 <= there < 20
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    return out, finished
+
+    def make(out: Path) -> dict[str, Any]:
+        command = [sys.executable, tool, '--out', str(out), '--preset', 'tiny', '--workers', '2']
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        while process.poll() is None and len(list(out.rglob('*_instances.png'))) < 4:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        there = len(list(out.rglob('*_instances.png')))
+        assert 4 <= there < 20
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        return vars(finished)
+
+    out, finished = made_once(tmp_path_factory, 'ToyPASS', make)
+    return out, subprocess.CompletedProcess(**finished)
 
 
 # Windows over the 100x512 panoramas of preset tiny, of the paper's proportions.
@@ -120,12 +145,15 @@ TINY_GRID = {'window': (100, 128), 'stride': 64, 'wrap': True}
 def tiny_caches(tiny_toypass, tmp_path_factory) -> dict[str, Path]:
     """Felzenszwalb masks of the tiny panoramas, by split."""
     data, _ = tiny_toypass
-    folder = tmp_path_factory.mktemp('caches')
     fast = ('--generator', 'felzenszwalb', '--scales', '50', '--overlap-source', 'window', *TINY_WINDOWS)
-    for split in ('train', 'val'):
-        command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--dataset', 'toypass', '--split', split]
-        command += ['--data-root', str(data), *fast, '--out', str(folder / split)]
-        subprocess.run(command, capture_output=True, timeout=300, check=True)
+
+    def make(folder: Path) -> None:
+        for split in ('train', 'val'):
+            command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--dataset', 'toypass', '--split', split]
+            command += ['--data-root', str(data), *fast, '--out', str(folder / split)]
+            subprocess.run(command, capture_output=True, timeout=300, check=True)
+
+    folder, _ = made_once(tmp_path_factory, 'caches', make)
     return {split: folder / split for split in ('train', 'val')}
 
 
