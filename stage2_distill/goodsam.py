@@ -80,6 +80,9 @@ class GoodSAM(BaseSegmentor):
         self.num_classes = self.student.num_classes
         if self.teacher_assistant.num_classes != self.num_classes:
             raise ValueError('student and teacher assistant have different numbers of classes')
+        by_class = self.mka_head.class_weight
+        if by_class is not None and len(by_class) != self.num_classes:
+            raise ValueError(f'class_weight has {len(by_class)} values for {self.num_classes} classes')
         self.grid = dict(grid)
         self.ta_input_scale = ta_input_scale
         self.update_ta, self.schedule, self.ta_iters = update_ta, schedule, ta_iters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +148,8 @@ class MKAHead(nn.Module):
         soft_target: Eq. 4 with the assistant's distribution.
         temperature: Of that distribution.
         reduction: Of the cross-entropies, ``'mean'`` or ``'sum'``.
+        class_weight: How much each class counts in the cross-entropies; None: all the same, as in the paper. Networks
+            that were trained with class weights lose their rare classes without them.
         boundary_start: Iteration from which the boundary terms count.
     """
 
@@ -169,6 +172,7 @@ class MKAHead(nn.Module):
         soft_target: bool = False,
         temperature: float = 1.0,
         reduction: str = 'mean',
+        class_weight: Sequence[float] | None = None,
         boundary_start: int = 0,
     ) -> None:
         super().__init__()
@@ -182,6 +186,8 @@ class MKAHead(nn.Module):
         self.windows, self.space, self.reduction = windows, space, reduction
         self.boundary_mode, self.tau, self.radius, self.thickness = boundary_mode, tau, radius, thickness
         self.soft_target, self.temperature = soft_target, temperature
+        by_class = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer('class_weight', by_class, persistent=False)
         self.boundary_start = boundary_start
 
     def assistant_losses(
@@ -221,7 +227,7 @@ class MKAHead(nn.Module):
         """
         terms = {
             'ce_ta_s': lambda: whole_image_loss(
-                logits, lesson.whole, self.soft_target, self.temperature, self.reduction
+                logits, lesson.whole, self.soft_target, self.temperature, self.reduction, self.class_weight
             ),
             'ce_t_s': lambda: self._ensemble(cut_windows(logits, lesson.grid), lesson, self.lambda_student),
             'bd_t_s': lambda: self._boundary_of_panorama(logits, lesson, boundary),
@@ -248,6 +254,7 @@ class MKAHead(nn.Module):
             lam,
             None if soft is None else soft.flatten(0, 1),
             self.reduction,
+            self.class_weight,
         )
 
     def _consistency(self, logits: Tensor, lesson: Lesson) -> Tensor:

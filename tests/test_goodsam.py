@@ -327,6 +327,7 @@ def test_what_contradicts_itself_is_refused():
         ),
         ({'mka_head': {'type': 'MKAHead', 'whole_image': 0, 'ensemble_student': 0, 'boundary_student': 0}}, 'no loss'),
         ({'mka_head': {'type': 'MKAHead', 'boundary_mode': 'odd'}}, 'is none of ste'),
+        ({'mka_head': {'type': 'MKAHead', 'class_weight': [1.0, 2.0]}}, 'class_weight has 2 values for 5 classes'),
         (
             {'teacher_assistant': network(decode_head={**network()['decode_head'], 'num_classes': 4})},
             'different numbers',

@@ -343,6 +343,22 @@ def test_weighted_cross_entropy_is_the_literal_pair_of_sums(logits, seed, lam, r
     same(weighted_cross_entropy(student, labels, weight, lam, soft, reduction), expected)
 
 
+@given(several_logits(2), SEEDS, st.sampled_from(['mean', 'sum']), st.booleans())
+@settings(max_examples=100)
+def test_classes_count_by_their_weights(logits, seed, reduction, softly):
+    (student, assistant), rng = logits, np.random.default_rng(seed)
+    labels = random_labels(rng, student.shape)
+    reliable = torch.tensor(rng.random(labels.shape) < 0.5).float()
+    by_class = torch.tensor(rng.uniform(0, 4, student.shape[1]), dtype=torch.float32)
+    soft = assistant.double().softmax(1) if softly else None
+    expected = literal.window(
+        exact(student), labels.tolist(), exact(reliable), 0.2, exact(soft), reduction, by_class.tolist()
+    )
+    same(weighted_cross_entropy(student, labels, reliable, 0.2, soft, reduction, by_class), expected)
+    expected = literal.whole_image(exact(student), exact(assistant), softly, 2.0, reduction, by_class.tolist())
+    same(whole_image_loss(student, assistant, softly, 2.0, reduction, by_class), expected)
+
+
 def test_soft_labels_that_are_one_hot_give_what_labels_give():
     logits, labels = normal(2, 4, 3, 5), random_labels(np.random.default_rng(0), (2, 4, 3, 5))
     one_hot = torch.nn.functional.one_hot(labels % IGNORE, 4).movedim(-1, 1)

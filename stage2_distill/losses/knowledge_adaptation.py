@@ -12,7 +12,12 @@ REDUCTIONS = ('mean', 'sum')
 
 
 def whole_image_loss(
-    student: Tensor, assistant: Tensor, soft: bool = False, temperature: float = 1.0, reduction: str = 'mean'
+    student: Tensor,
+    assistant: Tensor,
+    soft: bool = False,
+    temperature: float = 1.0,
+    reduction: str = 'mean',
+    class_weight: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the student's whole panorama with the assistant's assembled prediction (Eq. 4).
 
@@ -22,6 +27,7 @@ def whole_image_loss(
         soft: Compare with the assistant's distribution, not with its labels.
         temperature: Divides both logits if ``soft``; the loss is scaled by its square, as in distillation.
         reduction: ``'mean'`` over pixels, or ``'sum'``.
+        class_weight: How much each class counts, float32 ``(C,)``; None: all the same, as in the paper.
 
     Returns:
         Scalar float32.
@@ -32,8 +38,11 @@ def whole_image_loss(
     if student.shape != assistant.shape:
         raise ValueError(f'student of {tuple(student.shape)}, assistant of {tuple(assistant.shape)}')
     if not soft:
-        return weighted_cross_entropy(student, assistant.detach().argmax(1), reduction=reduction)
+        labels = assistant.detach().argmax(1)
+        return weighted_cross_entropy(student, labels, reduction=reduction, class_weight=class_weight)
     target = (assistant.detach().float() / temperature).softmax(1)
+    if class_weight is not None:
+        target = target * class_weight[:, None, None]
     losses = -(target * (student.float() / temperature).log_softmax(1)).sum(1) * temperature**2
     return _reduce(losses, losses.new_tensor(losses.numel()), reduction)
 
@@ -45,6 +54,7 @@ def weighted_cross_entropy(
     lam: float = 0.0,
     soft: Tensor | None = None,
     reduction: str = 'mean',
+    class_weight: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy with ensemble labels in which reliable pixels count ``1 + lam`` times (Eq. 5 and 6).
 
@@ -59,6 +69,8 @@ def weighted_cross_entropy(
             gradient.
         reduction: ``'mean'`` divides by the number of pixels that count, not by their weights; ``'sum'`` does not
             divide.
+        class_weight: How much each class counts, float32 ``(C,)``; None: all the same, as in the paper. The mean still
+            divides by the number of pixels, so weights should have mean 1 over the pixels to keep the losses' balance.
 
     Returns:
         Scalar float32; 0 if no pixel counts.
@@ -68,9 +80,12 @@ def weighted_cross_entropy(
     """
     counted = labels != IGNORE
     if soft is None:
-        losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction='none')
+        losses = F.cross_entropy(logits.float(), labels, class_weight, ignore_index=IGNORE, reduction='none')
     else:
-        losses = -(soft.detach().float() * logits.float().log_softmax(1)).sum(1) * counted
+        target = soft.detach().float()
+        if class_weight is not None:
+            target = target * class_weight[:, None, None]
+        losses = -(target * logits.float().log_softmax(1)).sum(1) * counted
     if weight is not None:
         losses = losses * (1 + lam * weight)
     return _reduce(losses, counted.sum(), reduction)

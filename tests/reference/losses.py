@@ -16,13 +16,14 @@ def distributions(logits, temperature=1.0):
     return [[softmax(at(logits, y, x), temperature) for x in range(width)] for y in range(height)]
 
 
-def cross_entropy(scores, target, temperature=1.0):
+def cross_entropy(scores, target, temperature=1.0, by_class=None):
     """Of one pixel; the target is a class or a distribution. The logarithm is taken of no rounded probability."""
+    by_class = [1.0] * len(scores) if by_class is None else by_class
     scores = np.array(scores, np.float64) / temperature
     log_p = scores - scores.max() - np.log(np.exp(scores - scores.max()).sum())
     if np.ndim(target) == 0:
-        return -log_p[target]
-    return -sum(share * value for share, value in zip(target, log_p, strict=True))
+        return -log_p[target] * by_class[target]
+    return -sum(share * value * times for share, value, times in zip(target, log_p, by_class, strict=True))
 
 
 # --- Eq. 1 ---
@@ -100,7 +101,7 @@ def boundary_weighted(refined, logits, labels):
 # --- Eq. 4 to 6 ---
 
 
-def whole_image(student, assistant, soft=False, temperature=1.0, reduction='mean'):
+def whole_image(student, assistant, soft=False, temperature=1.0, reduction='mean', by_class=None):
     """With the assistant's labels, or softly with both at a temperature; the code multiplies that by its square."""
     losses = []
     for of_student, of_assistant in zip(student, assistant, strict=True):
@@ -109,13 +110,14 @@ def whole_image(student, assistant, soft=False, temperature=1.0, reduction='mean
             for x in range(of_student.shape[2]):
                 if soft:
                     target = softmax(at(of_assistant, y, x), temperature)
-                    losses.append(temperature**2 * cross_entropy(at(of_student, y, x), target, temperature))
+                    loss = cross_entropy(at(of_student, y, x), target, temperature, by_class)
+                    losses.append(temperature**2 * loss)
                 else:
-                    losses.append(cross_entropy(at(of_student, y, x), labels[y][x]))
+                    losses.append(cross_entropy(at(of_student, y, x), labels[y][x], by_class=by_class))
     return sum(losses) / (len(losses) if reduction == 'mean' else 1)
 
 
-def window(logits, labels, weight=None, lam=0.0, soft=None, reduction='mean'):
+def window(logits, labels, weight=None, lam=0.0, soft=None, reduction='mean', by_class=None):
     """The two sums as the equations write them: over all pixels, and lambda times over the reliable ones."""
     everywhere, reliable, count = 0.0, 0.0, 0
     for i in range(len(logits)):
@@ -124,7 +126,7 @@ def window(logits, labels, weight=None, lam=0.0, soft=None, reduction='mean'):
                 if labels[i][y][x] == IGNORE:
                     continue
                 target = labels[i][y][x] if soft is None else at(soft[i], y, x)
-                loss = cross_entropy(at(logits[i], y, x), target)
+                loss = cross_entropy(at(logits[i], y, x), target, by_class=by_class)
                 count += 1
                 everywhere += loss
                 reliable += loss * (0 if weight is None else weight[i][y][x])

@@ -15,6 +15,7 @@ from mmengine.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'mmseg_configs'
 BASE = CONFIGS / 'goodsam_b0_toypass.py'
+SOURCE = CONFIGS / 'source/segformer_b0_toypass.py'
 ORACLE = CONFIGS / 'source/segformer_b0_toypass_oracle_whole.py'
 _WINDOWS = ('ta_tile', 'ensemble')
 _FINE = ('--generator', 'felzenszwalb', '--scales', '50', '--sigma', '0.5', '--min-size', '10')
@@ -199,14 +200,31 @@ def available(*masks: str) -> list[str]:
     return [name for name in masks if name != 'toy-sam' or (CONFIGS.parent / TOY_SAM).exists()]
 
 
+def by_class() -> dict[str, Any]:
+    """The class weights that the networks were first trained with, for Eq. 4 to 6 too."""
+    return {'class_weight': list(Config.fromfile(SOURCE).class_weight)}
+
+
 def controls() -> list[Row]:
-    """Bounds and controls, at equal steps, with a frozen assistant."""
+    """Bounds and controls, at equal steps, with a frozen assistant unless the row says otherwise."""
     rows = [Row('source only, not trained further', trained=False)]
     rows += [Row(name, {'model': student_terms(*weights)}) for name, weights in STUDENT_TERMS if name != 'eq 4, 5']
     for masks in available(*MASKS):
         for name in ('SSA', 'CTCF'):
             model = {**student_terms(1.0, 1.0, 0.0), **fusion(name)}
             rows.append(Row(f'eq 4, 5, {name}, masks {masks}', {'model': model}, masks))
+    for masks in ('felzenszwalb', 'truth'):
+        for name, weights in (('', {}), (', class weights', by_class())):
+            rows.append(
+                Row(
+                    f'all, assistant trained{name}, masks {masks}',
+                    {'model': {'update_ta': True, 'mka_head': weights}},
+                    masks,
+                )
+            )
+        frozen = student_terms(1.0, 1.0, 0.0)
+        frozen['mka_head'] |= by_class()
+        rows.append(Row(f'eq 4, 5, CTCF, class weights, masks {masks}', {'model': frozen}, masks))
     rows.append(Row('true labels (oracle)', config=ORACLE, predictors=('student',)))
     return rows
 
