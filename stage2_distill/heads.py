@@ -153,6 +153,8 @@ class MKAHead(nn.Module):
         boundary_start: Iteration from which the boundary terms count.
     """
 
+    class_weight: Tensor | None
+
     def __init__(
         self,
         ensemble_ta: float = 1.0,
