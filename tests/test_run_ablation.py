@@ -85,6 +85,8 @@ def test_a_table_is_made_once_and_then_read(tiny_toypass, run_tool, monkeypatch,
         assert min(picture.size) > 100
     with Image.open(tmp_path / 'table3/eq-4-5-assistant-frozen/seed0/picture.png') as picture:
         assert picture.size == (1024, 3 * 126)  # two columns of three panels
+    with Image.open(tmp_path / 'table3/pictures.jpg') as picture:
+        assert picture.size == (3 * 480, 2 * 118 + 20)  # image, truth, before; then the row under its name
 
     monkeypatch.setattr('sys.argv', ['run_ablation.py', *map(str, flags), '--iterations', '1'])
     assert load_tool('run_ablation').main() == 0

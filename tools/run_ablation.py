@@ -99,7 +99,8 @@ def main() -> int:
     (folder / 'table.md').write_text(text + '\n')
     plot(rows, jobs, folder / 'plot.png')
     print(f'\n{text}\n\nin {folder}/table.md and {folder}/plot.png')
-    print('beside the scores of each row with an ensemble: picture.png')
+    if contact_sheet(rows, jobs, folder / 'pictures.jpg'):
+        print(f'one panorama as each row has it: {folder}/pictures.jpg')
     return 0
 
 
@@ -313,6 +314,43 @@ def plot(rows: list[Row], jobs: list[Job], file: Path) -> None:
     axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
     figure.savefig(file, dpi=110, bbox_inches='tight')
     pyplot.close(figure)
+
+
+def contact_sheet(rows: list[Row], jobs: list[Job], file: Path, width: int = 480) -> bool:
+    """Assistant, ensemble and student of every row that has a picture, below the image, the truth and the student
+    before; tells whether there was one."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    pictures = {}
+    for row in rows:
+        shown = next((job.folder / 'picture.png' for job in jobs if job.row == row), None)
+        if shown is not None and shown.exists():
+            pictures[row.name] = Image.open(shown).convert('RGB')
+    if not pictures:
+        return False
+    columns, lines = 2, len(PANELS) // 2
+
+    def panels(picture: Image.Image, *names: str) -> list[Image.Image]:
+        w, h = picture.width // columns, picture.height // lines
+        places = [divmod(PANELS.index(name), columns) for name in names]
+        cut = [picture.crop((column * w, line * h, (column + 1) * w, (line + 1) * h)) for line, column in places]
+        return [part.resize((width, round(h * width / w)), Image.Resampling.LANCZOS) for part in cut]
+
+    first = next(iter(pictures.values()))
+    strips = [('', panels(first, 'image', 'truth', 'before'))]
+    strips += [(name, panels(picture, 'assistant', 'ensemble', 'student')) for name, picture in pictures.items()]
+    caption, height = 20, strips[0][1][0].height
+    sheet = Image.new('RGB', (3 * width, sum(height + (caption if name else 0) for name, _ in strips)), 'white')
+    top = 0
+    for name, parts in strips:
+        if name:
+            ImageDraw.Draw(sheet).text((4, top + 2), name, 'black', ImageFont.load_default(14))
+            top += caption
+        for column, part in enumerate(parts):
+            sheet.paste(part, (column * width, top))
+        top += height
+    sheet.save(file, quality=88)
+    return True
 
 
 if __name__ == '__main__':
