@@ -200,9 +200,13 @@ def available(*masks: str) -> list[str]:
     return [name for name in masks if name != 'toy-sam' or (CONFIGS.parent / TOY_SAM).exists()]
 
 
-def by_class() -> dict[str, Any]:
-    """The class weights that the networks were first trained with, for Eq. 4 to 6 too."""
-    return {'class_weight': list(Config.fromfile(SOURCE).class_weight)}
+def by_class(power: float = 1.0) -> dict[str, Any]:
+    """The class weights that the networks were first trained with, or a power of them, for Eq. 4 to 6 too."""
+    weights = [weight**power for weight in Config.fromfile(SOURCE).class_weight]
+    return {'class_weight': [round(weight, 3) for weight in weights]}
+
+
+_BY_CLASS = (('', {}), (', class weights', by_class()), (', roots of class weights', by_class(0.5)))
 
 
 def controls() -> list[Row]:
@@ -214,7 +218,7 @@ def controls() -> list[Row]:
             model = {**student_terms(1.0, 1.0, 0.0), **fusion(name)}
             rows.append(Row(f'eq 4, 5, {name}, masks {masks}', {'model': model}, masks))
     for masks in ('felzenszwalb', 'truth'):
-        for name, weights in (('', {}), (', class weights', by_class())):
+        for name, weights in _BY_CLASS:
             rows.append(
                 Row(
                     f'all, assistant trained{name}, masks {masks}',
