@@ -1,6 +1,7 @@
 """The ablation tables: their rows are the paper's, and the tool runs, stops, goes on and draws."""
 
 import json
+import shutil
 
 import pytest
 from mmengine.config import Config
@@ -93,6 +94,16 @@ def test_a_table_is_made_once_and_then_read(tiny_toypass, run_tool, monkeypatch,
     again = capsys.readouterr().out
     assert '1 rows, 1 runs, 1 of them done before' in again
     assert table.strip() in again
+    # Another row joins the table.
+    (tmp_path / 'table3/1-whole/seed3').mkdir(parents=True)
+    shutil.copy(
+        tmp_path / 'table3/eq-4-5-assistant-frozen/seed0/scores.json', tmp_path / 'table3/1-whole/seed3/scores.json'
+    )
+    assert load_tool('run_ablation').main() == 0
+    capsys.readouterr()
+    assert [text.split(' | ')[0] for text in (tmp_path / 'table3/table.md').read_text().splitlines()[2:]] == [
+        '| 1: whole', '| eq 4, 5, assistant frozen'
+    ]  # fmt: skip
     other = complaint('run_ablation', monkeypatch, *flags, '--iterations', '2')
     assert other.endswith('was made with other settings; remove it or give another --out')
 

@@ -79,7 +79,8 @@ def main() -> int:
     """Runs what is missing, then writes the table."""
     parser = build_parser()
     args = parser.parse_args()
-    rows = [row for row in TABLES[args.table]() if not args.rows or any(part in row.name for part in args.rows)]
+    table = TABLES[args.table]()
+    rows = [row for row in table if not args.rows or any(part in row.name for part in args.rows)]
     if not rows:
         parser.error(f'no row of {args.table} contains {" or ".join(args.rows)}')
     folder = args.out / args.table
@@ -95,6 +96,8 @@ def main() -> int:
             bar.set_postfix_str(f'{job.row.name}, seed {job.seed}')
             run(job, args)
             bar.update()
+    jobs = [*jobs, *(job for job in done_before(table, folder) if job not in jobs)]  # the table shows all there is
+    rows = [row for row in table if any(job.row == row for job in jobs)]
     text = markdown(rows, jobs)
     (folder / 'table.md').write_text(text + '\n')
     plot(rows, jobs, folder / 'plot.png')
@@ -102,6 +105,12 @@ def main() -> int:
     if contact_sheet(rows, jobs, folder / 'pictures.jpg'):
         print(f'one panorama as each row has it: {folder}/pictures.jpg')
     return 0
+
+
+def done_before(rows: list[Row], folder: Path) -> list[Job]:
+    """The jobs that have scores."""
+    found = [(row, path.parent) for row in rows for path in sorted((folder / slug(row.name)).glob('seed*/scores.json'))]
+    return [Job(row, int(path.name.removeprefix('seed')), path) for row, path in found]
 
 
 def slug(name: str) -> str:
