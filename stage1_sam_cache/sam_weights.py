@@ -1,4 +1,4 @@
-"""SAM's published weights: where they are, what they must hash to, and loading them without running their code."""
+"""SAM's weights: where they are, what they must hash to, and loading them without running their code."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from stage1_sam_cache.errors import WeightsError
 from stage1_sam_cache.toy_sam import NAME as TOY
 from stage1_sam_cache.toy_sam import build_toy_sam
 
+_SHIPPED = Path(__file__).with_name('weights')
 _ADDRESS = 'https://dl.fbaipublicfiles.com/segment_anything/'
 
 
 class PublishedWeights(NamedTuple):
-    """File name, address and SHA-256 of official weights."""
+    """File name, address (None: they come with the project) and SHA-256 of weights."""
 
     file: str
-    url: str
+    url: str | None
     sha256: str
 
 
@@ -40,6 +41,9 @@ PUBLISHED = {
     'vit_b': _official('sam_vit_b_01ec64.pth', 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912'),
 }
 ARCHITECTURES: dict[str, Callable[[], Sam]] = {name: sam_model_registry[name] for name in PUBLISHED}
+PUBLISHED[TOY] = PublishedWeights(
+    'toy_sam.pth', None, '35ce90064fad0aeffc88348e15472430fbab270870ccde0040edbb1fda82626b'
+)
 ARCHITECTURES[TOY] = build_toy_sam
 
 
@@ -60,14 +64,15 @@ def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str
     if checkpoint is not None:
         return Path(checkpoint)
     if model not in PUBLISHED:
-        train = ', which tools/train_toy_sam.py writes' if model == TOY else ''
-        raise WeightsError(f'SAM {model} has no published weights; give a file with --checkpoint{train}')
+        raise WeightsError(f'SAM {model} has no published weights; give a file with --checkpoint')
     published = PUBLISHED[model]
+    if published.url is None:
+        return _SHIPPED / published.file
     path = Path(folder) / published.file
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _fetch(published, path)
+            _fetch(published.url, published.sha256, path)
         except (URLError, OSError) as problem:
             reason = getattr(problem, 'reason', None) or problem
             raise WeightsError(
@@ -82,7 +87,7 @@ def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str
     return path
 
 
-def _fetch(published: PublishedWeights, path: Path) -> None:
+def _fetch(url: str, sha256: str, path: Path) -> None:
     """Fetches a file once, however many processes of this host ask for it at the same time."""
     lock_file = path.with_name(f'.{path.name}.lock')
     with lock_file.open('w') as lock:
@@ -90,7 +95,7 @@ def _fetch(published: PublishedWeights, path: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
                 # Goes to a temporary file, shows progress, compares the digest and only then takes the name.
-                torch.hub.download_url_to_file(published.url, str(path), hash_prefix=published.sha256)
+                torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256)
         finally:
             lock_file.unlink(missing_ok=True)
 
@@ -111,9 +116,10 @@ def load_sam(model: str, path: Path, official: bool = True) -> tuple[Sam, str]:
     """
     digest = _sha256(path)
     if official and digest != PUBLISHED[model].sha256:
+        again = 'delete it to have it fetched again' if PUBLISHED[model].url else 'restore it from the repository'
         raise WeightsError(
             f'{path}: SHA-256 is {digest}, published is {PUBLISHED[model].sha256}: a damaged or other file; '
-            f'delete it to have it fetched again, or give --checkpoint {path} if you mean this one'
+            f'{again}, or give --checkpoint {path} if you mean this one'
         )
     try:
         weights = torch.load(path, map_location='cpu', weights_only=True)

@@ -1,6 +1,7 @@
 """The toy SAM: its losses by hand, its training and resuming from the command line, and its masks in a cache."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from conftest import TINY_WINDOWS
 from segment_anything import SamAutomaticMaskGenerator
 
 from stage1_sam_cache import WeightsError, open_cache
-from stage1_sam_cache.sam_weights import find_weights
+from stage1_sam_cache.sam_weights import PUBLISHED, find_weights, load_sam
 from stage1_sam_cache.toy_sam import SIZE, build_toy_sam
 from stage2_distill.sampler import Draw
 from toypass.sam_training import MASK_STRIDE, MIN_PIXELS, SegmentDataset, ToySamTraining, compare
@@ -127,6 +128,30 @@ def test_compiled_and_plain_networks_have_the_same_weights():
     assert names == set(ToySamTraining().state_dict())
 
 
-def test_without_weights_it_says_where_they_come_from(tmp_path):
-    with pytest.raises(WeightsError, match=r'give a file with --checkpoint, which tools/train_toy_sam\.py writes'):
-        find_weights('toy', tmp_path)
+def test_its_weights_come_with_the_project_and_are_checked(tmp_path, monkeypatch):
+    path = find_weights('toy', tmp_path)
+    assert path.stat().st_size < 10_000_000
+    assert load_sam('toy', path)[1] == PUBLISHED['toy'].sha256
+    assert not any(tmp_path.iterdir())  # nothing was fetched
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / 'toy_sam.pth').write_bytes(damaged)
+    with pytest.raises(WeightsError, match='a damaged or other file; restore it from the repository, or give --check'):
+        load_sam('toy', tmp_path / 'toy_sam.pth')
+
+
+def test_from_its_masks_to_a_student(tiny_toypass, tiny_goodsam, run_tool, tmp_path):
+    data, _ = tiny_toypass
+    few = ('--points-per-side', '4', '--overlap-source', 'window', *TINY_WINDOWS)
+    for split in ('train', 'val'):
+        images = ('--dataset', 'toypass', '--split', split, '--data-root', data)
+        cached = run_tool('cache_sam.py', *images, '--sam', 'toy', *few, '--out', tmp_path / split)
+        assert cached.returncode == 0, cached.stderr[-2000:]
+        assert float(re.search(r'masks +([\d.]+) per window', cached.stdout)[1]) > 1
+    options = ('--cfg-options', f'train_dataloader.dataset.cache={tmp_path / "train"}', 'train_cfg.max_iters=2')
+    work = tmp_path / 'work'
+    trained = run_tool('train.py', tiny_goodsam, '--work-dir', work, *options, 'train_cfg.val_interval=2')
+    assert trained.returncode == 0, trained.stderr[-2000:]
+    scored = run_tool('test.py', tiny_goodsam, work / 'iter_2.pth', '--cache', tmp_path / 'val', '--work-dir', work)
+    assert scored.returncode == 0, scored.stderr[-2000:]
+    assert re.search(r'^\| ensemble \| \d', scored.stdout, re.M)

@@ -20,13 +20,11 @@ ORACLE = CONFIGS / 'source/segformer_b0_toypass_oracle_whole.py'
 _WINDOWS = ('ta_tile', 'ensemble')
 _FINE = ('--generator', 'felzenszwalb', '--scales', '50', '--sigma', '0.5', '--min-size', '10')
 
-TOY_SAM = 'work_dirs/toy_sam/toy_sam.pth'  # written by tools/train_toy_sam.py
-
 # Where masks come from: the tool and its flags.
 MASKS: dict[str, tuple[str, ...]] = {
     'felzenszwalb': ('cache_sam.py', *_FINE),
     'felzenszwalb-coarse': ('cache_sam.py', '--generator', 'felzenszwalb'),
-    'toy-sam': ('cache_sam.py', '--sam', 'toy', '--checkpoint', TOY_SAM, '--overlap-source', 'window'),
+    'toy-sam': ('cache_sam.py', '--sam', 'toy', '--overlap-source', 'window'),
     'truth': ('cache_truth.py',),
     'truth-parts': ('cache_truth.py', '--kinds', 'instances', 'parts'),
 }
@@ -187,17 +185,12 @@ _CTCF_CHOICES: dict[str, dict[str, Any]] = {
 def choices() -> list[Row]:
     """The open choices of CTCF, without training, on three sources of masks."""
     rows = []
-    for masks in available('felzenszwalb', 'toy-sam', 'truth'):
+    for masks in ('felzenszwalb', 'toy-sam', 'truth'):
         for name, settings in _CTCF_CHOICES.items():
             model = {'ctcf_head': {'fusion': settings}} if settings else {}
             rows.append(Row(f'{masks}: {name}', {'model': model}, masks, trained=False, predictors=('ensemble',)))
         rows.append(Row(f'{masks}: SSA', {'model': fusion('SSA')}, masks, trained=False, predictors=('ensemble',)))
     return rows
-
-
-def available(*masks: str) -> list[str]:
-    """Those sources of masks that can be used: the toy SAM once it is trained."""
-    return [name for name in masks if name != 'toy-sam' or (CONFIGS.parent / TOY_SAM).exists()]
 
 
 def by_class(power: float = 1.0) -> dict[str, Any]:
@@ -213,7 +206,7 @@ def controls() -> list[Row]:
     """Bounds and controls, at equal steps, with a frozen assistant unless the row says otherwise."""
     rows = [Row('source only, not trained further', trained=False)]
     rows += [Row(name, {'model': student_terms(*weights)}) for name, weights in STUDENT_TERMS if name != 'eq 4, 5']
-    for masks in available(*MASKS):
+    for masks in MASKS:
         for name in ('SSA', 'CTCF'):
             model = {**student_terms(1.0, 1.0, 0.0), **fusion(name)}
             rows.append(Row(f'eq 4, 5, {name}, masks {masks}', {'model': model}, masks))
