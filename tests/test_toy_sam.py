@@ -142,7 +142,7 @@ def test_its_weights_come_with_the_project_and_are_checked(tmp_path, monkeypatch
 
 def test_from_its_masks_to_a_student(tiny_toypass, tiny_goodsam, run_tool, tmp_path):
     data, _ = tiny_toypass
-    few = ('--points-per-side', '4', '--overlap-source', 'window', *TINY_WINDOWS)
+    few = ('--points-per-side', '2', '--overlap-source', 'window', *TINY_WINDOWS)
     for split in ('train', 'val'):
         images = ('--dataset', 'toypass', '--split', split, '--data-root', data)
         cached = run_tool('cache_sam.py', *images, '--sam', 'toy', *few, '--out', tmp_path / split)
