@@ -1,8 +1,10 @@
 # make demo   draws ToyPASS, caches masks, trains GoodSAM on them, scores it and writes pictures to demo/
+#             MASKS=toy-sam takes the toy SAM's masks instead of Felzenszwalb's
 # make test   ruff, mypy and pytest
 # Both set up $(VENV) when it is missing or older than the pinned requirements.
 PYTHON ?= python3
 VENV ?= .venv
+MASKS ?= felzenszwalb
 BIN := $(VENV)/bin
 
 .PHONY: demo test lint venv clean
@@ -18,7 +20,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt pyproject.toml
 	touch $@
 
 demo: venv
-	PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.py --out demo
+	PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.py --out demo --masks $(MASKS)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -148,8 +148,8 @@ class MKAHead(nn.Module):
         soft_target: Eq. 4 with the assistant's distribution.
         temperature: Of that distribution.
         reduction: Of the cross-entropies, ``'mean'`` or ``'sum'``.
-        class_weight: How much each class counts in the cross-entropies; None: all the same, as in the paper. Networks
-            that were trained with class weights lose their rare classes without them.
+        class_weight: How much each class counts in the cross-entropies; None: all the same, as in the paper. What
+            it does to an assistant that was first trained with class weights: docs/ablations.md.
         boundary_start: Iteration from which the boundary terms count.
     """
 

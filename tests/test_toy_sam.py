@@ -128,7 +128,7 @@ def test_compiled_and_plain_networks_have_the_same_weights():
     assert names == set(ToySamTraining().state_dict())
 
 
-def test_its_weights_come_with_the_project_and_are_checked(tmp_path, monkeypatch):
+def test_its_weights_come_with_the_project_and_are_checked(tmp_path):
     path = find_weights('toy', tmp_path)
     assert path.stat().st_size < 10_000_000
     assert load_sam('toy', path)[1] == PUBLISHED['toy'].sha256

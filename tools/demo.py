@@ -2,10 +2,12 @@
 """The demo: the whole method on ToyPASS, from nothing to a table and pictures, on a CPU in a quarter of an hour.
 
     tools/demo.py --out demo
+    tools/demo.py --out demo --masks toy-sam        # masks of the toy SAM: an hour more
+    tools/demo.py --out demo_tiny --preset tiny --iterations 30 --masks toy-sam
 
 Panoramas are drawn, masks are cached, GoodSAM is trained for a few minutes, and student, teacher assistant and ensemble
-are scored before and after. The masks are Felzenszwalb's, not SAM's, and the networks start from the small weights in
-tools/toypass/weights. What is there already is used again.
+are scored before and after. The masks are Felzenszwalb's or a toy SAM's, not SAM's, and the networks start from the
+small weights in tools/toypass/weights. What is there already is used again.
 """
 
 from __future__ import annotations
@@ -17,6 +19,11 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+try:
+    from toypass.ablations import MASKS
+except ModuleNotFoundError as missing:
+    sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 
 TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / 'mmseg_configs/goodsam_b0_toypass.py'
@@ -30,7 +37,7 @@ NAMES = {
 # Half-size panoramas with windows of the paper's proportions: all rows, a quarter of the columns, half overlapping.
 WINDOWS = ('--window', '200x256', '--stride', '128', '--wrap')
 WARM_UP = 20  # iterations, of the config
-MASKS = ('--generator', 'felzenszwalb', '--scales', '50', '--sigma', '0.5', '--min-size', '10')
+SOURCES = {'felzenszwalb': "Felzenszwalb's", 'toy-sam': "a toy SAM's"}  # of masks
 
 
 def run(times: dict[str, float], part: str, tool: str, *arguments: str | Path) -> None:
@@ -47,25 +54,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for all that is made')
     parser.add_argument('--preset', choices=('tiny', 'demo'), default='demo', help='of ToyPASS (default: %(default)s)')
+    parser.add_argument('--masks', choices=SOURCES, default='felzenszwalb', help='whose (default: %(default)s)')
     parser.add_argument('--iterations', type=int, help="of training (default: the config's)")
     args = parser.parse_args()
     if args.iterations is not None and args.iterations <= WARM_UP:
         parser.error(f'--iterations needs more than the {WARM_UP} of the warm-up')
-    world, work = args.out / 'ToyPASS', args.out / 'work'
-    caches = {split: args.out / 'cache' / split for split in ('train', 'val')}
+    world, out = args.out / 'ToyPASS', args.out / args.masks
+    work = out / 'work'
+    caches = {split: out / 'cache' / split for split in ('train', 'val')}
+    tool, *flags = MASKS[args.masks]
     times: dict[str, float] = {}
     size = ('--preset', args.preset, '--panorama-width', '1024')
     run(times, 'panoramas', 'make_toypass.py', '--out', world, *size, '--domain', 'target')
     for split, cache in caches.items():
         images = ('--dataset', 'toypass', '--split', split, '--data-root', world)
-        run(times, 'masks', 'cache_sam.py', *images, *MASKS, *WINDOWS, '--out', cache)
+        run(times, 'masks', tool, *images, *flags, *WINDOWS, '--out', cache)
     run(times, 'masks', 'inspect_cache.py', 'stats', caches['train'])
 
     options = [f'{loader}_dataloader.dataset.root={world}' for loader in ('train', 'val', 'test')]
     options += [f'train_dataloader.dataset.cache={caches["train"]}']
     # Without a checkpoint, the networks are scored as the training finds them.
     scored = ('--cache', caches['val'], '--work-dir', work)
-    before, after = args.out / 'before.json', args.out / 'after.json'
+    before, after = out / 'before.json', out / 'after.json'
     if not before.exists():
         run(times, 'scoring', 'test.py', CONFIG, *scored, '--out', before, '--cfg-options', *options)
     else:
@@ -78,10 +88,10 @@ def main() -> None:
     run(times, 'training', 'train.py', CONFIG, '--amp', '--resume', '--work-dir', work, '--cfg-options', *training)
     weights = (work / 'last_checkpoint').read_text()
     run(times, 'scoring', 'test.py', CONFIG, weights, *scored, '--out', after, '--cfg-options', *options)
-    picture = args.out / 'panorama.png'
+    picture = out / 'panorama.png'
     shown = ('--split', 'val', '--cache', caches['val'], '--out', picture, '--cfg-options', *options)
     run(times, 'pictures', 'browse_pseudo_labels.py', CONFIG, weights, *shown)
-    print_table(scores(before), scores(after))
+    print_table(scores(before), scores(after), SOURCES[args.masks])
     print('\n' + ', '.join(f'{part} {seconds:.0f} s' for part, seconds in times.items()))
     print(f'Look at {picture}')
 
@@ -92,9 +102,9 @@ def scores(file: Path) -> dict[str, float]:
     return {row['mode']: row['mIoU'] for row in rows}
 
 
-def print_table(before: dict[str, float], after: dict[str, float]) -> None:
+def print_table(before: dict[str, float], after: dict[str, float], source: str) -> None:
     """What was scored, as Markdown."""
-    print("\nmIoU in %, labelled panoramas of ToyPASS; the masks are Felzenszwalb's, not SAM's\n")
+    print(f"\nmIoU in %, labelled panoramas of ToyPASS; the masks are {source}, not SAM's\n")
     print('| | before | after |\n|---|---|---|')
     for name in PREDICTORS:
         print(f'| {NAMES[name]} | {before[name]:.2f} | {after[name]:.2f} |')

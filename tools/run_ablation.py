@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 try:
     import numpy as np
     from mmengine.config import Config, DictAction
+    from PIL import Image, ImageDraw, ImageFont
     from tqdm import tqdm
 
     from stage1_sam_cache import command_line as cli
@@ -42,6 +43,7 @@ NAMES = {
     'ensemble': 'ensemble',
 }
 PANELS = ('image', 'truth', 'assistant', 'ensemble', 'before', 'student')  # of a row's picture
+COLUMNS = 2  # of a row's picture
 
 
 class Job(NamedTuple):
@@ -193,7 +195,7 @@ def run(job: Job, args: argparse.Namespace) -> None:
     call('test.py', job, file, *weights, *flags)
     found = json.loads((job.folder / 'found.json').read_text())['scores']
     if caches['val'] and job.seed == args.seeds[0]:
-        shown = ['--split', 'val', '--cache', caches['val'], '--columns', 2, '--out', job.folder / 'picture.png']
+        shown = ['--split', 'val', '--cache', caches['val'], '--columns', COLUMNS, '--out', job.folder / 'picture.png']
         call('browse_pseudo_labels.py', job, file, *weights, *shown, '--panels', *PANELS)
     write(job.scores, {'seconds': seconds, 'scores': found})
     for checkpoint in (job.folder / 'work').glob('*.pth'):
@@ -326,10 +328,7 @@ def plot(rows: list[Row], jobs: list[Job], file: Path) -> None:
 
 
 def contact_sheet(rows: list[Row], jobs: list[Job], file: Path, width: int = 480) -> bool:
-    """Assistant, ensemble and student of every row that has a picture, below the image, the truth and the student
-    before; tells whether there was one."""
-    from PIL import Image, ImageDraw, ImageFont
-
+    """One sheet with assistant, ensemble and student of every row that has a picture; tells whether there is one."""
     pictures = {}
     for row in rows:
         shown = next((job.folder / 'picture.png' for job in jobs if job.row == row), None)
@@ -337,11 +336,11 @@ def contact_sheet(rows: list[Row], jobs: list[Job], file: Path, width: int = 480
             pictures[row.name] = Image.open(shown).convert('RGB')
     if not pictures:
         return False
-    columns, lines = 2, len(PANELS) // 2
+    lines = len(PANELS) // COLUMNS
 
     def panels(picture: Image.Image, *names: str) -> list[Image.Image]:
-        w, h = picture.width // columns, picture.height // lines
-        places = [divmod(PANELS.index(name), columns) for name in names]
+        w, h = picture.width // COLUMNS, picture.height // lines
+        places = [divmod(PANELS.index(name), COLUMNS) for name in names]
         cut = [picture.crop((column * w, line * h, (column + 1) * w, (line + 1) * h)) for line, column in places]
         return [part.resize((width, round(h * width / w)), Image.Resampling.LANCZOS) for part in cut]
 

@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, default=Path('data/ToyPASS'), help='default: %(default)s')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/toy_sam'), help='default: %(default)s')
-    parser.add_argument('--iterations', type=int, default=5500, help='default: %(default)s')
+    parser.add_argument('--iterations', type=int, default=6000, help='default: %(default)s')
     parser.add_argument('--batch', type=int, default=2, help='images an iteration (default: %(default)s)')
     parser.add_argument('--lr', type=float, default=1e-3, help='default: %(default)s')
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')

@@ -199,9 +199,6 @@ def by_class(power: float = 1.0) -> dict[str, Any]:
     return {'class_weight': [round(weight, 3) for weight in weights]}
 
 
-_BY_CLASS = (('', {}), (', class weights', by_class()), (', roots of class weights', by_class(0.5)))
-
-
 def controls() -> list[Row]:
     """Bounds and controls, at equal steps, with a frozen assistant unless the row says otherwise."""
     rows = [Row('source only, not trained further', trained=False)]
@@ -210,8 +207,9 @@ def controls() -> list[Row]:
         for name in ('SSA', 'CTCF'):
             model = {**student_terms(1.0, 1.0, 0.0), **fusion(name)}
             rows.append(Row(f'eq 4, 5, {name}, masks {masks}', {'model': model}, masks))
+    weightings = (('', {}), (', class weights', by_class()), (', roots of class weights', by_class(0.5)))
     for masks in ('felzenszwalb', 'truth'):
-        for name, weights in _BY_CLASS:
+        for name, weights in weightings:
             rows.append(
                 Row(
                     f'all, assistant trained{name}, masks {masks}',

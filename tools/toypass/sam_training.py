@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from segment_anything.modeling import TwoWayTransformer
 from torch import Tensor
+from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2 import ColorJitter
 
 from stage1_sam_cache.errors import DatasetError
 from stage1_sam_cache.images import read_rgb
-from stage1_sam_cache.toy_sam import SIZE, build_toy_sam
+from stage1_sam_cache.toy_sam import SIZE, STRIDE, build_toy_sam
 from stage2_distill.sampler import Draw
 
-MASK_STRIDE = 2  # of SAM's low-resolution masks, in pixels of its input
+MASK_STRIDE = STRIDE // 4  # of SAM's low-resolution masks, in pixels of its input
 MIN_PIXELS = 32  # of a thing that is asked for
 ZOOM = (0.78, 1.6)  # 0.78 shows a source image as high as a window of the demo's panoramas
 FOCAL, DICE = 20.0, 1.0
@@ -106,7 +107,7 @@ class SegmentDataset(torch.utils.data.Dataset[Scene]):
         return Scene(
             pixels,
             torch.tensor(points[:, ::-1] + 0.5, dtype=torch.float32),
-            torch.tensor(_boxes(wholes, boxes, rng), dtype=torch.float32).reshape(-1, 4),
+            _boxes(wholes, boxes, rng),
             targets,
         )
 
@@ -167,16 +168,14 @@ def _targets(parts: NDArray[np.uint16], wholes: NDArray[np.uint16], places: NDAr
     return (F.avg_pool2d(torch.from_numpy(masks), MASK_STRIDE) * 255).to(torch.uint8)
 
 
-def _boxes(wholes: NDArray[np.uint16], places: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Boxes of the wholes under places, loosened by up to a tenth of their sides: ``(M, 4)``."""
-    found = []
-    for row, column in places:
-        mask = wholes == wholes[row, column]
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
-        size = np.tile(box[2:] - box[:2], 2)
-        found.append(np.clip(box + rng.normal(0, 0.1, 4).clip(-0.1, 0.1) * size, 0, SIZE))
-    return np.array(found).reshape(-1, 4)
+def _boxes(wholes: NDArray[np.uint16], places: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+    """Boxes of the wholes under places, loosened by up to a tenth of their sides: float32 ``(M, 4)``."""
+    under = wholes[places[:, 0], places[:, 1]]
+    boxes = masks_to_boxes(torch.from_numpy(wholes == under[:, None, None]))
+    boxes[:, 2:] += 1  # the far side of the last pixel
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    loose = torch.from_numpy(rng.normal(0, 0.1, boxes.shape).clip(-0.1, 0.1)).float()
+    return (boxes + loose * sides).clamp(0, SIZE)
 
 
 def together(scenes: Sequence[Scene]) -> dict[str, list[Scene]]:
