@@ -22,7 +22,9 @@ import pytest
 import torch
 from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from warm_tools import WarmTools, leave_configs_unformatted
 
+leave_configs_unformatted()
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -90,15 +92,16 @@ def image_folder(tmp_path: Path, picture):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def run_tool():
     """Runs ``tools/<name>`` in a process of its own, as it stands; returns the finished process with its texts."""
+    warm = WarmTools()
 
-    def run(name: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / 'tools' / name), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+    def run(name: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        return warm.run([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
 
-    return run
+    yield run
+    warm.stop()
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
@@ -142,16 +145,15 @@ TINY_GRID = {'window': (100, 128), 'stride': 64, 'wrap': True}
 
 
 @pytest.fixture(scope='session')
-def tiny_caches(tiny_toypass, tmp_path_factory) -> dict[str, Path]:
+def tiny_caches(tiny_toypass, run_tool, tmp_path_factory) -> dict[str, Path]:
     """Felzenszwalb masks of the tiny panoramas, by split."""
     data, _ = tiny_toypass
     fast = ('--generator', 'felzenszwalb', '--scales', '50', '--overlap-source', 'window', *TINY_WINDOWS)
 
     def make(folder: Path) -> None:
         for split in ('train', 'val'):
-            command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--dataset', 'toypass', '--split', split]
-            command += ['--data-root', str(data), *fast, '--out', str(folder / split)]
-            subprocess.run(command, capture_output=True, timeout=300, check=True)
+            images = ('--dataset', 'toypass', '--split', split, '--data-root', data)
+            run_tool('cache_sam.py', *images, *fast, '--out', folder / split).check_returncode()
 
     folder, _ = made_once(tmp_path_factory, 'caches', make)
     return {split: folder / split for split in ('train', 'val')}

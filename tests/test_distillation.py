@@ -24,9 +24,12 @@ from stage2_distill.student import Student
 TERMS = ['ce_t_ta', 'cc', 'bd_t_ta', 'ta', 'ce_ta_s', 'ce_t_s', 'bd_t_s', 'student']
 
 
-def train(config, work, *flags):
-    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir', str(work), *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+@pytest.fixture(scope='module')
+def train(run_tool):
+    def run(config, work, *flags):
+        return run_tool('train.py', config, '--work-dir', work, *flags)
+
+    return run
 
 
 def losses(folder):
@@ -40,7 +43,7 @@ def losses(folder):
 
 
 @pytest.fixture(scope='module')
-def trained(tiny_goodsam, tmp_path_factory):
+def trained(train, tiny_goodsam, tmp_path_factory):
     """Four iterations at one go; the folder and what was printed."""
     work = tmp_path_factory.mktemp('goodsam') / 'work'
     finished = train(tiny_goodsam, work)
@@ -59,7 +62,7 @@ def test_training_logs_every_term_and_scores_both_networks(trained):
     assert list(work.glob('*/vis_data/events.out.tfevents.*'))
 
 
-def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(trained, tiny_goodsam, tmp_path):
+def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(train, trained, tiny_goodsam, tmp_path):
     work, _ = trained
     (tmp_path / 'work').mkdir()
     shutil.copy(work / 'iter_2.pth', tmp_path / 'work')
@@ -77,7 +80,7 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(trained, tiny
     assert other_seed.stderr.strip().splitlines()[-1].endswith('trained with seed 0, this run has 5; add --seed 0')
 
 
-def test_a_killed_training_goes_on_from_its_last_checkpoint(trained, tiny_goodsam, tmp_path):
+def test_a_killed_training_goes_on_from_its_last_checkpoint(train, trained, tiny_goodsam, tmp_path):
     work, _ = trained
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(tiny_goodsam), '--work-dir', str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -91,7 +94,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(trained, tiny_goodsa
     assert losses(tmp_path)[4] == expected[4]
 
 
-def test_two_processes_train_together(tiny_goodsam, tmp_path):
+def test_two_processes_train_together(train, tiny_goodsam, tmp_path):
     environment = {
         **os.environ,
         'OMP_NUM_THREADS': '1',
@@ -235,7 +238,7 @@ def test_browse_pseudo_labels_draws_the_panels_that_are_asked_for(
 
 
 def test_a_training_that_cannot_start_says_why_in_one_line(
-    tiny_goodsam, tiny_caches, tiny_toypass, tmp_path, monkeypatch
+    tiny_goodsam, tiny_caches, tiny_toypass, run_tool, tmp_path, monkeypatch
 ):
     data, _ = tiny_toypass
     command = r'tools/cache_sam\.py --dataset toypass --data-root \S+ --window 100x128 --stride 64 --wrap --out \S+$'
@@ -267,18 +270,18 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     assert re.search(r'the cache was not finished and sealed; run ' + command, told(cache + str(copy)))
     (folder / 'manifest.json').write_text(manifest)
     assert 'has no cache' in told(f'{cache}')
-    assert 'cannot be rolled' in told('model.grid.wrap=False', f'{cache}{open_grid(data, tmp_path)}')
+    assert 'cannot be rolled' in told('model.grid.wrap=False', f'{cache}{open_grid(data, run_tool, tmp_path)}')
     assert 'none.pth does not exist' in told(
         'model.student.init_cfg.type=Pretrained', 'model.student.init_cfg.checkpoint=none.pth'
     )
 
 
-def open_grid(data, tmp_path):
+def open_grid(data, run_tool, tmp_path):
     """A cache of windows that don't cross the seam."""
     out = tmp_path / 'open'
-    command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--dataset', 'toypass', '--data-root', str(data)]
-    command += ['--generator', 'felzenszwalb', '--scales', '200', '--window', '100x128', '--stride', '64']
-    subprocess.run([*command, '--overlap-source', 'window', '--out', str(out)], capture_output=True, check=True)
+    flags = ['--dataset', 'toypass', '--data-root', data, '--generator', 'felzenszwalb', '--scales', '200']
+    flags += ['--window', '100x128', '--stride', '64', '--overlap-source', 'window', '--out', out]
+    run_tool('cache_sam.py', *flags).check_returncode()
     return out
 
 
@@ -303,7 +306,7 @@ def test_weights_of_other_classes_are_refused(trained, tiny_goodsam, tmp_path, m
     assert 'decode_head.conv_seg.' in found
 
 
-def test_a_loss_that_is_no_number_stops_the_training_and_is_named(tiny_goodsam, tmp_path):
+def test_a_loss_that_is_no_number_stops_the_training_and_is_named(train, tiny_goodsam, tmp_path):
     options = ('model.mka_head.consistency=1e39', 'train_cfg.max_iters=2')
     finished = train(tiny_goodsam, tmp_path, '--cfg-options', *options)
     assert finished.returncode == 2
@@ -318,7 +321,9 @@ def test_a_loss_that_is_no_number_stops_the_training_and_is_named(tiny_goodsam, 
     [('size', r'labels of \(50, 512\) pixels for an image of \(100, 512\)'), ('ids', 'ids 19, 200 are none of the 19'),
      ('colour', 'label ids of 8 bits are needed, not uint8 of shape'), ('junk', 'damaged or no PNG')],
 )  # fmt: skip
-def test_labels_that_do_not_fit_are_told_in_one_line(trained, tiny_goodsam, tiny_toypass, tmp_path, damage, message):
+def test_labels_that_do_not_fit_are_told_in_one_line(
+    trained, tiny_goodsam, tiny_toypass, run_tool, tmp_path, damage, message
+):
     work, _ = trained
     data, _ = tiny_toypass
     shutil.copytree(data / 'target', tmp_path / 'target')
@@ -331,9 +336,8 @@ def test_labels_that_do_not_fit_are_told_in_one_line(trained, tiny_goodsam, tiny
     else:
         Image.fromarray(pictures[damage]).save(label)
     root = tmp_path / 'target'
-    command = [sys.executable, str(ROOT / 'tools/test.py'), str(tiny_goodsam), str(work / 'iter_4.pth')]
-    command += ['--work-dir', str(tmp_path), '--predictor', 'student', '--cfg-options']
-    command += [f'test_dataloader.dataset.root={root}', 'test_dataloader.num_workers=1']
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    flags = ['--work-dir', tmp_path, '--predictor', 'student', '--cfg-options']
+    flags += [f'test_dataloader.dataset.root={root}', 'test_dataloader.num_workers=1']
+    finished = run_tool('test.py', tiny_goodsam, work / 'iter_4.pth', *flags)
     assert finished.returncode == 2, finished.stderr[-2000:]
     assert re.search(rf'^error: {re.escape(str(label))}: .*{message}', finished.stderr.strip().splitlines()[-1])

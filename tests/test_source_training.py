@@ -287,20 +287,14 @@ def small(out):
 
 
 @pytest.fixture(scope='module')
-def trained(tiny_toypass, tmp_path_factory):
+def trained(tiny_toypass, run_tool, tmp_path_factory):
     """Two iterations, then two more by --resume; the folder and what was printed."""
-    import subprocess
-    import sys
-
     out, _ = tiny_toypass
     work = tmp_path_factory.mktemp('train') / 'work'
-    command = [sys.executable, str(ROOT / 'tools/train.py'), str(B0), '--amp', '--seed', '3', '--work-dir', str(work)]
+    flags = ['--amp', '--seed', '3', '--work-dir', work]
     texts = []
     for iterations, extra in ((2, []), (4, ['--resume'])):
-        finished = subprocess.run(
-            [*command, *extra, *small(out), f'train_cfg.max_iters={iterations}'],
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        finished = run_tool('train.py', B0, *flags, *extra, *small(out), f'train_cfg.max_iters={iterations}')
         assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
         texts.append(finished.stdout + finished.stderr)
     return work, texts
