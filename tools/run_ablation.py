@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--data', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
     parser.add_argument('--out', type=cli.named_path, default=Path('work_dirs/ablation'), help='default: %(default)s')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of rows that are trained (default: 0)')
-    parser.add_argument('--rows', nargs='+', metavar='TEXT', help='only rows whose name contains one of these')
+    parser.add_argument('--rows', nargs='+', metavar='TEXT', help='only rows whose name is or contains one of these')
     parser.add_argument(
         '--masks', choices=list(MASKS), default='felzenszwalb', help='of rows that name none (default: %(default)s)'
     )
@@ -82,7 +82,7 @@ def main() -> int:
     parser = build_parser()
     args = parser.parse_args()
     table = TABLES[args.table]()
-    rows = [row for row in table if not args.rows or any(part in row.name for part in args.rows)]
+    rows = [row for row in table if not args.rows or any(is_meant(text, row, table) for text in args.rows)]
     if not rows:
         parser.error(f'no row of {args.table} contains {" or ".join(args.rows)}')
     folder = args.out / args.table
@@ -107,6 +107,11 @@ def main() -> int:
     if contact_sheet(rows, jobs, folder / 'pictures.jpg'):
         print(f'one panorama as each row has it: {folder}/pictures.jpg')
     return 0
+
+
+def is_meant(text: str, row: Row, table: list[Row]) -> bool:
+    """Whether the name is or, unless another row's name is, contains the text."""
+    return row.name == text or (text in row.name and all(other.name != text for other in table))
 
 
 def done_before(rows: list[Row], folder: Path) -> list[Job]:
