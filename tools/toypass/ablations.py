@@ -143,13 +143,16 @@ def fusion(name: str) -> dict[str, Any]:
 def table5() -> list[Row]:
     """The paper's Table 5: fusions and assistants, without training."""
     rows = []
-    for size in range(6):
-        if size and not (CONFIGS.parent / assistant_weights(size)).exists():
-            continue
+    for size in assistant_sizes():
         for name in FUSIONS:
             model = {**fusion(name), **assistant(size)}
             rows.append(Row(f'{name}, assistant B{size}', {'model': model}, trained=False, predictors=_WINDOWS))
     return rows
+
+
+def assistant_sizes() -> list[int]:
+    """Of the assistants that there are weights for; those of B0 come with the project."""
+    return [0] + [size for size in range(1, 6) if (CONFIGS.parent / assistant_weights(size)).exists()]
 
 
 def assistant_weights(size: int) -> str:
@@ -207,6 +210,9 @@ def controls() -> list[Row]:
         for name in ('SSA', 'CTCF'):
             model = {**student_terms(1.0, 1.0, 0.0), **fusion(name)}
             rows.append(Row(f'eq 4, 5, {name}, masks {masks}', {'model': model}, masks))
+    for size in assistant_sizes()[1:]:
+        model = {**student_terms(1.0, 1.0, 0.0), **assistant(size)}
+        rows.append(Row(f'eq 4, 5, CTCF, assistant B{size}', {'model': model}))
     weightings = (('', {}), (', class weights', by_class()), (', roots of class weights', by_class(0.5)))
     for masks in ('felzenszwalb', 'truth'):
         for name, weights in weightings:
