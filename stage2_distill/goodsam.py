@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -40,6 +41,9 @@ class GoodSAM(BaseSegmentor):
         schedule: ``'joint'`` trains both in every iteration; ``'ta_first'`` the assistant alone for ``ta_iters``
             iterations, then the student alone.
         ta_iters: See ``schedule``.
+        label_momentum: None: the assistant's own predictions become the ensemble's labels and those of Eq. 4, as in the
+            paper. Otherwise a copy's do, which after every step of the assistant keeps this share of itself and takes
+            the rest from it; 1 keeps it as it began.
         norm_eval: Networks of which batch normalisation keeps the statistics that it came with, also in training: with
             a batch of one panorama they tell more than the batch's own.
         wrap_columns: Columns of the other side that are laid beside the panorama's left and right border before the
@@ -63,6 +67,7 @@ class GoodSAM(BaseSegmentor):
         update_ta: bool = True,
         schedule: str = 'joint',
         ta_iters: int = 0,
+        label_momentum: float | None = None,
         norm_eval: Sequence[str] = (),
         wrap_columns: int = 0,
         data_preprocessor: dict[str, Any] | None = None,
@@ -86,6 +91,12 @@ class GoodSAM(BaseSegmentor):
         self.grid = dict(grid)
         self.ta_input_scale = ta_input_scale
         self.update_ta, self.schedule, self.ta_iters = update_ta, schedule, ta_iters
+        if label_momentum is not None and not 0 <= label_momentum <= 1:
+            raise ValueError(f'label_momentum {label_momentum} is not from 0 to 1')
+        self.label_momentum = label_momentum if update_ta else None  # an assistant that rests is its own copy
+        if self.label_momentum is not None:
+            self.label_assistant = copy.deepcopy(self.teacher_assistant).requires_grad_(False)
+            self.register_load_state_dict_pre_hook(_begin_as_the_assistant)
         self.norm_eval, self.wrap_columns = tuple(norm_eval), wrap_columns
         if set(self.norm_eval) - set(NETWORKS):
             raise ValueError(f'norm_eval {", ".join(self.norm_eval)}: {" and ".join(NETWORKS)} can be named')
@@ -116,7 +127,15 @@ class GoodSAM(BaseSegmentor):
                     module.eval()
         if not self.update_ta:
             self.teacher_assistant.eval()
+        if self.label_momentum is not None:
+            self.label_assistant.eval()
         return self
+
+    def init_weights(self) -> None:
+        """As ever; the copy that labels begins as the assistant."""
+        super().init_weights()
+        if self.label_momentum is not None:
+            self.label_assistant.load_state_dict(self.teacher_assistant.state_dict())
 
     def train_step(self, data: dict[str, Any], optim_wrapper: GoodSAMOptimizers) -> dict[str, Tensor]:
         """One iteration: assistant, lesson, its losses and step; student, its losses and step.
@@ -137,11 +156,16 @@ class GoodSAM(BaseSegmentor):
         with _forward(optim_wrapper, 'teacher_assistant', self.teacher_assistant, teach_ta):
             windows = self.assistant_windows(inputs)
         logits, boundary = self._split(windows, 2)
-        lesson = self.ctcf_head(logits, self._masks_of(inputs, samples))
+        labelled = logits
+        if self.label_momentum is not None:
+            with _forward(optim_wrapper, 'teacher_assistant', self.label_assistant, False):
+                labelled, _ = self._split(self.assistant_windows(inputs, self.label_assistant), 2)
+        lesson = self.ctcf_head(labelled, self._masks_of(inputs, samples))
         log['reliable'] = lesson.ensemble.weight.mean()
         if teach_ta:
             losses = self.mka_head.assistant_losses(logits, lesson, boundary, iteration)
             log |= _step(losses, 'loss_ta', optim_wrapper['teacher_assistant'])
+            self._follow_assistant()
         del windows, logits, boundary
 
         if teach_student:
@@ -153,18 +177,31 @@ class GoodSAM(BaseSegmentor):
         log['loss'] = sum(log[name] for name in ('loss_ta', 'loss_student') if name in log)  # type: ignore[assignment]
         return log
 
-    def assistant_windows(self, inputs: Tensor) -> Tensor:
-        """The assistant's logits of every window: ``(B, 3, H, W)`` to ``(B, n, C, h, w)``."""
+    @torch.no_grad()
+    def _follow_assistant(self) -> None:
+        """Moves the copy that labels towards the assistant; of whole numbers it takes over the assistant's."""
+        if self.label_momentum is None:
+            return
+        theirs = {name.removeprefix('module.'): x for name, x in self.teacher_assistant.state_dict().items()}
+        for name, own in self.label_assistant.state_dict().items():
+            if own.is_floating_point():
+                own.lerp_(theirs[name], 1 - self.label_momentum)
+            else:
+                own.copy_(theirs[name])
+
+    def assistant_windows(self, inputs: Tensor, network: torch.nn.Module | None = None) -> Tensor:
+        """The assistant's, or such a network's, logits of every window: ``(B, 3, H, W)`` to ``(B, n, C, h, w)``."""
         grid = self.grid_of(inputs)
         windows = cut_windows(inputs, grid)
-        return self._assist(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
+        return self._assist(windows.flatten(0, 1), network).unflatten(0, windows.shape[:2])
 
-    def _assist(self, images: Tensor) -> Tensor:
-        """The assistant's logits of windows, or of whole panoramas, at their size."""
+    def _assist(self, images: Tensor, network: torch.nn.Module | None = None) -> Tensor:
+        """The logits of windows, or of whole panoramas, at their size."""
         seen = images
         if self.ta_input_scale != 1:
             seen = _resize(images, [round(side * self.ta_input_scale) for side in images.shape[-2:]])
-        return _resize(self.teacher_assistant(seen, mode='tensor'), images.shape[-2:])
+        network = self.teacher_assistant if network is None else network
+        return _resize(network(seen, mode='tensor'), images.shape[-2:])
 
     def student_panorama(self, inputs: Tensor, wrap_columns: int = 0) -> Tensor:
         """The student's logits of whole panoramas: ``(B, 3, H, W)`` to ``(B, C, H, W)``."""
@@ -261,6 +298,14 @@ def _forward(optimizers: GoodSAMOptimizers, name: str, network: torch.nn.Module,
     wrapper = optimizers[name] if name in optimizers else next(iter(optimizers.values()))
     with torch.set_grad_enabled(with_gradient), wrapper.optim_context(network):
         yield
+
+
+def _begin_as_the_assistant(model: torch.nn.Module, weights: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Lets weights without a copy that labels be loaded: it begins as their assistant."""
+    if any(name.startswith(f'{prefix}label_assistant.') for name in weights):
+        return
+    for name in [name for name in weights if name.startswith(f'{prefix}teacher_assistant.')]:
+        weights[name.replace('teacher_assistant.', 'label_assistant.', 1)] = weights[name]
 
 
 def _name_without_wrappers(model: torch.nn.Module, weights: dict[str, Tensor], prefix: str, metadata: Any) -> None:

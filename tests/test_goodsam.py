@@ -155,6 +155,45 @@ def test_ta_first_trains_one_after_the_other(at_iteration):
     assert not torch.equal(weights(model.student), start[0])
 
 
+def test_labels_can_be_those_of_a_copy_that_follows_the_assistant():
+    begun = {m: build(label_momentum=m) for m in (None, 1.0, 0.9, 0.0)}
+    lessons = {m: [] for m in begun}
+    for momentum, model in begun.items():
+        model.init_weights()
+        before = weights(model.teacher_assistant)
+        if momentum is not None:
+            assert torch.equal(weights(model.label_assistant), before)
+        head, wrapper = model.ctcf_head.forward, optimizers(model)
+        model.ctcf_head.forward = lambda x, m, head=head, to=lessons[momentum]: to.append(x.detach()) or head(x, m)
+        for step in range(2):
+            model.train_step(batch(seed=step), wrapper)
+        after = weights(model.teacher_assistant)
+        assert not torch.equal(after, before)
+        if momentum == 1:
+            assert torch.equal(weights(model.label_assistant), before)
+        if momentum == 0:
+            assert torch.equal(weights(model.label_assistant), after)
+        if momentum == 0.9:
+            model = copy.deepcopy(model)
+            model.train_step(batch(seed=2), optimizers(model))
+            moved, now = weights(begun[0.9].label_assistant), weights(model.teacher_assistant)
+            torch.testing.assert_close(weights(model.label_assistant), 0.9 * moved + 0.1 * now, rtol=1e-4, atol=1e-6)
+    assert not torch.equal(lessons[None][1], lessons[1.0][1])
+
+
+def test_a_checkpoint_without_the_copy_that_labels_begins_it_as_its_assistant():
+    plain, labelled = build(seed=1), build(seed=2, label_momentum=1.0)
+    labelled.load_state_dict(plain.state_dict())
+    assert torch.equal(weights(labelled.label_assistant), weights(plain.teacher_assistant))
+    labelled.train_step(batch(), optimizers(labelled))
+    again = build(seed=3, label_momentum=1.0)
+    again.load_state_dict(labelled.state_dict())
+    assert torch.equal(weights(again.label_assistant), weights(plain.teacher_assistant))
+    assert not torch.equal(weights(again.teacher_assistant), weights(plain.teacher_assistant))
+    with pytest.raises(ValueError, match=r'label_momentum 1\.5 is not from 0 to 1'):
+        build(label_momentum=1.5)
+
+
 def statistics(network):
     return torch.cat([value.flatten().float() for name, value in network.named_buffers()])
 

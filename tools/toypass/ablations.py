@@ -223,6 +223,9 @@ def controls() -> list[Row]:
                     masks,
                 )
             )
+        for momentum in (1.0, 0.99):
+            name = f'all, assistant trained, labels of a copy (momentum {momentum:g}), masks {masks}'
+            rows.append(Row(name, {'model': {'update_ta': True, 'label_momentum': momentum}}, masks))
         frozen = student_terms(1.0, 1.0, 0.0)
         frozen['mka_head'] |= by_class()
         rows.append(Row(f'eq 4, 5, CTCF, class weights, masks {masks}', {'model': frozen}, masks))
