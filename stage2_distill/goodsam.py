@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from mmengine.structures import PixelData
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stage1_sam_cache.errors import MaskCacheError
 from stage1_sam_cache.windows import WindowGrid
@@ -95,7 +95,10 @@ class GoodSAM(BaseSegmentor):
             raise ValueError(f'label_momentum {label_momentum} is not from 0 to 1')
         self.label_momentum = label_momentum if update_ta else None  # an assistant that rests is its own copy
         if self.label_momentum is not None:
-            self.label_assistant = copy.deepcopy(self.teacher_assistant).requires_grad_(False)
+            average = get_ema_multi_avg_fn(label_momentum)
+            self.label_assistant = AveragedModel(self.teacher_assistant, multi_avg_fn=average, use_buffers=True)
+            self.label_assistant.requires_grad_(False)
+            self.label_assistant.n_averaged.fill_(1)  # so that the first step is averaged like all others
             self.register_load_state_dict_pre_hook(_begin_as_the_assistant)
         self.norm_eval, self.wrap_columns = tuple(norm_eval), wrap_columns
         if set(self.norm_eval) - set(NETWORKS):
@@ -135,7 +138,7 @@ class GoodSAM(BaseSegmentor):
         """As ever; the copy that labels begins as the assistant."""
         super().init_weights()
         if self.label_momentum is not None:
-            self.label_assistant.load_state_dict(self.teacher_assistant.state_dict())
+            self.label_assistant.module.load_state_dict(self.teacher_assistant.state_dict())
 
     def train_step(self, data: dict[str, Any], optim_wrapper: GoodSAMOptimizers) -> dict[str, Tensor]:
         """One iteration: assistant, lesson, its losses and step; student, its losses and step.
@@ -165,7 +168,8 @@ class GoodSAM(BaseSegmentor):
         if teach_ta:
             losses = self.mka_head.assistant_losses(logits, lesson, boundary, iteration)
             log |= _step(losses, 'loss_ta', optim_wrapper['teacher_assistant'])
-            self._follow_assistant()
+            if self.label_momentum is not None:
+                self.label_assistant.update_parameters(self.teacher_assistant)
         del windows, logits, boundary
 
         if teach_student:
@@ -176,18 +180,6 @@ class GoodSAM(BaseSegmentor):
             log |= _step(losses, 'loss_student', optim_wrapper['student'])
         log['loss'] = sum(log[name] for name in ('loss_ta', 'loss_student') if name in log)  # type: ignore[assignment]
         return log
-
-    @torch.no_grad()
-    def _follow_assistant(self) -> None:
-        """Moves the copy that labels towards the assistant; of whole numbers it takes over the assistant's."""
-        if self.label_momentum is None:
-            return
-        theirs = {name.removeprefix('module.'): x for name, x in self.teacher_assistant.state_dict().items()}
-        for name, own in self.label_assistant.state_dict().items():
-            if own.is_floating_point():
-                own.lerp_(theirs[name], 1 - self.label_momentum)
-            else:
-                own.copy_(theirs[name])
 
     def assistant_windows(self, inputs: Tensor, network: torch.nn.Module | None = None) -> Tensor:
         """The assistant's, or such a network's, logits of every window: ``(B, 3, H, W)`` to ``(B, n, C, h, w)``."""
@@ -302,10 +294,12 @@ def _forward(optimizers: GoodSAMOptimizers, name: str, network: torch.nn.Module,
 
 def _begin_as_the_assistant(model: torch.nn.Module, weights: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """Lets weights without a copy that labels be loaded: it begins as their assistant."""
-    if any(name.startswith(f'{prefix}label_assistant.') for name in weights):
+    own, assistant = f'{prefix}label_assistant.', f'{prefix}teacher_assistant.'
+    if any(name.startswith(own) for name in weights):
         return
-    for name in [name for name in weights if name.startswith(f'{prefix}teacher_assistant.')]:
-        weights[name.replace('teacher_assistant.', 'label_assistant.', 1)] = weights[name]
+    for name in [name for name in weights if name.startswith(assistant)]:
+        weights[f'{own}module.{name.removeprefix(assistant)}'] = weights[name]
+    weights[f'{own}n_averaged'] = torch.tensor(1)
 
 
 def _name_without_wrappers(model: torch.nn.Module, weights: dict[str, Tensor], prefix: str, metadata: Any) -> None:
