@@ -1,7 +1,8 @@
 """Runs tools in processes of their own that need not import PyTorch and MMEngine first, which takes each some seconds.
 
 One process imports them and forks for every command. It imports nothing of this project, and nothing that registers
-components, so that a tool still has to import all that it uses.
+components, so that a tool still has to import all that it uses. (multiprocessing's own fork server ends its children
+without what they registered for the exit, so that they would not be as a user's.)
 """
 
 from __future__ import annotations
