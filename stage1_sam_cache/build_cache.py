@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from stage1_sam_cache import interruption
 from stage1_sam_cache.boundary_map import RULES, boundary_map, contour_map
 from stage1_sam_cache.cache_file import MAX_WINDOW, OverlapBoundary, PanoramaMasks, encode
 from stage1_sam_cache.cache_writer import CacheWriter
@@ -240,6 +241,7 @@ class CacheBuilder:
                             later.append(sample)
                             continue
                         crops = self._cache(sample, bar, left)
+                        interruption.check()
                         self.writer.release(sample.id)
                         left -= 1
                         bar.total = bar.n + crops * left
@@ -264,6 +266,7 @@ class CacheBuilder:
         except CacheWriteError:
             raise
         except (ImageError, MaskCacheError) as problem:
+            interruption.check()  # not the image's fault, perhaps
             self.summary.failed.append((sample.id, str(problem)))
         except MemoryError:
             self.summary.failed.append((sample.id, f'{sample.image}: there is not enough memory for its masks'))

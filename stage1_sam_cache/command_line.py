@@ -5,20 +5,18 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from stage1_sam_cache import interruption
 from stage1_sam_cache.catalog import DATASETS, list_dataset
 from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.image_listing import Listing, list_folder
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, pre-emption, a lost terminal
 
 Settings = TypeVar('Settings')
 
@@ -33,40 +31,33 @@ class Parser(argparse.ArgumentParser):
 
 def run_command(main: Callable[[], int]) -> None:
     """Runs a tool's ``main`` and exits with its status; a user's mistake becomes one line and status 2."""
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
+    interruption.listen()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
     try:
         status = main()
         sys.stdout.flush()
-    except GoodSAMError as problem:
-        report(f'error: {problem}')
-        status = BAD_INPUT
-    except OSError as problem:
-        if isinstance(problem, BrokenPipeError):
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except (GoodSAMError, OSError) as problem:
+        if interruption.requested():  # C code made an error of it
+            status = INTERRUPTED
+        elif isinstance(problem, BrokenPipeError):
             # The reader (head, less) went away; keep Python from complaining about it again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = FAILED
         else:
             report(f'error: {problem}')
-        status = FAILED
-    except KeyboardInterrupt:
+            status = BAD_INPUT if isinstance(problem, GoodSAMError) else FAILED
+    if status == INTERRUPTED:
         report('interrupted')
-        status = INTERRUPTED
     sys.exit(status)
 
 
 def report(text: str) -> None:
     """Prints a text as one line to standard error."""
     print(' '.join(text.splitlines()), file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Unwinds like Ctrl-C, whichever signal it is; what comes after the first is ignored, so that unwinding ends."""
-    for other in _SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:

@@ -160,6 +160,46 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, image_folder, number):
     assert not list((tmp_path / 'cache').glob('*/.claim-*'))
 
 
+LOSES_THE_SIGNAL = """
+import os, signal, sys
+from pathlib import Path
+from stage1_sam_cache.build_cache import CacheBuilder, CacheSettings
+from stage1_sam_cache.command_line import run_command
+from stage1_sam_cache.errors import ImageError
+from stage1_sam_cache.felzenszwalb_masks import FelzenszwalbMaskGenerator
+from stage1_sam_cache.image_listing import list_folder
+
+class Loses(FelzenszwalbMaskGenerator):
+    def generate(self, image):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:  # as C code does
+            if sys.argv[3] == 'made an error':
+                raise ImageError('the file can not be read') from None
+        return super().generate(image)
+
+def main():
+    builder = CacheBuilder(Path(sys.argv[2]), CacheSettings(window=(40, 64), stride=64), Loses())
+    try:
+        builder.run(list_folder(Path(sys.argv[1])).samples)
+    finally:
+        print(builder.summary.done, 'done', len(builder.summary.failed), 'failed')
+    return 0
+
+run_command(main)
+"""
+
+
+@pytest.mark.parametrize(('how', 'done'), [('dropped', 1), ('made an error', 0)])
+def test_a_signal_that_gets_lost_in_c_code_still_ends_the_run(tmp_path, image_folder, how, done):
+    folder = image_folder('a', 'b', 'c')
+    command = [sys.executable, '-c', LOSES_THE_SIGNAL, folder, tmp_path / 'cache', how]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert finished.returncode == 130, finished.stderr
+    assert f'{done} done 0 failed' in finished.stdout
+    assert finished.stderr.endswith('interrupted\n')
+
+
 def test_failures_are_listed_at_the_end_and_the_status_is_1(tmp_path, image_folder, run_tool):
     folder = image_folder('good', 'empty', 'cut', 'also good')
     (folder / 'empty.png').write_bytes(b'')
