@@ -26,6 +26,7 @@ from stage2_distill.safe_checkpoints import check_checkpoint, check_fit, load_we
 
 SOURCE = ROOT / 'mmseg_configs/source'
 B0 = SOURCE / 'segformer_b0_toypass.py'
+WEIGHTS = 'tools/toypass/weights/segformer_b0.safetensors'
 
 
 def load_tool(name):
@@ -288,13 +289,13 @@ def small(out):
 
 @pytest.fixture(scope='module')
 def trained(tiny_toypass, run_tool, tmp_path_factory):
-    """Two iterations, then two more by --resume; the folder and what was printed."""
+    """Two iterations, then two more by the same command; the folder and what was printed."""
     out, _ = tiny_toypass
     work = tmp_path_factory.mktemp('train') / 'work'
-    flags = ['--amp', '--seed', '3', '--work-dir', work]
+    flags = ['--amp', '--seed', '3', '--work-dir', work, '--resume', '--load-from', WEIGHTS]
     texts = []
-    for iterations, extra in ((2, []), (4, ['--resume'])):
-        finished = run_tool('train.py', B0, *flags, *extra, *small(out), f'train_cfg.max_iters={iterations}')
+    for iterations in (2, 4):
+        finished = run_tool('train.py', B0, *flags, *small(out), f'train_cfg.max_iters={iterations}')
         assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
         texts.append(finished.stdout + finished.stderr)
     return work, texts
@@ -303,6 +304,7 @@ def trained(tiny_toypass, run_tool, tmp_path_factory):
 def test_training_logs_validates_keeps_the_best_and_resumes(trained):
     work, (first, second) = trained
     assert 'Iter(train) [1/2]' in first
+    assert [f'Load checkpoint from {WEIGHTS}' in text for text in (first, second)] == [True, False]
     assert 'decode.loss_ce' in first
     assert 'IoU.bicycle' in first
     assert 'Iter(train) [3/4]' in second

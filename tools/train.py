@@ -71,9 +71,9 @@ def main() -> int:
         config.randomness = {**config.get('randomness', {}), **given, 'deterministic': args.deterministic}
     if args.load_from:
         config.load_from = args.load_from
-    config.resume = args.resume
-    if args.resume:
-        check_latest(config.work_dir, args.trust_checkpoint)
+    config.resume = args.resume and has_latest(config.work_dir, args.trust_checkpoint)
+    if config.resume:
+        config.load_from = None  # MMEngine would go on from there
     with plain_errors():
         build_runner(config, args.trust_checkpoint).train()
     return 0
@@ -93,8 +93,8 @@ def enable_amp(wrapper: Any) -> None:
         wrapper.type, wrapper.loss_scale = 'AmpOptimWrapper', 'dynamic'
 
 
-def check_latest(work_dir: str, trusted: bool) -> None:
-    """Looks at the checkpoint that --resume will take, if there is one.
+def has_latest(work_dir: str, trusted: bool) -> bool:
+    """Whether there is a checkpoint for --resume, which is looked at.
 
     Raises:
         CheckpointError: If it can't be used.
@@ -105,6 +105,7 @@ def check_latest(work_dir: str, trusted: bool) -> None:
     latest = find_latest_checkpoint(work_dir)
     if latest is not None and 'optimizer' not in check_checkpoint(latest, trusted):
         raise CheckpointError(f'checkpoint {latest} holds no optimizer, so training cannot go on from it')
+    return latest is not None
 
 
 if __name__ == '__main__':
