@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +25,7 @@ from stage1_sam_cache.fingerprint import FORMAT_VERSION, MASKS_VERSION, Fingerpr
 from stage1_sam_cache.image_listing import Sample
 from stage1_sam_cache.images import MAX_PIXELS, RgbImage, read_rgb
 from stage1_sam_cache.instance_masks import MAX_MASKS, ORDERS, InstanceMasks
-from stage1_sam_cache.mask_generator import MaskGenerator
+from stage1_sam_cache.mask_generator import MaskGenerator, generate_many
 from stage1_sam_cache.windows import Box, Overlap, WindowGrid
 
 OVERLAP_SOURCES = ('crop', 'window')
@@ -125,22 +129,22 @@ def make_masks(
             masks than an id map can tell apart.
     """
     grid = grid_over(image, settings, image_id)
+    cropped = [overlap.box for overlap in grid.overlaps] if settings.overlap_source == 'crop' else []
 
-    def generate(box: Box) -> InstanceMasks:
-        masks = generator.generate(_crop(image, grid, box)).in_painting_order(settings.order)
-        if len(masks) > MAX_MASKS:
-            raise ImageError(f'{image_id}: {len(masks)} masks in one window; at most {MAX_MASKS} fit an id map')
-        on_crop()
-        return masks
+    def generate() -> Iterator[InstanceMasks]:
+        for masks in generate_many(generator, [_crop(image, grid, box) for box in (*grid.windows, *cropped)]):
+            if len(masks) > MAX_MASKS:
+                raise ImageError(f'{image_id}: {len(masks)} masks in one window; at most {MAX_MASKS} fit an id map')
+            on_crop()
+            yield masks.in_painting_order(settings.order)
 
-    windows = [generate(box).padded_to(settings.window) for box in grid.windows]
-    overlaps = []
-    for overlap in grid.overlaps:
-        if settings.overlap_source == 'crop':
-            masks = generate(overlap.box)
-        else:
-            masks = _cut(windows[overlap.first], grid, overlap)
-        overlaps.append(OverlapBoundary(overlap, _boundary(masks, settings, overlap.box)))
+    found = generate()
+    windows = [masks.padded_to(settings.window) for masks in islice(found, len(grid.windows))]
+    parts = found if cropped else (_cut(windows[overlap.first], grid, overlap) for overlap in grid.overlaps)
+    overlaps = [
+        OverlapBoundary(overlap, _boundary(masks, settings, overlap.box))
+        for overlap, masks in zip(grid.overlaps, parts, strict=True)
+    ]
     fingerprint = settings.fingerprint(generator)
     return PanoramaMasks(
         image_id,
@@ -222,8 +226,9 @@ class CacheBuilder:
     def run(self, samples: Sequence[Sample], show_progress: bool = True, label: str = 'caching masks') -> Summary:
         """Caches every panorama that is not there yet, with a progress bar on standard error.
 
-        An image that can't be used is noted in the summary and the others go on. Panoramas that another process has
-        announced are left for the end, and done then unless they are there.
+        While one panorama is with the generator, the next image is read and the one before is written. An image that
+        can't be used is noted in the summary and the others go on. Panoramas that another process has announced are
+        left for the end, and done then unless they are there.
 
         Raises:
             CacheWriteError: If the cache can't be written; what is committed stays.
@@ -233,36 +238,66 @@ class CacheBuilder:
         left = len(samples)
         # In a log file a line every half minute is enough.
         pause = 0.1 if sys.stderr.isatty() else 30
-        with tqdm(unit='window', desc=label, disable=not show_progress, mininterval=pause) as bar:
+        writing: tuple[PanoramaMasks, int, Future[int]] | None = None
+
+        def written() -> None:
+            nonlocal writing
+            if writing is not None:
+                (panorama, crops, size), writing = writing, None
+                self._count(panorama, crops, size)
+                self.writer.release(panorama.image_id)
+
+        with (
+            ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) as writer,
+            tqdm(unit='window', desc=label, disable=not show_progress, mininterval=pause) as bar,
+        ):
             try:
                 for queue, wait_turn in ((samples, True), (later, False)):
-                    for sample in queue:
+                    for sample, image in self._ahead(queue, reader):
                         if wait_turn and not self.writer.claim(sample.id):
                             later.append(sample)
                             continue
-                        crops = self._cache(sample, bar, left)
+                        crops, panorama = self._make(sample, image, bar, left)
+                        written()
+                        if panorama is not None:
+                            writing = panorama, crops, writer.submit(self.writer.commit, panorama)
+                        else:
+                            self.writer.release(sample.id)
                         interruption.check()
-                        self.writer.release(sample.id)
                         left -= 1
                         bar.total = bar.n + crops * left
                         bar.set_postfix_str(f'{len(samples) - left}/{len(samples)} panoramas')
+                    written()
             finally:
+                with suppress(CacheWriteError):  # stopped early: what is being written is finished
+                    written()
                 self.writer.release_all()
                 self.summary.seconds += time.monotonic() - start
         return self.summary
 
-    def _cache(self, sample: Sample, bar: tqdm, left: int) -> int:
-        """Caches one panorama; returns how many crops one of its size takes, to foresee the rest."""
+    def _ahead(self, samples: Sequence[Sample], reader: Executor) -> Iterator[tuple[Sample, Future[RgbImage]]]:
+        """Samples with their images, each read while the one before is in use."""
+        waiting: deque[tuple[Sample, Future[RgbImage]]] = deque()
+        for sample in samples:
+            waiting.append((sample, reader.submit(read_rgb, sample.image, self.max_pixels)))
+            if len(waiting) > 1:
+                yield waiting.popleft()
+        yield from waiting
+
+    def _make(
+        self, sample: Sample, reading: Future[RgbImage], bar: tqdm, left: int
+    ) -> tuple[int, PanoramaMasks | None]:
+        """How many crops a panorama of this size takes, to foresee the rest, and its masks unless there are none."""
         crops = 0
         try:
-            image = read_rgb(sample.image, self.max_pixels)
+            image = reading.result()
             crops = crops_of(grid_over(image, self.settings, sample.image), self.settings)
             if self.writer.is_done(sample.id, image.sha256):
                 self.summary.already_there += 1
-                return crops
+                return crops, None
             bar.total = bar.n + crops * left
-            panorama = make_masks(sample.id, image, self.settings, self.generator, bar.update)
-            size = self.writer.commit(panorama)
+            return crops, make_masks(sample.id, image, self.settings, self.generator, bar.update)
         except CacheWriteError:
             raise
         except (ImageError, MaskCacheError) as problem:
@@ -270,17 +305,30 @@ class CacheBuilder:
             self.summary.failed.append((sample.id, str(problem)))
         except MemoryError:
             self.summary.failed.append((sample.id, f'{sample.image}: there is not enough memory for its masks'))
-        else:
-            if not size:  # another process was quicker
-                self.summary.already_there += 1
-                return crops
-            self.summary.done += 1
-            self.summary.crops += crops
-            self.summary.bytes += size
-            self.summary.windows += len(panorama.windows)
-            self.summary.masks += sum(len(masks) for masks in panorama.windows)
-            self.summary.coverage += sum(panorama.coverage)
-        return crops
+        return crops, None
+
+    def _count(self, panorama: PanoramaMasks, crops: int, writing: Future[int]) -> None:
+        """Waits until a panorama is written, and counts it."""
+        try:
+            size = writing.result()
+        except CacheWriteError:
+            raise
+        except MaskCacheError as problem:
+            self.summary.failed.append((panorama.image_id, str(problem)))
+            return
+        except MemoryError:
+            reason = f'{panorama.image_id}: there is not enough memory to write its masks'
+            self.summary.failed.append((panorama.image_id, reason))
+            return
+        if not size:  # another process was quicker
+            self.summary.already_there += 1
+            return
+        self.summary.done += 1
+        self.summary.crops += crops
+        self.summary.bytes += size
+        self.summary.windows += len(panorama.windows)
+        self.summary.masks += sum(len(masks) for masks in panorama.windows)
+        self.summary.coverage += sum(panorama.coverage)
 
 
 @dataclass(frozen=True)

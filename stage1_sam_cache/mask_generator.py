@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,3 +27,9 @@ class MaskGenerator(Protocol):
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
         """Masks of an RGB image uint8 ``(h, w, 3)`` of any size, in any order, overlapping or not, none empty."""
         ...
+
+
+def generate_many(generator: MaskGenerator, images: Sequence[NDArray[np.uint8]]) -> Iterable[InstanceMasks]:
+    """The masks of several images, in their order; at once if the generator has a ``generate_many`` for it."""
+    together = getattr(generator, 'generate_many', None)
+    return together(images) if together else map(generator.generate, images)

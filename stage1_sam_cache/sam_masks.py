@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -13,8 +14,9 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
 from stage1_sam_cache.errors import Stage1Error
+from stage1_sam_cache.fast_generation import Dense, ExactMaskGenerator, FastMaskGenerator, dense_of_records
 from stage1_sam_cache.instance_masks import InstanceMasks
-from stage1_sam_cache.sam_settings import SamSettings
+from stage1_sam_cache.sam_settings import LEVELS, SamSettings
 from stage1_sam_cache.toy_sam import NAME as TOY
 
 
@@ -28,6 +30,12 @@ class SamMaskGenerator:
         weights_sha256: Hex digest of its weights' file.
         settings: Of the generator.
         device: Where it runs.
+        level: One of ``LEVELS``: how much is done to be fast. From ``fp32-fast`` on, ``sam`` is changed for good.
+        encoder_batch: How many windows go through the encoder at once, from ``fp32-fast`` on.
+        compiled: Compile the encoder, from ``fp32-fast`` on.
+
+    Raises:
+        ValueError: If there is no such level.
     """
 
     def __init__(
@@ -37,16 +45,30 @@ class SamMaskGenerator:
         weights_sha256: str,
         settings: SamSettings | None = None,
         device: torch.device | str = 'cpu',
+        level: str = 'exact',
+        encoder_batch: int = 1,
+        compiled: bool = False,
     ) -> None:
+        if level not in LEVELS:
+            raise ValueError(f'level {level!r} is none of {", ".join(LEVELS)}')
         self.settings = settings or SamSettings()
         self.name = name
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
-        self._generator = SamAutomaticMaskGenerator(sam.to(self.device), **asdict(self.settings))
+        self.level, self.encoder_batch = level, encoder_batch
+        sam, options = sam.to(self.device), asdict(self.settings)
+        self._generator: SamAutomaticMaskGenerator
+        if level == 'stock':
+            self._generator = SamAutomaticMaskGenerator(sam, **options)
+        elif level == 'exact':
+            self._generator = ExactMaskGenerator(sam, **options)
+        else:
+            dtype = torch.bfloat16 if level == 'bf16' else torch.float32
+            self._generator = FastMaskGenerator(sam, dtype, compiled, **options)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Model, digest of its weights, settings and package version.
+        """Model, digest of its weights, settings, level and package version.
 
         The points per batch and the device are left out: they change rounding at most, and nodes with other
         hardware should be able to fill one cache.
@@ -58,6 +80,7 @@ class SamMaskGenerator:
             'model': self.name,
             'weights_sha256': self.weights_sha256,
             'segment-anything': version('segment-anything'),
+            'level': self.level,
             **settings,
         }
 
@@ -76,18 +99,28 @@ class SamMaskGenerator:
         Raises:
             Stage1Error: If the device's memory is too small.
         """
+        return next(self.generate_many([image]))
+
+    def generate_many(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[InstanceMasks]:
+        """The masks of several images, one after the other; some at a time share a run of the encoder.
+
+        Raises:
+            Stage1Error: If the device's memory is too small.
+        """
         try:
-            records = self._generator.generate(image)
+            yield from (InstanceMasks.from_dense(*found) for found in self._dense(images))
         except torch.OutOfMemoryError as problem:
             raise Stage1Error(
                 f'{self.device} is out of memory with {self.settings.points_per_batch} points per batch; '
                 'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam'
             ) from problem
-        masks = np.zeros((len(records), *image.shape[:2]), dtype=bool)
-        for mask, record in zip(masks, records, strict=True):
-            mask[:] = record['segmentation']
-        return InstanceMasks.from_dense(
-            masks,
-            [record['predicted_iou'] for record in records],
-            [record['stability_score'] for record in records],
-        )
+
+    def _dense(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[Dense]:
+        generator = self._generator
+        if isinstance(generator, FastMaskGenerator):
+            for i in range(0, len(images), self.encoder_batch):
+                yield from generator.generate_dense_together(images[i : i + self.encoder_batch])
+        elif isinstance(generator, ExactMaskGenerator):
+            yield from map(generator.generate_dense, images)
+        else:
+            yield from (dense_of_records(generator.generate(image), image.shape[:2]) for image in images)

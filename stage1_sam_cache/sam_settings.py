@@ -1,9 +1,19 @@
-"""Settings of SAM's automatic mask generation; apart from the model, so that reading them needs no PyTorch."""
+"""Settings of SAM's automatic mask generation; apart from the model, so that reading them needs no PyTorch.
+
+Levels, which are part of a cache's identity:
+
+- ``stock``: segment_anything's generator as it is;
+- ``exact``: its networks as they are, less work after them; the same masks bit for bit, in the same order;
+- ``fp32-fast``: networks with less work (`fast_networks`), the same up to rounding, about 1e-6 of the logits;
+- ``bf16``: those in bfloat16.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isfinite
+
+LEVELS = ('stock', 'exact', 'fp32-fast', 'bf16')
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ class WindowGrid:
         _check_size(panorama, (self.height, self.width))
         valid = self.valid(box)
         source: Any = panorama
-        piece: Any = source[self._region(valid)]
+        piece: Any = source[self.region(valid)]
         if valid == box:
             return cast('Array', piece)
         padded = _zeros(piece, (*piece.shape[:-2], box.height, box.width))
@@ -207,7 +207,7 @@ class WindowGrid:
                 window = self.windows[index]
                 top, left = box.top - window.top, box.left - window.left
                 piece = pieces[index][..., top : top + box.height, left : left + box.width]
-                panorama[self._region(box)] = piece
+                panorama[self.region(box)] = piece
             return cast('Array', panorama)
         if mode != 'mean':
             raise ValueError(f"mode {mode!r} is neither 'owners' nor 'mean'")
@@ -216,12 +216,12 @@ class WindowGrid:
         windows_at = _zeros(pieces, (self.height, self.width))
         for window, values in zip(self.windows, pieces, strict=True):
             valid = self.valid(window)
-            region = self._region(valid)
+            region = self.region(valid)
             panorama[region] += values[..., : valid.height, : valid.width]
             windows_at[region] += 1
         return cast('Array', panorama / windows_at)
 
-    def _region(self, box: Box) -> tuple[Any, ...]:
+    def region(self, box: Box) -> tuple[Any, ...]:
         """A box as an index of ``(..., H, W)``; its columns are cyclic where it crosses the seam."""
         end = box.left + box.width
         columns = slice(box.left, end) if end <= self.width else np.arange(box.left, end) % self.width

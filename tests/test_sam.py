@@ -9,12 +9,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from segment_anything import SamPredictor
 
 from stage1_sam_cache import WeightsError, sam_weights
 from stage1_sam_cache.build_cache import CacheSettings, make_masks
 from stage1_sam_cache.images import RgbImage
 from stage1_sam_cache.sam_masks import SamMaskGenerator
-from stage1_sam_cache.sam_settings import SamSettings
+from stage1_sam_cache.sam_settings import LEVELS, SamSettings
 from stage1_sam_cache.sam_weights import PUBLISHED, find_weights, load_sam
 
 # An untrained SAM is sure of nothing, so nothing is filtered by score.
@@ -64,11 +65,14 @@ def test_masks_scores_and_boxes_are_those_of_sams_own_generator(tiny_sam, pictur
         assert ours.bbox[i].tolist() == [left, top, width + 1, height + 1]
 
 
-def test_each_window_and_each_overlap_is_one_run_of_sam(tiny_sam, picture):
+@pytest.mark.parametrize('level', LEVELS)
+def test_each_window_and_each_overlap_is_one_run_of_sam(tiny_sam, picture, level, monkeypatch):
     sizes = []
-    generator = SamMaskGenerator(tiny_sam, 'tiny', '0' * 64, KEEP_ALL)
-    original = generator.generate
-    generator.generate = lambda image: sizes.append(image.shape) or original(image)
+    original = SamPredictor.set_image
+    monkeypatch.setattr(
+        SamPredictor, 'set_image', lambda self, image: sizes.append(image.shape) or original(self, image)
+    )
+    generator = SamMaskGenerator(tiny_sam, 'tiny', '0' * 64, KEEP_ALL, level=level)
     settings = CacheSettings(window=(40, 64), stride=32)
     panorama = make_masks('x', RgbImage(picture(40, 160), '0' * 64), settings, generator)
     assert sizes == [(40, 64, 3)] * 4 + [(40, 32, 3)] * 3

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 try:
@@ -31,7 +31,7 @@ from stage1_sam_cache.image_listing import Sample
 from stage1_sam_cache.images import MAX_PIXELS, read_rgb
 from stage1_sam_cache.instance_masks import ORDERS
 from stage1_sam_cache.mask_generator import MaskGenerator
-from stage1_sam_cache.sam_settings import TOY_SETTINGS, SamSettings
+from stage1_sam_cache.sam_settings import LEVELS, TOY_SETTINGS, SamSettings
 from stage1_sam_cache.shards import Shard, choose_device, parse_shard, shard_of_environment, worst_status
 
 NOTES = """
@@ -94,6 +94,16 @@ def build_parser() -> argparse.ArgumentParser:
         '--checkpoint-dir', type=Path, default=Path('checkpoints'), help='where weights are kept (default: checkpoints)'
     )
     generator.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: auto, a GPU where there is one)')
+    generator.add_argument(
+        '--level',
+        choices=LEVELS,
+        help='stock: segment_anything as it is; exact (default): the same masks with less work; fp32-fast: up to '
+        'rounding; bf16: near them',
+    )
+    generator.add_argument(
+        '--encoder-batch', type=int, metavar='N', help='windows that go through the encoder at once (default: 1)'
+    )
+    generator.add_argument('--compile', action='store_true', help='compile the encoder, from fp32-fast on')
     cli.add_settings_flags(parser, SamSettings, 'settings of --generator sam')
     cli.add_settings_flags(parser, FelzenszwalbSettings, 'settings of --generator felzenszwalb')
 
@@ -200,7 +210,8 @@ def _make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     sam_values = cli.given_settings(args, SamSettings)
     plain_values = cli.given_settings(args, FelzenszwalbSettings)
     if args.generator == 'felzenszwalb':
-        sam_only = [name for name in ('sam', 'checkpoint', 'device') if getattr(args, name)] + list(sam_values)
+        named = ('sam', 'checkpoint', 'device', 'level', 'encoder_batch', 'compile')
+        sam_only = [name for name in named if getattr(args, name)] + list(sam_values)
         if sam_only:
             parser.error(f'--{sam_only[0].replace("_", "-")} is for --generator sam')
         if args.order == 'score':
@@ -208,17 +219,24 @@ def _make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         return FelzenszwalbMaskGenerator(cli.make_settings(parser, FelzenszwalbSettings, plain_values))
     if plain_values:
         parser.error(f'--{next(iter(plain_values)).replace("_", "-")} is for --generator felzenszwalb')
-    model = args.sam or 'vit_h'
+    model, level = args.sam or 'vit_h', args.level or 'exact'
+    if level in ('stock', 'exact') and (args.encoder_batch or args.compile):
+        parser.error(f'--encoder-batch and --compile change rounding; they need --level fp32-fast or bf16, not {level}')
+    if args.encoder_batch is not None and args.encoder_batch < 1:
+        parser.error('--encoder-batch has to be at least 1')
     defaults = asdict(TOY_SETTINGS if model == 'toy' else SamSettings())
     settings = cli.make_settings(parser, SamSettings, {**defaults, **sam_values})
     # Only now, because importing PyTorch takes seconds.
+    from stage1_sam_cache.fast_generation import points_that_fit
     from stage1_sam_cache.sam_masks import SamMaskGenerator
     from stage1_sam_cache.sam_weights import find_weights, load_sam
 
     device = choose_device(args.device or 'auto', os.environ)
+    if level in ('fp32-fast', 'bf16') and 'points_per_batch' not in sam_values:
+        settings = replace(settings, points_per_batch=points_that_fit(device, level))
     path = find_weights(model, args.checkpoint_dir, args.checkpoint)
     sam, digest = load_sam(model, path, official=args.checkpoint is None)
-    return SamMaskGenerator(sam, model, digest, settings, device)
+    return SamMaskGenerator(sam, model, digest, settings, device, level, args.encoder_batch or 1, args.compile)
 
 
 def _dry_run(samples: list[Sample], settings: CacheSettings, generator: MaskGenerator, args: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ _FINE = ('--generator', 'felzenszwalb', '--scales', '50', '--sigma', '0.5', '--m
 MASKS: dict[str, tuple[str, ...]] = {
     'felzenszwalb': ('cache_sam.py', *_FINE),
     'felzenszwalb-coarse': ('cache_sam.py', '--generator', 'felzenszwalb'),
-    'toy-sam': ('cache_sam.py', '--sam', 'toy', '--overlap-source', 'window'),
+    'toy-sam': ('cache_sam.py', '--sam', 'toy', '--level', 'fp32-fast', '--overlap-source', 'window'),
     'truth': ('cache_truth.py',),
     'truth-parts': ('cache_truth.py', '--kinds', 'instances', 'parts'),
 }

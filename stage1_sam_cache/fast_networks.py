@@ -1,0 +1,213 @@
+"""SAM's encoder and decoder with less work: the same functions of the same weights, up to rounding.
+
+`accelerate` turns a SAM's modules into these subclasses. What they save:
+
+- encoder: attention without a stored attention map;
+- decoder: what is the same for all points is worked out once; projections of the image's 4096 places are moved to
+  the few tokens that they are multiplied with (``(W k) . q = k . (W^T q)``); only places inside the image are brought
+  to the masks' resolution, and only for points whose masks are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling.image_encoder import Attention as ImageAttention
+from segment_anything.modeling.image_encoder import get_rel_pos
+from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock, TwoWayTransformer
+from torch import Tensor, nn
+
+
+def accelerate(sam: Sam) -> Sam:
+    """Makes a SAM's networks fast, in place; ``decode`` of its mask decoder can then be used.
+
+    Raises:
+        TypeError: If its decoder is not SAM's own.
+    """
+    for module in sam.image_encoder.modules():
+        if type(module) is ImageAttention:
+            module.__class__ = FusedImageAttention
+    if type(sam.mask_decoder) is not MaskDecoder or type(sam.mask_decoder.transformer) is not TwoWayTransformer:
+        raise TypeError(f'{type(sam.mask_decoder).__name__} is not the mask decoder of segment_anything')
+    sam.mask_decoder.__class__ = SharedMaskDecoder
+    return sam
+
+
+class FusedImageAttention(ImageAttention):
+    """The encoder's attention by PyTorch's fused kernel; relative positions are its bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, h, w, C)`` to the same."""
+        b, h, w, _ = x.shape
+        q, k, v = self.qkv(x).view(b, h * w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        bias = self._bias(q, h, w) if self.use_rel_pos else None
+        out = F.scaled_dot_product_attention(q, k, v, bias, scale=self.scale)
+        return self.proj(out.transpose(1, 2).reshape(b, h, w, -1))
+
+    def _bias(self, q: Tensor, h: int, w: int) -> Tensor:
+        """What relative rows and columns add to the logits, ``(B, heads, h w, h w)``."""
+        grid = q.unflatten(2, (h, w))
+        rows = torch.einsum('bnhwc,hkc->bnhwk', grid, get_rel_pos(h, h, self.rel_pos_h).to(q.dtype))
+        columns = torch.einsum('bnhwc,wkc->bnhwk', grid, get_rel_pos(w, w, self.rel_pos_w).to(q.dtype))
+        return (rows.contiguous()[..., None] + columns.contiguous()[..., None, :]).view(*q.shape[:3], h * w)
+
+
+class SharedMaskDecoder(MaskDecoder):
+    """SAM's mask decoder for many points of one image; as it is, it decodes like SAM's."""
+
+    def decode(
+        self,
+        image_embedding: Tensor,
+        image_pe: Tensor,
+        prompts: Tensor,
+        no_mask: Tensor,
+        inside: tuple[int, int] | None = None,
+        wanted: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The three masks of every point.
+
+        Args:
+            image_embedding: ``(1, C, h, w)``.
+            image_pe: Its positional encoding, same shape.
+            prompts: Sparse embeddings ``(N, T, C)``.
+            no_mask: The embedding ``(C,)`` of there being no mask prompt.
+            inside: Only so many rows and columns of the embedding are made masks of; the rest is padding.
+            wanted: Says by the expected IoU ``(N, 3)`` which masks are wanted, bool; None takes all.
+
+        Returns:
+            Of the wanted masks, ordered by point: logits ``(K, 4 rows, 4 columns)``, expected IoU ``(K,)`` and number
+            among the ``3 N``, int64 ``(K,)``.
+        """
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = torch.cat([own.expand(len(prompts), -1, -1), prompts], 1)
+        found, places = attend(self.transformer, image_embedding + no_mask[:, None, None], image_pe, tokens)
+        iou = self.iou_prediction_head(found[:, 0])[:, 1:].float()
+        keep = torch.ones_like(iou, dtype=torch.bool) if wanted is None else wanted(iou)
+        points = keep.any(1).nonzero()[:, 0]
+        height, width = inside or image_embedding.shape[-2:]
+        seen = places.unflatten(1, image_embedding.shape[-2:])[points, :height, :width]
+        fine = self._upscale(seen.flatten(1, 2))  # (P, 16 h w, C / 8), by place, then by its 4 x 4
+        mlps = self.output_hypernetworks_mlps[1:]
+        weights = torch.stack([mlp(found[points, 2 + i]) for i, mlp in enumerate(mlps)], 1)
+        masks = weights @ fine.transpose(1, 2)
+        # (P, 3, h, w, 2, 2, 2, 2): each upscaling split a place into rows and columns.
+        masks = masks.view(len(points), len(mlps), height, width, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
+        masks = masks.reshape(len(points), len(mlps), 4 * height, 4 * width)
+        return masks[keep[points]].float(), iou[keep], keep.flatten().nonzero()[:, 0]
+
+    def _upscale(self, places: Tensor) -> Tensor:
+        """Both transposed convolutions as matrix products that leave places where they are."""
+        first, norm, act, second, last = self.output_upscaling
+        x = act(_layer_norm_channels(_split_places(first, places), norm))
+        return last(_split_places(second, x))
+
+
+def _split_places(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """A transposed convolution of 2 x 2 with stride 2, ``(P, n, C)`` to ``(P, 4 n, D)``."""
+    weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)  # (C, 4 D)
+    assert convolution.bias is not None
+    out = F.linear(x, weight.t().to(x.dtype), convolution.bias.repeat(4).to(x.dtype))
+    return out.view(len(x), 4 * x.shape[1], convolution.out_channels)
+
+
+def _layer_norm_channels(x: Tensor, norm: Any) -> Tensor:
+    """``LayerNorm2d`` where channels come last."""
+    return F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
+
+
+def attend(transformer: TwoWayTransformer, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """``TwoWayTransformer`` for the tokens of many points on one image.
+
+    Args:
+        transformer: With its weights.
+        image: ``(1, C, h, w)``.
+        image_pe: The same shape.
+        tokens: ``(N, T, C)``.
+
+    Returns:
+        Tokens ``(N, T, C)`` and places ``(N, h w, C)``.
+    """
+    pe = image_pe.flatten(2).transpose(1, 2)  # (1, h w, C)
+    queries, keys = tokens, image.flatten(2).transpose(1, 2)
+    for layer in transformer.layers:
+        queries, keys = _block(layer, queries, keys, tokens, pe)
+    queries = queries + _tokens_to_image(transformer.final_attn_token_to_image, queries + tokens, _plus(keys, pe), keys)
+    return transformer.norm_final_attn(queries), keys
+
+
+def _block(
+    layer: TwoWayAttentionBlock, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor
+) -> tuple[Tensor, Tensor]:
+    if layer.skip_first_layer_pe:
+        queries = layer.self_attn(q=queries, k=queries, v=queries)
+    else:
+        q = queries + query_pe
+        queries = queries + layer.self_attn(q=q, k=q, v=queries)
+    queries = layer.norm1(queries)
+    seen = _plus(keys, key_pe)
+    queries = layer.norm2(queries + _tokens_to_image(layer.cross_attn_token_to_image, queries + query_pe, seen, keys))
+    queries = layer.norm3(queries + layer.mlp(queries))
+    keys = layer.norm4(keys + _image_to_tokens(layer.cross_attn_image_to_token, seen, queries + query_pe, queries))
+    return queries, keys
+
+
+def _plus(keys: Tensor, pe: Tensor) -> Tensor:
+    return keys + pe.to(keys.dtype)
+
+
+def _heads(x: Tensor, attention: Attention) -> Tensor:
+    """``(N, T, D)`` to ``(N, heads, T, d)``."""
+    return x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)
+
+
+def _by_head(linear: nn.Linear, attention: Attention, dtype: torch.dtype) -> Tensor:
+    """A projection's weight as ``(heads, d, C)``."""
+    return linear.weight.unflatten(0, (attention.num_heads, -1)).to(dtype)
+
+
+def _tokens_to_image(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of tokens ``(N, T, C)`` over places ``(N or 1, n, C)``.
+
+    The bias of ``k_proj`` adds the same to all of a token's logits, so that softmax does not see it.
+    """
+    q = _heads(attention.q_proj(q), attention)
+    scale = q.shape[-1] ** -0.5
+    if len(k) == 1:  # one image for all points: its projections are worked out once
+        key, value = _heads(attention.k_proj(k), attention)[0], _heads(attention.v_proj(v), attention)[0]
+        n, heads, t, d = q.shape
+        rows = q.transpose(0, 1).reshape(heads, n * t, d)
+        out = F.scaled_dot_product_attention(rows[None], key[None], value[None])[0]
+        out = out.view(heads, n, t, d).permute(1, 2, 0, 3)
+    else:
+        moved = (q @ _by_head(attention.k_proj, attention, q.dtype)).flatten(1, 2)  # (N, heads T, C)
+        mean = F.scaled_dot_product_attention(
+            moved[:, None], k[:, None].to(q.dtype), v[:, None].to(q.dtype), scale=scale
+        )
+        mean = mean[:, 0].unflatten(1, (attention.num_heads, -1))  # (N, heads, T, C)
+        out = mean @ _by_head(attention.v_proj, attention, q.dtype).transpose(1, 2)
+        out = out.transpose(1, 2) + attention.v_proj.bias.view(attention.num_heads, -1).to(q.dtype)
+    return attention.out_proj(out.flatten(2))
+
+
+def _image_to_tokens(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of places ``(N or 1, n, C)`` over tokens ``(N, T, C)``."""
+    k = _heads(attention.k_proj(k), attention)
+    v = _heads(attention.v_proj(v), attention)
+    n, heads, t, d = k.shape
+    k = k * d**-0.5
+    if len(q) == 1:
+        query = _heads(attention.q_proj(q), attention)[0]  # (heads, n, d)
+        logits = query @ k.permute(1, 3, 0, 2).reshape(heads, d, n * t)
+        share = logits.view(heads, -1, n, t).softmax(3).permute(2, 1, 0, 3).reshape(n, -1, heads * t)
+    else:
+        moved = (k @ _by_head(attention.q_proj, attention, k.dtype)).flatten(1, 2)  # (N, heads T, C)
+        bias = (k * attention.q_proj.bias.view(heads, 1, d).to(k.dtype)).sum(3).flatten(1)  # (N, heads T)
+        logits = torch.baddbmm(bias[:, None], q.to(k.dtype), moved.transpose(1, 2))
+        share = logits.unflatten(2, (heads, t)).softmax(3).flatten(2)
+    out = attention.out_proj.weight.unflatten(1, (heads, -1)).permute(1, 2, 0).to(v.dtype)  # (heads, d, C)
+    moved = (v @ out).flatten(1, 2)  # (N, heads T, C)
+    return torch.baddbmm(attention.out_proj.bias.to(v.dtype), share.to(v.dtype), moved)

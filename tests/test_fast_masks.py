@@ -1,0 +1,187 @@
+"""The levels of mask generation against segment_anything's own generator, on trained toy weights and random ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import build_tiny_sam
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from segment_anything.modeling import Sam
+
+from stage1_sam_cache.fast_generation import ExactMaskGenerator, FastMaskGenerator, points_that_fit
+from stage1_sam_cache.fast_networks import accelerate, attend
+from stage1_sam_cache.sam_masks import SamMaskGenerator
+from stage1_sam_cache.sam_settings import LEVELS, SamSettings
+from stage1_sam_cache.sam_weights import find_weights, load_sam
+
+SHAPES = [(200, 256), (256, 200), (128, 256), (97, 61), (256, 256)]
+OPTIONS = [
+    {'points_per_side': 8, 'pred_iou_thresh': 0.3, 'stability_score_thresh': 0.5},
+    {'points_per_side': 6, 'pred_iou_thresh': 0.0, 'stability_score_thresh': 0.0, 'points_per_batch': 7},
+    {'points_per_side': 4, 'pred_iou_thresh': 0.2, 'stability_score_thresh': 0.3, 'crop_n_layers': 1},
+    {'points_per_side': 6, 'pred_iou_thresh': 0.2, 'stability_score_thresh': 0.3, 'min_mask_region_area': 30},
+]
+CASES = [(shape, OPTIONS[0]) for shape in SHAPES]
+CASES += [(shape, options) for options in OPTIONS[1:] for shape in ((200, 256), (97, 61))]
+
+
+def toy() -> Sam:
+    return load_sam('toy', find_weights('toy'))[0]
+
+
+@pytest.fixture(scope='module')
+def street(tiny_toypass):
+    """Crops of a panorama of ToyPASS, enlarged to a size of choice."""
+    from PIL import Image
+
+    file = next((tiny_toypass[0] / 'target/leftImg8bit/val').rglob('*.png'))
+    panorama = Image.open(file).convert('RGB')
+
+    def crop(height: int, width: int) -> np.ndarray:
+        return np.asarray(panorama.crop((100, 0, 228, 100)).resize((width, height)))
+
+    return crop
+
+
+def same_records(found: list, expected: list) -> None:
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert a.keys() == b.keys()
+        np.testing.assert_array_equal(a['segmentation'], b['segmentation'])
+        assert {name: a[name] for name in a if name != 'segmentation'} == {
+            name: b[name] for name in b if name != 'segmentation'
+        }
+
+
+@pytest.mark.parametrize(('shape', 'options'), CASES)
+def test_exact_gives_the_stock_records_bit_for_bit_and_in_order(street, shape, options):
+    image = street(*shape)
+    expected = SamAutomaticMaskGenerator(toy(), **options).generate(image)
+    generator = ExactMaskGenerator(toy(), **options)
+    same_records(generator.generate(image), expected)
+    masks, iou, stability = generator.generate_dense(image)
+    assert len(masks) == len(expected)
+    for i, record in enumerate(expected):
+        np.testing.assert_array_equal(masks[i], record['segmentation'])
+        assert (iou[i], stability[i]) == (record['predicted_iou'], record['stability_score'])
+
+
+def test_the_comparison_is_of_many_masks(street):
+    assert len(SamAutomaticMaskGenerator(toy(), **OPTIONS[1]).generate(street(200, 256))) > 10
+
+
+@pytest.mark.parametrize(('shape', 'options'), CASES)
+def test_fast_gives_the_same_masks_but_for_rounding(street, shape, options):
+    image = street(*shape)
+    expected, *_ = ExactMaskGenerator(toy(), **options).generate_dense(image)
+    found, *_ = FastMaskGenerator(toy(), **options).generate_dense(image)
+    assert len(found) == len(expected)
+    assert (found != expected).mean() < 1e-4
+
+
+@pytest.mark.parametrize('build', [toy, build_tiny_sam, lambda: sam_model_registry['vit_b']().eval()])
+def test_the_fast_networks_are_the_stock_ones_to_a_millionth(build):
+    torch.manual_seed(0)
+    stock, fast = build(), build()
+    fast.load_state_dict(stock.state_dict())
+    accelerate(fast)
+    side = stock.image_encoder.img_size
+    with torch.no_grad():
+        if side < 1024:  # ViT-B's encoder takes a while
+            image = torch.randn(1, 3, side, side)
+            embedding = stock.image_encoder(image)
+            torch.testing.assert_close(fast.image_encoder(image), embedding, rtol=1e-4, atol=1e-5)
+        else:
+            embedding = torch.randn(1, 256, 64, 64)
+        points = torch.rand(5, 1, 2) * side
+        sparse, dense = stock.prompt_encoder((points, torch.ones(5, 1)), None, None)
+        position = stock.prompt_encoder.get_dense_pe()
+        masks, iou = stock.mask_decoder(embedding, position, sparse, dense, True)
+        no_mask = fast.prompt_encoder.no_mask_embed.weight[0]
+        found, sure, number = fast.mask_decoder.decode(embedding, position, sparse, no_mask)
+        scale = masks.abs().max()
+        assert ((found - masks.flatten(0, 1)).abs().max() / scale) < 2e-6
+        torch.testing.assert_close(sure, iou.flatten(), rtol=1e-5, atol=1e-6)
+        assert number.tolist() == list(range(15))
+        rows, columns = embedding.shape[2] // 2 + 1, embedding.shape[3] // 3
+        few = fast.mask_decoder.decode(
+            embedding, position, sparse, no_mask, (rows, columns), lambda found: found >= found.median()
+        )
+        kept = (iou >= iou.median()).flatten()
+        assert few[2].tolist() == kept.nonzero()[:, 0].tolist()
+        expected = masks.flatten(0, 1)[kept][:, : 4 * rows, : 4 * columns]
+        assert ((few[0] - expected).abs().max() / scale) < 2e-6
+        # As it is, the decoder still answers like SAM's.
+        torch.testing.assert_close(fast.mask_decoder(embedding, position, sparse, dense, True)[0], masks)
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_attention_for_many_points_is_that_of_each(points, tokens, seed):
+    torch.manual_seed(seed)
+    sam = build_tiny_sam()
+    transformer, width = sam.mask_decoder.transformer, sam.mask_decoder.transformer_dim
+    image, position = torch.randn(1, width, 3, 4), torch.randn(1, width, 3, 4)
+    prompts = torch.randn(points, tokens, width)
+    with torch.no_grad():
+        expected = transformer(image.expand(points, -1, -1, -1), position.expand(points, -1, -1, -1), prompts)
+        for found, wanted in zip(attend(transformer, image, position, prompts), expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_finds_nearly_the_same(street):
+    image, options = street(200, 256), OPTIONS[0]
+    expected, *_ = ExactMaskGenerator(toy(), **options).generate_dense(image)
+    found, *_ = FastMaskGenerator(toy(), torch.bfloat16, **options).generate_dense(image)
+    a, b = (m.reshape(len(m), -1).astype(float) for m in (expected, found))
+    overlap = (a @ b.T) / (a.sum(1)[:, None] + b.sum(1) - a @ b.T)
+    assert (overlap.max(1) > 0.9).mean() > 0.8
+
+
+@pytest.mark.parametrize('batch', [1, 3, 8])
+def test_windows_through_the_encoder_together_are_what_they_are_alone(street, batch):
+    settings = SamSettings(**OPTIONS[0])
+    images = [street(200, 256), street(128, 256), street(200, 128), street(200, 256)]
+    one = SamMaskGenerator(toy(), 'toy', '0' * 64, settings, level='fp32-fast')
+    many = SamMaskGenerator(toy(), 'toy', '0' * 64, settings, level='fp32-fast', encoder_batch=batch)
+    for alone, together in zip(map(one.generate, images), many.generate_many(images), strict=True):
+        assert len(alone) == len(together)
+        assert (alone.masks != together.masks).sum() <= 1e-4 * alone.masks.size
+
+
+@pytest.mark.parametrize('level', LEVELS)
+def test_a_crop_without_masks_is_empty_at_every_level(level):
+    settings = SamSettings(points_per_side=2, pred_iou_thresh=100.0)
+    found = SamMaskGenerator(build_tiny_sam(), 'tiny', '0' * 64, settings, level=level).generate(
+        np.zeros((40, 64, 3), np.uint8)
+    )
+    assert len(found) == 0 and found.shape == (40, 64)
+
+
+@pytest.mark.parametrize('level', LEVELS[1:])
+def test_sub_crops_without_masks_do_not_stop_it(level):
+    """The stock generator fails there."""
+    settings = SamSettings(points_per_side=2, pred_iou_thresh=100.0, crop_n_layers=1)
+    generator = SamMaskGenerator(build_tiny_sam(), 'tiny', '0' * 64, settings, level=level)
+    assert len(generator.generate(np.zeros((40, 64, 3), np.uint8))) == 0
+
+
+def test_the_level_is_part_of_the_identity():
+    identities = [SamMaskGenerator(build_tiny_sam(), 'tiny', '0' * 64, level=level).identity for level in LEVELS]
+    assert [identity['level'] for identity in identities] == list(LEVELS)
+    with pytest.raises(ValueError, match="level 'quick' is none of stock, exact, fp32-fast, bf16"):
+        SamMaskGenerator(build_tiny_sam(), 'tiny', '0' * 64, level='quick')
+
+
+def test_a_decoder_of_another_make_is_refused():
+    sam = build_tiny_sam()
+    accelerate(sam)
+    with pytest.raises(TypeError, match='SharedMaskDecoder is not the mask decoder of segment_anything'):
+        accelerate(sam)
+
+
+def test_points_that_fit_on_a_cpu_are_few():
+    assert points_that_fit(torch.device('cpu'), 'fp32-fast') == 64
