@@ -14,8 +14,8 @@ def refine(
     b_i: Tensor,
     b_j: Tensor,
     b_sam: Tensor,
-    prob_i: Tensor,
-    prob_j: Tensor,
+    margin_i: Tensor,
+    margin_j: Tensor,
     alpha: float = 0.3,
     *,
     iterate: str = 'i',
@@ -36,8 +36,9 @@ def refine(
         b_i: Boundary map of the teacher assistant seen from window i, bool ``(..., h, o)``.
         b_j: The same seen from window j.
         b_sam: SAM's boundary map.
-        prob_i: Probabilities of window i in the overlap, ``(..., C, h, o)``.
-        prob_j: The same of window j.
+        margin_i: Largest minus second largest probability of window i in the overlap, ``(..., h, o)`` in [0, 1];
+            ``pixelwise.margins``.
+        margin_j: The same of window j.
         alpha: Margin below which a prediction is undecided; 0.3 in the paper.
         iterate: Walk over ``b_i`` (``'i'``, as the text does) or over both windows' maps (``'both'``).
         max_search: How far to look, in pixels; None: the whole column.
@@ -53,14 +54,14 @@ def refine(
     """
     if iterate not in ITERATES or tie not in TIES or axis not in ('columns', 'rows'):
         raise ValueError(f'iterate={iterate!r}, tie={tie!r}, axis={axis!r}: i or both, up or down, columns or rows')
-    shapes = {tuple(b.shape) for b in (b_i, b_j, b_sam)}
-    shapes |= {(*p.shape[:-3], *p.shape[-2:]) for p in (prob_i, prob_j)}
+    given = b_i, b_j, b_sam, margin_i, margin_j
+    shapes = {tuple(part.shape) for part in given}
     if len(shapes) != 1:
-        raise ValueError(f'maps and probabilities of different overlaps: {sorted(shapes)}')
+        raise ValueError(f'maps and margins of different overlaps: {sorted(shapes)}')
     if axis == 'rows':
-        b_i, b_j, b_sam, prob_i, prob_j = (t.transpose(-1, -2) for t in (b_i, b_j, b_sam, prob_i, prob_j))
+        b_i, b_j, b_sam, margin_i, margin_j = (part.transpose(-1, -2) for part in given)
     nearest, found = _nearest_row(b_sam, max_search, tie)
-    undecided = (_margin(prob_i) < alpha) | (_margin(prob_j) < alpha)
+    undecided = (margin_i < alpha) | (margin_j < alpha)
     sam_believed = found & undecided.gather(-2, nearest)
     refined = _move(b_i, b_j & b_sam, sam_believed, nearest)
     if iterate == 'both':
@@ -71,27 +72,30 @@ def refine(
 def _move(walked: Tensor, others: Tensor, sam_believed: Tensor, nearest: Tensor) -> Tensor:
     """The pixels of one map, each where it was or on SAM's boundary."""
     moved = walked & ~others & sam_believed
-    target = torch.zeros_like(moved, dtype=torch.uint8).scatter_reduce_(-2, nearest, moved.to(torch.uint8), 'amax')
-    return (walked & ~moved) | target.bool()
+    height = moved.shape[-2]
+    target = moved.new_zeros(*moved.shape[:-2], height + 1, moved.shape[-1])
+    target.scatter_(-2, nearest.where(moved, height), True)  # what does not move goes to a row of its own
+    return (walked & ~moved) | target[..., :height, :]
 
 
 def _nearest_row(boundary: Tensor, max_search: int | None, tie: str) -> tuple[Tensor, Tensor]:
     """For every pixel the nearest boundary row in its column, int64 (0 if none), and whether there is one."""
     height = boundary.shape[-2]
-    row = torch.arange(height, device=boundary.device)[:, None].expand(boundary.shape)
-    none_above, none_below = -2 * height, 3 * height  # farther than any real one
-    above = row.where(boundary, none_above).cummax(-2).values
-    below = row.where(boundary, none_below).flip(-2).cummin(-2).values.flip(-2)
+    kind = torch.int16 if height < 8000 else torch.int32
+    row = torch.arange(height, device=boundary.device, dtype=kind)[:, None]
+    above = _running_max(torch.where(boundary, row, -2 * height))
+    below = -_running_max(torch.where(boundary, -row, -3 * height).flip(-2)).flip(-2)
     up, down = row - above, below - row
     take_above = up <= down if tie == 'up' else up < down
     distance = torch.minimum(up, down)
     found = distance < height if max_search is None else distance <= min(max_search, height - 1)
-    return torch.where(take_above, above, below).where(found, 0), found
+    return torch.where(take_above, above, below).where(found, 0).long(), found
 
 
-def _margin(probabilities: Tensor) -> Tensor:
-    """Largest minus second largest probability, in [0, 1]; with one class the largest."""
-    if probabilities.shape[-3] == 1:
-        return probabilities.squeeze(-3)
-    first, second = probabilities.topk(2, dim=-3).values.unbind(-3)
-    return first - second
+def _running_max(values: Tensor) -> Tensor:
+    """``cummax`` down the rows, in as many steps as their number has binary digits: PyTorch's own goes row by row."""
+    step = 1
+    while step < values.shape[-2]:
+        values = torch.cat([values[..., :step, :], torch.maximum(values[..., step:, :], values[..., :-step, :])], -2)
+        step *= 2
+    return values

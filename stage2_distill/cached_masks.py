@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,14 @@ class CachedMasks:
 
     Attributes:
         grid: The windows.
-        windows: The masks of each window, in the grid's order.
-        boundaries: SAM's boundary map of each overlap, bool ``(h, o)``, in the grid's order.
+        windows: The masks of each window, in the grid's order; ``joined``, of all windows at once.
+        boundaries: SAM's boundary map of each overlap, bool ``(h, o)``, in the grid's order; ``joined``, bool
+            ``(m, h, o)`` if all overlaps have one size.
     """
 
     grid: WindowGrid
     windows: tuple[MaskAtoms, ...]
-    boundaries: tuple[Tensor, ...]
+    boundaries: tuple[Tensor, ...] | Tensor
 
     @classmethod
     def from_cache(cls, panorama: PanoramaMasks) -> CachedMasks:
@@ -37,6 +38,13 @@ class CachedMasks:
             tuple(map(MaskAtoms.from_masks, panorama.windows)),
             tuple(torch.from_numpy(overlap.boundary) for overlap in panorama.overlaps),
         )
+
+    def joined(self) -> CachedMasks:
+        """The same in few tensors, as fusion takes it; it can't be mirrored or turned any more."""
+        boundaries = self.boundaries
+        if len({part.shape for part in boundaries}) == 1:
+            boundaries = torch.stack(tuple(boundaries))
+        return CachedMasks(self.grid, (MaskAtoms.stack(self.windows),), boundaries)
 
     def flipped(self) -> CachedMasks:
         """The masks of the panorama mirrored left to right: windows and overlaps change places and are mirrored.
@@ -64,13 +72,16 @@ class CachedMasks:
 
     def to(self, *args: Any, **kwargs: Any) -> CachedMasks:
         """On another device, as ``Tensor.to``."""
-        windows = tuple(masks.to(*args, **kwargs) for masks in self.windows)
-        return CachedMasks(self.grid, windows, tuple(b.to(*args, **kwargs) for b in self.boundaries))
+        return self._each(lambda part: part.to(*args, **kwargs))
 
     def pin_memory(self) -> CachedMasks:
-        """In pinned memory."""
-        windows = tuple(masks.pin_memory() for masks in self.windows)
-        return CachedMasks(self.grid, windows, tuple(b.pin_memory() for b in self.boundaries))
+        """In pinned memory, from where it is copied to a GPU in the background."""
+        return self._each(lambda part: part.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> CachedMasks:
+        maps = self.boundaries
+        boundaries = change(maps) if isinstance(maps, Tensor) else tuple(map(change, maps))
+        return CachedMasks(self.grid, tuple(map(change, self.windows)), boundaries)
 
 
 def mirrored_order(grid: WindowGrid) -> tuple[list[int], list[int]]:

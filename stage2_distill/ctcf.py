@@ -17,6 +17,7 @@ from torch import Tensor
 from stage1_sam_cache.instance_masks import InstanceMasks
 from stage1_sam_cache.label_spaces import IGNORE
 from stage2_distill.mask_atoms import MaskAtoms
+from stage2_distill.pixelwise import PixelPrediction, predict_pixels
 
 ENTROPIES = ('region_mean', 'mean_dist', 'spatial', 'binary')
 AREA_UNITS = ('window', 'sam_input', 'relative')
@@ -56,6 +57,7 @@ def fuse(
     support: str = 'full',
     uncovered: str = 'ta',
     output: str = 'hard',
+    predicted: PixelPrediction | None = None,
 ) -> Fused:
     """Ensemble labels and weight map of one window or many (Eq. 3).
 
@@ -79,6 +81,7 @@ def fuse(
             label of the nearest mask (``'nearest'``). Their weight is 0.
         output: ``'hard'`` labels alone, or ``'soft'`` with distributions: the assistant's mean over the mask, with the
             chosen label raised to the largest other.
+        predicted: What ``pixelwise.predict_pixels`` says of the logits, if it is known.
 
     Returns:
         Shapes as the logits', without C. No gradient.
@@ -90,9 +93,7 @@ def fuse(
     _check_choices(output=(output, ('hard', 'soft')))
     atoms, logits, single = prepare(masks, logits)
     classes = logits.shape[1]
-    log_p = logits.log_softmax(1)
-    p = log_p.exp()
-    assistant = logits.argmax(1)
+    assistant, pixel_entropy, _ = predicted or predict_pixels(logits)
 
     count = count_labels(atoms, assistant, classes, support)
     area = count.sum(1)
@@ -109,14 +110,18 @@ def fuse(
     votes = count.gather(1, candidates)
     eligible = (votes > 0) & (votes.double() / area.clamp(min=1)[:, None] >= min_candidate_lcr)
     eligible[:, :1] = True
-    sureness = _entropy_of_labels(entropy, atoms, assistant, p, log_p, count, area, support)
+    if entropy == 'region_mean':
+        total = atoms.sum_masks(_count_in_atoms(atoms, assistant, classes, pixel_entropy.double()), support)
+        sureness = total / count.clamp(min=1)
+    else:
+        sureness = _entropy_of_labels(entropy, atoms, assistant, logits.log_softmax(1), count, area, support)
     doubt = sureness.gather(1, candidates).masked_fill(~eligible, math.inf)
     surest = candidates.gather(1, doubt.argmin(1, keepdim=True))[:, 0] if len(count) else label
     label = torch.where(reliable, label, surest)
 
     labels = atoms.paint(label, assistant)
     weight = atoms.paint(reliable.float(), torch.zeros_like(logits[:, 0]))
-    soft = _soften(atoms, label, p, area, support) if output == 'soft' else None
+    soft = _soften(atoms, label, logits.softmax(1), area, support) if output == 'soft' else None
     if uncovered != 'ta':
         labels, soft = _fill(atoms, labels, soft, uncovered)
     return Fused(labels[0], weight[0], None if soft is None else soft[0]) if single else Fused(labels, weight, soft)
@@ -171,22 +176,17 @@ def _entropy_of_labels(
     kind: str,
     atoms: MaskAtoms,
     assistant: Tensor,
-    p: Tensor,
     log_p: Tensor,
     count: Tensor,
     area: Tensor,
     support: str,
 ) -> Tensor:
-    """Entropy of each label in each mask by one of the definitions; float ``(K, C)``, lower is surer.
+    """Entropy of each label in each mask by another definition than ``region_mean``; float ``(K, C)``.
 
     The two that compare pixels of different labels add in float64: in float32, the means of equal values differ with
     their number, and a tie would not go to the more frequent label.
     """
-    classes = p.shape[1]
-    if kind == 'region_mean':
-        pixel_entropy = -(p * log_p).sum(1)
-        total = atoms.sum_masks(_count_in_atoms(atoms, assistant, classes, pixel_entropy.double()), support)
-        return total / count.clamp(min=1)
+    p, classes = log_p.exp(), log_p.shape[1]
     if kind == 'mean_dist':
         rows = atoms.atoms * classes
         place = (atoms.atom_map * classes + assistant).flatten()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stage2_distill import ctcf, sepl, ssa
 from stage2_distill.ctcf import Fused, Masks
+from stage2_distill.pixelwise import PixelPrediction
 
 
 class Fusion(nn.Module):
@@ -25,9 +26,9 @@ class Fusion(nn.Module):
         super().__init__()
         self.settings = settings
 
-    def forward(self, masks: Masks, logits: Tensor) -> Fused:
+    def forward(self, masks: Masks, logits: Tensor, predicted: PixelPrediction | None = None) -> Fused:
         """See ``ctcf.fuse``."""
-        return type(self).function(masks, logits, **self.settings)
+        return type(self).function(masks, logits, predicted=predicted, **self.settings)
 
     def extra_repr(self) -> str:
         return ', '.join(f'{name}={value}' for name, value in self.settings.items())

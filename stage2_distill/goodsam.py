@@ -20,6 +20,7 @@ from stage1_sam_cache.windows import WindowGrid
 from stage2_distill.cached_masks import CachedMasks
 from stage2_distill.heads import Lesson
 from stage2_distill.optimizers import NETWORKS, GoodSAMOptimizers
+from stage2_distill.pixelwise import first_argmax
 from stage2_distill.window_batch import cut_windows, stitch_windows
 
 PREDICTORS = ('student', 'ta_whole', 'ta_tile', 'ta_slide', 'ensemble')
@@ -219,14 +220,14 @@ class GoodSAM(BaseSegmentor):
         )
         maps = {}
         if 'ta_whole' in wanted:
-            maps['ta_whole'] = self._split(self._assist(inputs), 1)[0].argmax(1)
+            maps['ta_whole'] = first_argmax(self._split(self._assist(inputs), 1)[0])
         if wanted & {'ta_tile', 'ta_slide', 'ensemble'}:
             logits = self._split(self.assistant_windows(inputs), 2)[0].float()
             grid = self.grid_of(inputs)
             if 'ta_tile' in wanted:
-                maps['ta_tile'] = stitch_windows(logits, grid).argmax(1)
+                maps['ta_tile'] = first_argmax(stitch_windows(logits, grid))
             if 'ta_slide' in wanted:
-                maps['ta_slide'] = stitch_windows(logits.softmax(2), grid, 'mean').argmax(1)
+                maps['ta_slide'] = first_argmax(stitch_windows(logits.softmax(2), grid, 'mean'))
             if 'ensemble' in wanted:
                 fused = self.ctcf_head.fuse(logits, self._masks_of(inputs, data_samples))
                 maps['ensemble'] = stitch_windows(fused.labels, grid)

@@ -26,6 +26,7 @@ from stage2_distill.losses.boundary import (
 from stage2_distill.losses.consistency import consistency_loss
 from stage2_distill.losses.knowledge_adaptation import weighted_cross_entropy, whole_image_loss
 from stage2_distill.mask_atoms import MaskAtoms
+from stage2_distill.pixelwise import PixelPrediction, predict_pixels
 from stage2_distill.window_batch import (
     OverlapGroup,
     both_sides,
@@ -33,6 +34,7 @@ from stage2_distill.window_batch import (
     cut_windows,
     outside,
     overlap_groups,
+    places,
     stitch_windows,
 )
 
@@ -97,17 +99,18 @@ class CTCFHead(nn.Module):
             raise ValueError('panoramas of different sizes in one batch; take a batch size of 1')
         logits = logits.detach().float()
         groups = overlap_groups(grid)
-        probabilities = logits.softmax(2)
-        refined = [self._refine(probabilities, masks, group) for group in groups]
+        predicted = predict_pixels(logits.flatten(0, 1))
+        labels, _, margin = (part.unflatten(0, logits.shape[:2]) for part in predicted)
+        refined = [self._refine(labels, margin, masks, group) for group in groups]
         whole = stitch_windows(logits, grid, self.assemble)
-        return Lesson(grid, self.fuse(logits, masks), groups, refined, whole)
+        return Lesson(grid, self.fuse(logits, masks, predicted), groups, refined, whole)
 
     @torch.no_grad()
-    def fuse(self, logits: Tensor, masks: list[CachedMasks]) -> Fused:
+    def fuse(self, logits: Tensor, masks: list[CachedMasks], predicted: PixelPrediction | None = None) -> Fused:
         """Ensemble labels and weight maps, ``(B, n, h, w)``; padding is ignored."""
         batch, windows = logits.shape[:2]
         atoms = MaskAtoms.stack([window for panorama in masks for window in panorama.windows])
-        labels, weight, soft = self.fusion(atoms, logits.flatten(0, 1))
+        labels, weight, soft = self.fusion(atoms, logits.flatten(0, 1), predicted)
         labels, weight = labels.unflatten(0, (batch, windows)), weight.unflatten(0, (batch, windows))
         soft = None if soft is None else soft.unflatten(0, (batch, windows))
         padding = outside(masks[0].grid, logits.device)
@@ -115,15 +118,14 @@ class CTCFHead(nn.Module):
             labels, weight = labels.masked_fill(padding, IGNORE), weight.masked_fill(padding, 0)
         return Fused(labels, weight, soft)
 
-    def _refine(self, probabilities: Tensor, masks: list[CachedMasks], group: OverlapGroup) -> Tensor:
+    def _refine(self, labels: Tensor, margin: Tensor, masks: list[CachedMasks], group: OverlapGroup) -> Tensor:
         """Refined boundary maps of a group's overlaps, bool ``(B, m, h', o)``."""
-        prob_i, prob_j = both_sides(probabilities, group)
-        height, width = prob_i.shape[-2:]
+        b_i, b_j = (hard_boundary(side, self.thickness) for side in both_sides(labels, group))
+        height, width = b_i.shape[-2:]
         sam = torch.stack(
             [torch.stack([panorama.boundaries[i][:height, :width] for i in group.members]) for panorama in masks]
         )
-        b_i, b_j = (hard_boundary(p.argmax(-3), self.thickness) for p in (prob_i, prob_j))
-        return refine(b_i, b_j, sam, prob_i, prob_j, axis=group.axis, **self.refinement)
+        return refine(b_i, b_j, sam, *both_sides(margin, group), axis=group.axis, **self.refinement)
 
 
 @MODELS.register_module()
@@ -231,7 +233,7 @@ class MKAHead(nn.Module):
             'ce_ta_s': lambda: whole_image_loss(
                 logits, lesson.whole, self.soft_target, self.temperature, self.reduction, self.class_weight
             ),
-            'ce_t_s': lambda: self._ensemble(cut_windows(logits, lesson.grid), lesson, self.lambda_student),
+            'ce_t_s': lambda: self._ensemble_of_panorama(logits, lesson),
             'bd_t_s': lambda: self._boundary_of_panorama(logits, lesson, boundary),
         }
         return self._weighted(terms, self.weights_student, iteration)
@@ -244,20 +246,31 @@ class MKAHead(nn.Module):
 
     def _ensemble(self, logits: Tensor, lesson: Lesson, lam: float) -> Tensor:
         """Eq. 5 or 6: ``(B, n, C, h, w)``."""
+        chosen = self._chosen(lesson.grid)
+        labels, weight, soft = (None if part is None else part[:, chosen].flatten(0, 1) for part in lesson.ensemble)
+        of_windows = logits[:, chosen].flatten(0, 1)
+        assert labels is not None
+        return weighted_cross_entropy(of_windows, labels, weight, lam, soft, self.reduction, self.class_weight)
+
+    def _ensemble_of_panorama(self, logits: Tensor, lesson: Lesson) -> Tensor:
+        """Eq. 5: ``(B, C, H, W)``."""
         labels, weight, soft = lesson.ensemble
-        if self.windows == 'tile':
-            owners = [owner.window for owner in lesson.grid.owners]
-            logits, labels, weight = logits[:, owners], labels[:, owners], weight[:, owners]
-            soft = None if soft is None else soft[:, owners]
+        if soft is not None:
+            return self._ensemble(cut_windows(logits, lesson.grid), lesson, self.lambda_student)
+        chosen = self._chosen(lesson.grid)
         return weighted_cross_entropy(
-            logits.flatten(0, 1),
-            labels.flatten(0, 1),
-            weight.flatten(0, 1),
-            lam,
-            None if soft is None else soft.flatten(0, 1),
-            self.reduction,
-            self.class_weight,
+            logits,
+            labels[:, chosen],
+            weight[:, chosen],
+            self.lambda_student,
+            reduction=self.reduction,
+            class_weight=self.class_weight,
+            places=places(lesson.grid, logits.device)[chosen],
         )
+
+    def _chosen(self, grid: WindowGrid) -> list[int] | slice:
+        """The windows of Eq. 5 and 6."""
+        return [owner.window for owner in grid.owners] if self.windows == 'tile' else slice(None)
 
     def _consistency(self, logits: Tensor, lesson: Lesson) -> Tensor:
         """Eq. 1: the mean over all overlaps."""
@@ -304,5 +317,4 @@ def _mean_of_groups(parts: list[Tensor], lesson: Lesson, logits: Tensor) -> Tens
     if not parts:
         return logits.float().sum() * 0
     sizes = [len(group.members) for group in lesson.groups]
-    weighted = torch.stack(parts) * torch.tensor(sizes, device=logits.device)
-    return weighted.sum() / sum(sizes)
+    return torch.stack([part * size for part, size in zip(parts, sizes, strict=True)]).sum() / sum(sizes)

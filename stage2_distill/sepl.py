@@ -7,12 +7,20 @@ from torch import Tensor
 
 from stage1_sam_cache.label_spaces import IGNORE
 from stage2_distill.ctcf import Fused, Masks, count_labels, prepare
+from stage2_distill.pixelwise import PixelPrediction, first_argmax
 
 _OF_MASK, _OF_REGION = 0.5, 0.85
 
 
 @torch.no_grad()
-def fuse(masks: Masks, logits: Tensor, *, unassigned: str = 'ta', coverage: str = 'all') -> Fused:
+def fuse(
+    masks: Masks,
+    logits: Tensor,
+    *,
+    unassigned: str = 'ta',
+    coverage: str = 'all',
+    predicted: PixelPrediction | None = None,
+) -> Fused:
     """Gives masks to classes, and paints the classes in the order of their ids.
 
     Class a, of region ``R_a`` in the assistant's label map, takes each mask ``K`` that no earlier class took if
@@ -26,6 +34,7 @@ def fuse(masks: Masks, logits: Tensor, *, unassigned: str = 'ta', coverage: str 
             (``'ignore'``). The original has a background class for them.
         coverage: What "no mask covers" counts: ``'all'`` masks, or, as released, those ``'remaining'`` from earlier
             classes.
+        predicted: As ``ctcf.fuse`` takes it.
 
     Returns:
         Labels, and a weight map of 1 where the label came with a mask that a class took: the baseline itself has none.
@@ -37,7 +46,7 @@ def fuse(masks: Masks, logits: Tensor, *, unassigned: str = 'ta', coverage: str 
         raise ValueError(f'unassigned={unassigned!r}, coverage={coverage!r}: ta or ignore, all or remaining are needed')
     atoms, logits, single = prepare(masks, logits)
     classes = logits.shape[1]
-    assistant = logits.argmax(1)
+    assistant = predicted.labels if predicted else first_argmax(logits)
     inside = count_labels(atoms, assistant, classes)
     area = inside.sum(1, keepdim=True)
     region = torch.stack([(assistant == c).sum((1, 2)) for c in range(classes)], 1)[atoms.window_of_mask]

@@ -6,16 +6,18 @@ import torch
 from torch import Tensor
 
 from stage2_distill.ctcf import Fused, Masks, count_labels, prepare
+from stage2_distill.pixelwise import PixelPrediction, first_argmax
 
 
 @torch.no_grad()
-def fuse(masks: Masks, logits: Tensor, *, support: str = 'full') -> Fused:
+def fuse(masks: Masks, logits: Tensor, *, support: str = 'full', predicted: PixelPrediction | None = None) -> Fused:
     """Majority vote in every mask; pixels in no mask keep the teacher assistant's label.
 
     Args:
         masks: As ``ctcf.fuse`` takes them.
         logits: ``(C, h, w)`` or ``(N, C, h, w)``.
         support: Count in the mask's ``'full'`` extent or in its ``'visible'`` part.
+        predicted: As ``ctcf.fuse`` takes it.
 
     Returns:
         Labels, and a weight map of 1 in masks: the baseline itself has none.
@@ -24,7 +26,7 @@ def fuse(masks: Masks, logits: Tensor, *, support: str = 'full') -> Fused:
         ValueError: If masks and logits are of different windows.
     """
     atoms, logits, single = prepare(masks, logits)
-    assistant = logits.argmax(1)
+    assistant = predicted.labels if predicted else first_argmax(logits)
     label = count_labels(atoms, assistant, logits.shape[1], support).argmax(1)
     labels, weight = atoms.paint(label, assistant), atoms.covered.float()
     return Fused(labels[0], weight[0]) if single else Fused(labels, weight)

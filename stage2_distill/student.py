@@ -31,7 +31,8 @@ def student_config(config: Config) -> dict[str, Any]:
     """The model of a plain mmseg config: the student of a GoodSAM config, or the config's own network."""
     model = copy.deepcopy(config.model.to_dict())
     if model['type'] == 'GoodSAM':
-        preprocessor = {k: v for k, v in model['data_preprocessor'].items() if k != 'size_divisor'}
+        kept = {name: value for name, value in model['data_preprocessor'].items() if name != 'size_divisor'}
+        preprocessor = {**kept, 'type': 'SegDataPreProcessor'}
         model = {**model['student'], 'data_preprocessor': preprocessor}
     for part in (model, model['backbone'], model['decode_head']):
         part.pop('init_cfg', None)

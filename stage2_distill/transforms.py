@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.datasets.transforms import PackSegInputs
-from mmseg.registry import TRANSFORMS
+from mmseg.models import SegDataPreProcessor
+from mmseg.registry import MODELS, TRANSFORMS
+from mmseg.structures import SegDataSample
 from numpy.typing import NDArray
 
 from stage1_sam_cache.errors import MaskCacheError
@@ -119,9 +121,29 @@ class RollPanorama(BaseTransform):
         return results
 
 
+class PinnedSample(SegDataSample):
+    """A data sample whose masks the loader can pin, like the image beside it."""
+
+    cached_masks: CachedMasks
+
+    def pin_memory(self) -> PinnedSample:
+        """With ``cached_masks`` in pinned memory; the loader asks for it if ``pin_memory`` is on."""
+        self.cached_masks = self.cached_masks.pin_memory()
+        return self
+
+
+@MODELS.register_module()
+class PanoramaPreProcessor(SegDataPreProcessor):
+    """mmseg's, which copies what is pinned to the GPU while the processor goes on."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._non_blocking = True
+
+
 @TRANSFORMS.register_module()
 class PackPanorama(PackSegInputs):
-    """mmseg's packing, with ``cached_masks`` and the image's id in the data sample."""
+    """mmseg's packing, with ``cached_masks``, joined, and the image's id in the data sample."""
 
     def transform(self, results: Results) -> Results:
         packed = super().transform(results)
@@ -129,7 +151,8 @@ class PackPanorama(PackSegInputs):
         if 'image_id' in results:
             sample.set_metainfo({'image_id': results['image_id']})
         if 'cached_masks' in results:
-            sample.cached_masks = results['cached_masks']
+            sample = packed['data_samples'] = PinnedSample(metainfo=sample.metainfo, **dict(sample.items()))
+            sample.cached_masks = results['cached_masks'].joined()
         return packed
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from stage1_sam_cache.windows import Box, WindowGrid
 
@@ -54,7 +56,13 @@ def overlap_groups(grid: WindowGrid) -> list[OverlapGroup]:
 
 def cut_windows(panoramas: Tensor, grid: WindowGrid) -> Tensor:
     """All windows of every panorama: ``(B, ..., H, W)`` to ``(B, n, ..., h, w)``; padding is 0."""
-    return torch.stack([grid.crop(panoramas, box) for box in grid.windows], 1)
+    return _cut(panoramas, grid, grid.windows)
+
+
+@lru_cache(maxsize=8)
+def places(grid: WindowGrid, device: torch.device) -> Tensor:
+    """Where the pixels of every window lie in the panorama, counted row by row; int64 ``(n, h, w)``, 0 in padding."""
+    return cut_windows(torch.arange(grid.height * grid.width, device=device).view(1, grid.height, -1), grid)[0]
 
 
 def stitch_windows(windows: Tensor, grid: WindowGrid, mode: str = 'owners') -> Tensor:
@@ -72,7 +80,7 @@ def both_sides(windows: Tensor, group: OverlapGroup) -> tuple[Tensor, Tensor]:
 
 def cut_overlaps(panoramas: Tensor, grid: WindowGrid, group: OverlapGroup) -> Tensor:
     """A group's overlaps cut out of panoramas: ``(B, ..., H, W)`` to ``(B, m, ..., h', o)``."""
-    return torch.stack([grid.crop(panoramas, box) for box in group.boxes], 1)
+    return _cut(panoramas, grid, group.boxes)
 
 
 def outside(grid: WindowGrid, device: torch.device | str = 'cpu') -> Tensor | None:
@@ -81,3 +89,28 @@ def outside(grid: WindowGrid, device: torch.device | str = 'cpu') -> Tensor | No
         return None
     inside = torch.ones(grid.height, grid.width, dtype=torch.uint8, device=device)
     return cut_windows(inside[None], grid)[0] == 0
+
+
+def _cut(panoramas: Tensor, grid: WindowGrid, boxes: list[Box]) -> Tensor:
+    if torch.is_grad_enabled() and panoramas.requires_grad:
+        return _Cut.apply(panoramas, grid, boxes)
+    return torch.stack([grid.crop(panoramas, box) for box in boxes], 1)
+
+
+class _Cut(torch.autograd.Function):
+    """Its gradients meet in one panorama; of crops that are stacked, PyTorch adds up a panorama each."""
+
+    @staticmethod
+    def forward(ctx: Any, panoramas: Tensor, grid: WindowGrid, boxes: list[Box]) -> Tensor:
+        ctx.grid, ctx.boxes = grid, boxes
+        return torch.stack([grid.crop(panoramas, box) for box in boxes], 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor, None, None]:
+        size = (ctx.grid.height, ctx.grid.width)
+        whole = gradients.new_zeros(len(gradients), *gradients.shape[2:-2], *size)
+        for box, gradient in zip(ctx.boxes, gradients.unbind(1), strict=True):
+            valid = ctx.grid.valid(box)
+            whole[ctx.grid.region(valid)] += gradient[..., : valid.height, : valid.width]
+        return whole, None, None

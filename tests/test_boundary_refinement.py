@@ -10,8 +10,9 @@ from reference import boundaries
 from reference import refinement as literal
 
 from stage1_sam_cache.boundary_map import boundary_map
-from stage2_distill.boundary_refinement import refine
+from stage2_distill import boundary_refinement
 from stage2_distill.label_boundary import hard_boundary, soft_boundary
+from stage2_distill.pixelwise import margins
 
 LABELS = hnp.arrays(
     st.sampled_from([np.uint8, np.int32, np.int64]),
@@ -34,6 +35,11 @@ def with_margin(*margins):
     """Two-class probabilities of one column, the two of each pixel so far apart."""
     margin = torch.tensor(margins)[:, None]
     return torch.stack([(1 + margin) / 2, (1 - margin) / 2])
+
+
+def refine(b_i, b_j, b_sam, p_i, p_j, *options, **named):
+    """Of probabilities, as the references take them."""
+    return boundary_refinement.refine(b_i, b_j, b_sam, margins(p_i), margins(p_j), *options, **named)
 
 
 def sure(like):

@@ -11,8 +11,17 @@ from stage1_sam_cache.instance_masks import InstanceMasks
 from stage1_sam_cache.windows import WindowGrid
 from stage2_distill.cached_masks import CachedMasks, mirrored_order, rolled_order
 from stage2_distill.errors import ConfigError
+from stage2_distill.losses.knowledge_adaptation import weighted_cross_entropy
 from stage2_distill.mask_atoms import MaskAtoms
-from stage2_distill.window_batch import both_sides, cut_overlaps, cut_windows, outside, overlap_groups, stitch_windows
+from stage2_distill.window_batch import (
+    both_sides,
+    cut_overlaps,
+    cut_windows,
+    outside,
+    overlap_groups,
+    places,
+    stitch_windows,
+)
 
 PAPER = WindowGrid(400, 2048)
 CLOSED = WindowGrid(8, 64, (8, 16), 8, wrap=True)
@@ -82,6 +91,41 @@ def test_both_windows_see_the_same_pixels_in_every_overlap(grid):
     )
 
 
+@given(grids, st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_the_gradients_of_crops_meet_where_they_were_cut(grid, seed):
+    torch.manual_seed(seed)
+    cut, plain = (torch.ones(2, 3, grid.height, grid.width, requires_grad=True) for _ in range(2))
+    for boxes, crops in [
+        (grid.windows, cut_windows(cut, grid)),
+        *((group.boxes, cut_overlaps(cut, grid, group)) for group in overlap_groups(grid)),
+    ]:
+        gradient = torch.randn_like(crops)
+        crops.backward(gradient)
+        torch.stack([grid.crop(plain, box) for box in boxes], 1).backward(gradient)
+    torch.testing.assert_close(cut.grad, plain.grad)
+
+
+@given(grids, st.integers(0, 2**32 - 1), st.sampled_from(['mean', 'sum']), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_labels_of_windows_are_compared_with_the_panorama_as_with_its_windows(grid, seed, reduction, by_class):
+    torch.manual_seed(seed)
+    logits = torch.randn(2, 4, grid.height, grid.width, requires_grad=True)
+    labels = torch.randint(-1, 4, (2, len(grid.windows), *grid.window)) % 256  # -1: ignored
+    padding = outside(grid)
+    labels = labels if padding is None else labels.masked_fill(padding, 255)
+    weight = torch.rand(labels.shape)
+    options = {'reduction': reduction, 'class_weight': torch.rand(4) if by_class else None}
+    windows = cut_windows(logits, grid).flatten(0, 1)
+    expected = weighted_cross_entropy(windows, labels.flatten(0, 1), weight.flatten(0, 1), 0.2, **options)
+    found = weighted_cross_entropy(logits, labels, weight, 0.2, places=places(grid, torch.device('cpu')), **options)
+    torch.testing.assert_close(found, expected)
+    (slope,) = torch.autograd.grad(found, logits)
+    torch.testing.assert_close(slope, torch.autograd.grad(expected, logits)[0])
+    with pytest.raises(ValueError, match='give no places'):
+        weighted_cross_entropy(logits, labels, weight, 0.2, windows, places=places(grid, torch.device('cpu')))
+
+
 @pytest.mark.parametrize('grid', [CLOSED, OPEN, ROWS], ids=['closed', 'open', 'two rows'])
 def test_masks_of_a_mirrored_panorama_are_the_mirrored_masks(grid):
     labels = np.random.default_rng(0).integers(0, 6, (grid.height // 4, 16)).repeat(4, 0).repeat(4, 1)
@@ -111,3 +155,40 @@ def test_windows_that_cannot_be_mirrored_or_turned_say_so():
     for grid in (PAPER, WindowGrid(400, 2048, stride=300, wrap=True)):
         with pytest.raises(ConfigError, match='cannot be rolled; leave the roll out'):
             rolled_order(grid, 1)
+
+
+def panorama_of(grid, seed=0):
+    labels = np.random.default_rng(seed).integers(0, 6, (grid.height // 4 + 1, grid.width // 4 + 1))
+    return masks_of(grid, labels.repeat(4, 0).repeat(4, 1)[: grid.height, : grid.width])
+
+
+@pytest.mark.parametrize('grid', [CLOSED, OPEN, ROWS, WindowGrid(8, 50, (8, 16), 10)])
+def test_joined_masks_are_those_of_the_windows(grid):
+    panorama = panorama_of(grid)
+    joined = panorama.joined()
+    assert len(joined.windows) == 1
+    expected = MaskAtoms.stack(panorama.windows)
+    for name in ('atom_map', 'atom_of_pair', 'mask_of_pair', 'top', 'window_of_mask'):
+        assert torch.equal(getattr(MaskAtoms.stack(joined.windows), name), getattr(expected, name))
+    assert len(joined.boundaries) == len(panorama.boundaries)
+    assert all(torch.equal(a, b) for a, b in zip(joined.boundaries, panorama.boundaries, strict=True))
+
+
+def test_the_loader_pins_packed_masks(monkeypatch):
+    """As on a machine with a GPU: what it pins there is noted here."""
+    from torch.utils.data._utils.pin_memory import pin_memory
+
+    from stage2_distill.transforms import PackPanorama
+
+    results = {'img': np.zeros((8, 64, 3), np.uint8), 'cached_masks': panorama_of(OPEN), 'image_id': 'a'}
+    results['ori_shape'] = results['img_shape'] = (8, 64)
+    packed = PackPanorama(meta_keys=('ori_shape', 'img_shape')).transform(results)
+    assert packed['data_samples'].metainfo['image_id'] == 'a'
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, 'pin_memory', lambda tensor, *_: pinned.append(tensor) or tensor)
+    batch = pin_memory({'inputs': [packed['inputs']], 'data_samples': [packed['data_samples']]})
+    masks = batch['data_samples'][0].cached_masks
+    wanted = [batch['inputs'][0], masks.boundaries, *vars(masks.windows[0]).values()]
+    assert {id(part) for part in pinned} == {id(part) for part in wanted}
+    moved = batch['data_samples'][0].to('cpu')
+    assert torch.equal(moved.cached_masks.boundaries, masks.boundaries)

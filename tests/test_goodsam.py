@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from reference.boundaries import hard as literal_boundary
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stage1_sam_cache.errors import MaskCacheError
 from stage1_sam_cache.windows import WindowGrid
@@ -108,6 +109,37 @@ def test_every_term_of_eq_8_and_9_is_logged_by_name_and_they_add_up():
     assert float(log['loss']) == pytest.approx(float(log['loss_ta'] + log['loss_student']))
     assert all(float(log[name]) > 0 for name in TERMS_TA + TERMS_STUDENT)
     assert 0 <= float(log['reliable']) <= 1
+
+
+class Waits(TorchDispatchMode):
+    """Notes what the processor would wait for a GPU for: values that are read, results whose size depends on them."""
+
+    READ = ('_local_scalar_dense', 'nonzero', '_unique2', 'unique_dim', 'masked_select', 'bincount', 'equal')
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name().split('::')[1].split('.')[0]
+        by_mask = name in ('index', 'index_put', 'index_put_') and any(
+            x is not None and x.dtype == torch.bool for x in args[1]
+        )
+        if name in self.READ or by_mask:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('fusion', ['CTCF', 'SSAFusion', 'SEPLFusion'])
+def test_a_training_step_never_waits_for_the_device(fusion):
+    model = build(ctcf_head={'type': 'CTCFHead', 'fusion': {'type': fusion}})
+    wrapper, data = optimizers(model), batch(2)
+    with Waits() as waits:
+        model.train_step(data, wrapper)
+    assert waits.found == []
+    with Waits() as waits:  # it does notice them
+        float(torch.ones(3)[torch.tensor([True, False, True])].sum())
+    assert waits.found == ['index', '_local_scalar_dense']
 
 
 def test_both_networks_learn_and_neither_through_the_others_losses():
@@ -296,6 +328,7 @@ def test_every_fusion_takes_a_step(fusion):
 def test_the_lesson_is_the_pure_functions_of_every_window_and_overlap():
     from stage2_distill.boundary_refinement import refine
     from stage2_distill.ctcf import fuse
+    from stage2_distill.pixelwise import margins
 
     model = build().eval()
     data = model.data_preprocessor(batch(2), False)
@@ -311,7 +344,7 @@ def test_the_lesson_is_the_pure_functions_of_every_window_and_overlap():
             p = logits[b].softmax(1)
             p_i, p_j = p[overlap.first, :, :, 16:], p[overlap.second, :, :, :16]
             maps = [torch.tensor(literal_boundary(q.argmax(0).tolist())) for q in (p_i, p_j)]
-            expected = refine(*maps, panorama.boundaries[place], p_i, p_j)
+            expected = refine(*maps, panorama.boundaries[place], margins(p_i), margins(p_j))
             assert torch.equal(lesson.refined[0][b, lesson.groups[0].members.index(place)], expected)
     owners = torch.cat([logits[:, i] for i in (0, 2, 4, 6)], -1)
     assert torch.equal(lesson.whole, owners)

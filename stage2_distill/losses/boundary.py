@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stage2_distill.label_boundary import hard_boundary, soft_boundary
+from stage2_distill.pixelwise import first_argmax
 
 MODES = ('ste', 'soft', 'bce', 'weighted_ce', 'head', 'hard')
 BAND_WEIGHT = 0.2  # of the pixels around a boundary in mode weighted_ce
@@ -38,7 +39,7 @@ def network_boundary(
     if mode not in ('ste', 'soft', 'hard'):
         raise ValueError(f"mode {mode!r} makes no boundary map of logits; 'ste', 'soft' and 'hard' do")
     logits = logits.float()
-    hard = hard_boundary(logits.detach().argmax(-3), thickness).float()
+    hard = hard_boundary(first_argmax(logits.detach(), -3), thickness).float()
     if mode == 'hard':
         return hard
     soft = soft_boundary((logits / tau).softmax(-3), radius, thickness)

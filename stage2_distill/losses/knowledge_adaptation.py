@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stage1_sam_cache.label_spaces import IGNORE
+from stage2_distill.pixelwise import first_argmax
 
 REDUCTIONS = ('mean', 'sum')
 
@@ -38,7 +39,7 @@ def whole_image_loss(
     if student.shape != assistant.shape:
         raise ValueError(f'student of {tuple(student.shape)}, assistant of {tuple(assistant.shape)}')
     if not soft:
-        labels = assistant.detach().argmax(1)
+        labels = first_argmax(assistant.detach())
         return weighted_cross_entropy(student, labels, reduction=reduction, class_weight=class_weight)
     target = (assistant.detach().float() / temperature).softmax(1)
     if class_weight is not None:
@@ -55,6 +56,7 @@ def weighted_cross_entropy(
     soft: Tensor | None = None,
     reduction: str = 'mean',
     class_weight: Tensor | None = None,
+    places: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy with ensemble labels in which reliable pixels count ``1 + lam`` times (Eq. 5 and 6).
 
@@ -71,15 +73,22 @@ def weighted_cross_entropy(
             divide.
         class_weight: How much each class counts, float32 ``(C,)``; None: all the same, as in the paper. The mean still
             divides by the number of pixels, so weights should have mean 1 over the pixels to keep the losses' balance.
+        places: The logits are of panoramas ``(B, C, H, W)``, labels and weight of their windows ``(B, n, h, w)``, and
+            these int64 ``(n, h, w)`` say where a window's pixels lie (``window_batch.places``): the same as cutting the
+            logits, without a copy of what windows share. Not with ``soft``.
 
     Returns:
         Scalar float32; 0 if no pixel counts.
 
     Raises:
-        ValueError: If the reduction is unknown.
+        ValueError: If the reduction is unknown, or places are given with distributions.
     """
     counted = labels != IGNORE
-    if soft is None:
+    if places is not None:
+        if soft is not None:
+            raise ValueError('distributions are compared with the logits of windows: give no places')
+        losses = _entropy_at(logits.float().log_softmax(1), labels.where(counted, 0), places, class_weight) * counted
+    elif soft is None:
         losses = F.cross_entropy(logits.float(), labels, class_weight, ignore_index=IGNORE, reduction='none')
     else:
         target = soft.detach().float()
@@ -89,6 +98,13 @@ def weighted_cross_entropy(
     if weight is not None:
         losses = losses * (1 + lam * weight)
     return _reduce(losses, counted.sum(), reduction)
+
+
+def _entropy_at(log_p: Tensor, labels: Tensor, places: Tensor, class_weight: Tensor | None) -> Tensor:
+    """Cross-entropy of windows' labels ``(B, n, h, w)`` with log-probabilities of panoramas ``(B, C, H, W)``."""
+    chosen = labels * (log_p.shape[2] * log_p.shape[3]) + places
+    entropy = -log_p.flatten(1).gather(1, chosen.flatten(1)).view(labels.shape)
+    return entropy if class_weight is None else entropy * class_weight[labels]
 
 
 def _reduce(losses: Tensor, count: Tensor, reduction: str) -> Tensor:
