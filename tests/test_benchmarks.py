@@ -1,0 +1,67 @@
+"""The benchmark tool: it runs, and its plain and fast ways agree."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from test_source_training import load_tool
+
+
+@pytest.fixture
+def measured(tmp_path, capsys):
+    """Runs tools/benchmark.py here; returns the rows of a part."""
+
+    def run(part, *flags):
+        file = tmp_path / 'found.json'
+        assert load_tool('benchmark').main([part, '--times', '1', '--device', 'cpu', '--json', str(file), *flags]) == 0
+        found = json.loads(file.read_text())
+        assert found['machine']['torch'] in capsys.readouterr().out
+        return found['measured'][part]
+
+    return run
+
+
+@pytest.mark.parametrize('part', ['fusion', 'boundary'])
+def test_the_loop_and_the_fast_way_give_the_same(measured, part, monkeypatch):
+    monkeypatch.setattr('benchmarks.fusion._WINDOWS', 2)
+    rows = measured(part)
+    assert rows
+    for row in rows:
+        assert row['agreement'] == 'identical'
+        assert row['ratio'] == pytest.approx(row['plain'] / row['fast'])
+
+
+def test_every_level_of_mask_generation_is_compared_with_the_stock_generator(measured, monkeypatch):
+    from stage1_sam_cache.sam_settings import TOY_SETTINGS
+
+    monkeypatch.setattr('benchmarks.stage1.TOY_SETTINGS', replace(TOY_SETTINGS, points_per_side=4))
+    rows = measured('stage1', '--model', 'toy', '--points', '5')
+    drawn, encoder, parts, trained = rows[:3], rows[3:5], rows[5:-3], rows[-3:]
+    assert float(encoder[0]['agreement'].split()[-1]) < 1e-5 < float(encoder[1]['agreement'].split()[-1]) < 0.1
+    assert all(row['notes']['TFLOP/s'] > 0 for row in encoder)
+    for some in (drawn, trained):
+        assert [row['what'].split(', ')[-1] for row in some] == ['exact', 'fp32-fast', 'bf16']
+        assert all(row['notes']['masks'] > 3 for row in some)
+    assert [row['agreement'] for row in drawn[:2]] == ['identical'] * 2
+    assert trained[0]['agreement'] == 'window 0: identical; window 1: identical'
+    assert 'matched at IoU 0.95' in trained[2]['agreement']
+    names = [row['what'].split(': ')[1] for row in parts]
+    assert names[:3] == ['image encoder', 'prompt encoder', 'mask decoder'] and names[-1] == 'all else'
+    assert all(row['plain'] > 0 and row['fast'] > 0 for row in parts)
+
+
+def test_a_training_step_is_taken_apart(measured, monkeypatch):
+    monkeypatch.setattr('benchmarks.step._HALF', 100)
+    rows = measured('step')
+    assert len(rows) == 2
+    for row in rows:
+        parts = [row['notes'][f'{name}, ms'] for name in ('assistant', 'student', 'all else')]
+        assert sum(parts) == pytest.approx(row['fast'])
+        assert min(parts[:2]) > 0
+
+
+def test_memory_and_opening_of_a_cache(measured, monkeypatch):
+    monkeypatch.setattr('benchmarks.scale._PANORAMAS', 2)
+    rows = {row['what'].split(' ')[0]: row for row in measured('scale', '--panoramas', '20')}
+    assert rows['opening']['agreement'] == '20 panoramas, 0 damaged'
+    assert rows['peak']['fast'] >= rows['peak']['plain'] > 10

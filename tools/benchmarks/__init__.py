@@ -1,0 +1,1 @@
+"""What tools/benchmark.py measures: every fast path beside a plain one, in the same run."""

@@ -1,0 +1,109 @@
+"""A training step of GoodSAM beside the same networks with a plain cross-entropy: what the method adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from mmseg.structures import SegDataSample
+
+from benchmarks.common import Measurement, alternate, blobs, picture
+from stage1_sam_cache.boundary_map import boundary_map
+from stage1_sam_cache.windows import WindowGrid
+from stage2_distill import components  # noqa: F401  registers
+from stage2_distill.cached_masks import CachedMasks
+from stage2_distill.goodsam import GoodSAM
+from stage2_distill.mask_atoms import MaskAtoms
+
+_HALF = 200  # rows of a panorama at half size
+CONFIGS = Path(__file__).resolve().parents[2] / 'mmseg_configs'
+
+
+def measure(times: int, device: torch.device, half: bool, amp: bool) -> list[Measurement]:
+    """Steps with a frozen and with a trained assistant, at half or full size, batch 1."""
+    height = _HALF if half else 2 * _HALF
+    MMLogger.get_current_instance().setLevel('WARNING')  # it tells every parameter's learning rate
+    return [_measure(times, device, height, amp, frozen) for frozen in (True, False)]
+
+
+def _measure(times: int, device: torch.device, height: int, amp: bool, frozen: bool) -> Measurement:
+    config = Config.fromfile(CONFIGS / 'goodsam_b0_toypass.py')
+    init_default_scope('mmseg')
+    model_config = config.model.to_dict()
+    model_config['update_ta'] = not frozen
+    model_config['grid'] = {'window': (height, height * 512 // 400), 'stride': height * 256 // 400, 'wrap': False}
+    for network in ('student', 'teacher_assistant'):
+        model_config[network]['init_cfg'] = None
+    torch.manual_seed(0)
+    model: GoodSAM = MODELS.build(model_config).to(device).train()
+    wrapper = config.optim_wrapper.to_dict()
+    kind = {'type': 'AmpOptimWrapper', 'dtype': 'bfloat16'} if amp and device.type == 'cuda' else {}
+    if amp and device.type == 'cpu':
+        kind = {'type': 'BFloat16OptimWrapper'}
+    for part in wrapper.values():
+        if isinstance(part, dict):
+            part.update(kind)
+    builder = OPTIM_WRAPPER_CONSTRUCTORS.build({'type': wrapper.pop('constructor'), 'optim_wrapper_cfg': wrapper})
+    optimizers = builder(model)
+    data = _data(model, height)
+
+    def goodsam() -> Any:
+        return model.train_step(data, optimizers)
+
+    inputs = model.data_preprocessor({**data}, True)['inputs']
+
+    def assistant() -> None:
+        """Forward of all windows; backward with a cross-entropy if it learns."""
+        if frozen:
+            with torch.no_grad(), _context(optimizers, 'student', model):
+                model.assistant_windows(inputs)
+        else:
+            with _context(optimizers, 'teacher_assistant', model):
+                windows = model.assistant_windows(inputs)
+            flat = windows.flatten(0, 1).float()
+            optimizers['teacher_assistant'].update_params(F.cross_entropy(flat, flat.detach().argmax(1)))
+
+    def student() -> None:
+        """Forward and backward of the panorama with a cross-entropy."""
+        with _context(optimizers, 'student', model):
+            logits = model.student_panorama(inputs).float()
+        optimizers['student'].update_params(F.cross_entropy(logits, logits.detach().argmax(1)))
+
+    whole, of_assistant, of_student = alternate([goodsam, assistant, student], times, device)
+    rest = whole - of_assistant - of_student
+    parts = {'assistant, ms': of_assistant, 'student, ms': of_student, 'all else, ms': rest}
+    return Measurement(
+        f'training step, {height}x{height * 2048 // 400}, assistant {"frozen" if frozen else "trained"}',
+        of_assistant + of_student,
+        whole,
+        agreement='plain: both networks alone, with a cross-entropy',
+        notes={**parts, 'all else, % of the step': 100 * rest / whole},
+    )
+
+
+def _context(optimizers: Any, name: str, model: GoodSAM) -> Any:
+    return optimizers[name].optim_context(getattr(model, name))
+
+
+def _data(model: GoodSAM, height: int) -> dict[str, Any]:
+    """One panorama with 75 masks a window, as the loader gives it."""
+    grid = WindowGrid(height, height * 2048 // 400, **model.grid)
+    windows = []
+    for seed, box in enumerate(grid.windows):
+        masks = blobs(np.random.default_rng(seed), shape=(box.height, box.width))
+        windows.append(masks.in_painting_order())
+    maps = [boundary_map(windows[overlap.first].id_map[:, -overlap.box.width :]) for overlap in grid.overlaps]
+    masks = CachedMasks(grid, tuple(map(MaskAtoms.from_masks, windows)), tuple(map(torch.from_numpy, maps)))
+    image = torch.from_numpy(picture(0, height, grid.width)).permute(2, 0, 1)
+    sample = SegDataSample()
+    sample.cached_masks = masks
+    sample.gt_sem_seg = PixelData(data=torch.zeros(1, height, grid.width, dtype=torch.int64))
+    return {'inputs': [image], 'data_samples': [sample]}
