@@ -114,28 +114,27 @@ def fuse(
         total = atoms.sum_masks(_count_in_atoms(atoms, assistant, classes, pixel_entropy.double()), support)
         sureness = total / count.clamp(min=1)
     else:
-        sureness = _entropy_of_labels(entropy, atoms, assistant, logits.log_softmax(1), count, area, support)
+        sureness = _entropy_of_labels(entropy, atoms, assistant, logits.float().log_softmax(1), count, area, support)
     doubt = sureness.gather(1, candidates).masked_fill(~eligible, math.inf)
     surest = candidates.gather(1, doubt.argmin(1, keepdim=True))[:, 0] if len(count) else label
     label = torch.where(reliable, label, surest)
 
     labels = atoms.paint(label, assistant)
-    weight = atoms.paint(reliable.float(), torch.zeros_like(logits[:, 0]))
-    soft = _soften(atoms, label, logits.softmax(1), area, support) if output == 'soft' else None
+    weight = atoms.paint(reliable.float(), torch.zeros_like(logits[:, 0], dtype=torch.float32))
+    soft = _soften(atoms, label, logits.float().softmax(1), area, support) if output == 'soft' else None
     if uncovered != 'ta':
         labels, soft = _fill(atoms, labels, soft, uncovered)
     return Fused(labels[0], weight[0], None if soft is None else soft[0]) if single else Fused(labels, weight, soft)
 
 
 def prepare(masks: Masks, logits: Tensor) -> tuple[MaskAtoms, Tensor, bool]:
-    """Atoms, float32 logits ``(N, C, h, w)``, and whether they came as one window.
+    """Atoms, logits ``(N, C, h, w)`` without gradient, and whether they came as one window.
 
     Raises:
         ValueError: If they are of different windows.
     """
     single = logits.ndim == 3
-    logits = logits.detach().float()
-    logits = logits[None] if single else logits
+    logits = logits.detach()[None] if single else logits.detach()
     atoms = masks if isinstance(masks, MaskAtoms) else MaskAtoms.from_masks(masks).to(logits.device)
     found, wanted = tuple(atoms.atom_map.shape), (logits.shape[0], *logits.shape[2:])
     if logits.ndim != 4 or found != wanted:

@@ -319,5 +319,5 @@ def _step(losses: dict[str, Tensor], total: str, wrapper: Any) -> dict[str, Tens
 
 
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Images or logits ``(B, C, ...)`` at another size, bilinearly."""
-    return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=False)
+    """Images or logits ``(B, C, ...)`` at another size, bilinearly; plane by plane, as all that follows wants them."""
+    return F.interpolate(maps.contiguous(), tuple(size), mode='bilinear', align_corners=False)

@@ -97,12 +97,12 @@ class CTCFHead(nn.Module):
         grid = masks[0].grid
         if any(other.grid != grid for other in masks):
             raise ValueError('panoramas of different sizes in one batch; take a batch size of 1')
-        logits = logits.detach().float()
+        logits = logits.detach()
         groups = overlap_groups(grid)
         predicted = predict_pixels(logits.flatten(0, 1))
         labels, _, margin = (part.unflatten(0, logits.shape[:2]) for part in predicted)
         refined = [self._refine(labels, margin, masks, group) for group in groups]
-        whole = stitch_windows(logits, grid, self.assemble)
+        whole = stitch_windows(logits if self.assemble == 'owners' else logits.float(), grid, self.assemble)
         return Lesson(grid, self.fuse(logits, masks, predicted), groups, refined, whole)
 
     @torch.no_grad()

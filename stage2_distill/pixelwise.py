@@ -25,15 +25,15 @@ class PixelPrediction(NamedTuple):
 @torch.no_grad()
 def predict_pixels(logits: Tensor) -> PixelPrediction:
     """Labels, entropies and margins of logits ``(N, C, h, w)``; minus infinity is a probability of 0."""
-    x = logits.flatten(2).float()
+    x = logits.flatten(2)
     labels = first_argmax(x)
     if x.device.type != 'cpu':
-        entropy, margin = _certainty(x, labels)
+        entropy, margin = _certainty(x.float(), labels)
     else:
         entropy, margin = (torch.empty(labels.shape) for _ in range(2))
         room = torch.empty(2, 1, *x.shape[1:])
         for i in range(len(x)):  # one after the other in the same memory
-            entropy[i], margin[i] = _certainty(x[i : i + 1], labels[i : i + 1], room)
+            entropy[i], margin[i] = _certainty(x[i : i + 1].float(), labels[i : i + 1], room)
     shape = len(logits), *logits.shape[2:]
     return PixelPrediction(labels.view(shape), entropy.view(shape), margin.view(shape))
 
@@ -68,6 +68,9 @@ def first_argmax(values: Tensor, dim: int = 1) -> Tensor:
 
 def margins(probabilities: Tensor) -> Tensor:
     """Largest minus second largest probability, ``(..., C, h, w)`` to ``(..., h, w)``; with one class the largest."""
-    at = first_argmax(probabilities, -3).unsqueeze(-3)
-    rival = probabilities.detach().scatter(-3, at, 0.0).amax(-3)
-    return probabilities.detach().gather(-3, at).squeeze(-3) - rival
+    first, *others = probabilities.detach().unbind(-3)
+    best, rival = first.clone(), torch.zeros_like(first)
+    for plane in others:
+        torch.maximum(rival, torch.minimum(best, plane), out=rival)
+        torch.maximum(best, plane, out=best)
+    return best - rival

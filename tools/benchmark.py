@@ -25,6 +25,7 @@ except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from benchmarks import cache, fusion, scale, stage1, step
 from benchmarks.common import Measurement, hardware, markdown
+from stage1_sam_cache.memory import keep_freed_memory
 
 TITLES = {
     'stage1': "Mask generation: segment_anything's generator against each level",
@@ -61,6 +62,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error('--times and --points need at least 1, --panoramas at least 10')
     automatic = 'cuda' if torch.cuda.is_available() else 'cpu'
     device = torch.device(automatic if args.device == 'auto' else args.device)
+    if device.type == 'cpu':
+        keep_freed_memory()  # as train.py and cache_sam.py do
     ways: dict[str, Callable[[], list[Measurement]]] = {
         'stage1': lambda: stage1.measure(args.model, args.points, args.times, device, args.points_per_batch),
         'fusion': lambda: fusion.measure_fusion(args.times, device),

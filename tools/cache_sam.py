@@ -31,6 +31,7 @@ from stage1_sam_cache.image_listing import Sample
 from stage1_sam_cache.images import MAX_PIXELS, read_rgb
 from stage1_sam_cache.instance_masks import ORDERS
 from stage1_sam_cache.mask_generator import MaskGenerator
+from stage1_sam_cache.memory import keep_freed_memory
 from stage1_sam_cache.sam_settings import LEVELS, TOY_SETTINGS, SamSettings
 from stage1_sam_cache.shards import Shard, choose_device, parse_shard, shard_of_environment, worst_status
 
@@ -232,6 +233,8 @@ def _make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     from stage1_sam_cache.sam_weights import find_weights, load_sam
 
     device = choose_device(args.device or 'auto', os.environ)
+    if device.type == 'cpu':
+        keep_freed_memory()
     if level in ('fp32-fast', 'bf16') and 'points_per_batch' not in sam_values:
         settings = replace(settings, points_per_batch=points_that_fit(device, level))
     path = find_weights(model, args.checkpoint_dir, args.checkpoint)

@@ -23,6 +23,7 @@ try:
     from stage1_sam_cache import command_line as cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
+from stage1_sam_cache.memory import keep_freed_memory
 from stage2_distill.errors import CheckpointError, ConfigError
 from stage2_distill.experiment import build_runner, choose_work_dir, plain_errors, read_config
 from stage2_distill.runner import optimizer_configs
@@ -74,6 +75,8 @@ def main() -> int:
     config.resume = args.resume and has_latest(config.work_dir, args.trust_checkpoint)
     if config.resume:
         config.load_from = None  # MMEngine would go on from there
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     with plain_errors():
         build_runner(config, args.trust_checkpoint).train()
     return 0
