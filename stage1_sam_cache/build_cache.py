@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -363,5 +363,5 @@ def estimate(
 
 
 def _encoded_size(masks: InstanceMasks, settings: CacheSettings, generator: MaskGenerator) -> int:
-    fingerprint = settings.fingerprint(generator)
-    return len(encode(PanoramaMasks('', '', settings.window, fingerprint, [masks], [])))
+    alone = replace(settings, stride=settings.window, wrap=False)  # a panorama of one window
+    return len(encode(PanoramaMasks('', '', settings.window, alone.fingerprint(generator), [masks], [])))

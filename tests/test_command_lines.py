@@ -288,6 +288,9 @@ def test_a_dry_run_foretells_and_writes_nothing(tmp_path, image_folder, run_tool
     assert finished.returncode == 0, finished.stderr
     assert re.search(r'2 panoramas of 7 crops: about \d+\.\d+ hours, \d+\.\d+ MB of disk', finished.stdout)
     assert not (tmp_path / 'cache').exists()
+    closed = run_tool('cache_sam.py', '--images', folder, *FAST, '--dry-run', '--wrap')
+    assert closed.returncode == 0, closed.stderr
+    assert '2 panoramas of 10 crops' in closed.stdout
     empty = run_tool('cache_sam.py', '--images', folder, *FAST, '--dry-run', '--shard', '3/4')
     assert empty.returncode == 0
     assert 'no panoramas for this shard' in empty.stdout
