@@ -88,6 +88,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         command = [sys.executable, '-c', counted, how]
         finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if 'does not offer' in finished.stderr:
-            return  # nothing is promised there
+            pytest.skip('this C library does not offer it, and nothing is promised there')
         faults[how] = int(finished.stdout)
     assert faults['keep'] < 100 < faults['plain']

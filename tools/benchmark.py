@@ -76,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
     found = {}
     for name in TITLES if args.what == 'all' else [args.what]:
+        cli.report(f'measuring {name}; stage1 takes a quarter of an hour on a CPU, the others minutes')
         rows = ways[name]()
         found[name] = [row.as_json() for row in rows]
         print(f'\n{markdown(TITLES[name], rows)}', flush=True)

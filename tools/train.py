@@ -99,7 +99,7 @@ def enable_amp(wrapper: Any) -> None:
 
 
 def has_latest(work_dir: str, trusted: bool) -> bool:
-    """Whether there is a checkpoint for --resume, which is looked at.
+    """Whether there is a checkpoint for --resume to go on from; makes sure that it can be used.
 
     Raises:
         CheckpointError: If it can't be used.

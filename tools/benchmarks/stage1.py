@@ -168,14 +168,13 @@ _STOCK = {
     'duplicates': (automatic_mask_generator, 'batched_nms'),
 }
 _FAST = {
-    **_NETWORKS,
+    **_STOCK,
     'mask decoder': (SharedMaskDecoder, 'decode'),
     'enlarging masks': (FastMaskGenerator, '_enlarge'),
     'stability': (fast_generation, 'calculate_stability_score'),
     'boxes': (fast_generation, 'batched_mask_to_box'),
     'runs': (fast_generation, '_pack'),
     'masks of runs': (fast_generation, '_unpack'),
-    'duplicates': (automatic_mask_generator, 'batched_nms'),
 }
 
 
