@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,9 +25,9 @@ from stage2_distill.losses.boundary import (
     network_boundary,
 )
 from stage2_distill.losses.consistency import consistency_loss
-from stage2_distill.losses.knowledge_adaptation import weighted_cross_entropy, whole_image_loss
+from stage2_distill.losses.knowledge_adaptation import weighted_cross_entropy, weighted_nll, whole_image_loss
 from stage2_distill.mask_atoms import MaskAtoms
-from stage2_distill.pixelwise import PixelPrediction, predict_pixels
+from stage2_distill.pixelwise import PixelPrediction, first_argmax, predict_pixels
 from stage2_distill.window_batch import (
     OverlapGroup,
     both_sides,
@@ -48,14 +49,23 @@ class Lesson:
         ensemble: Labels and weights of the windows, ``(B, n, h, w)``.
         groups: The overlaps.
         refined: The refined boundary maps of each group, bool ``(B, m, h', o)``.
-        whole: The teacher assistant's logits of the panoramas, ``S_TA^w``, ``(B, C, H, W)``.
+        whole_labels: What the teacher assistant says of the panoramas, int64 ``(B, H, W)``: labels of ``whole``.
+        logits: The teacher assistant's of the windows, ``(B, n, C, h, w)``.
+        assemble: How windows make up panoramas, ``'owners'`` or ``'mean'``.
     """
 
     grid: WindowGrid
     ensemble: Fused
     groups: list[OverlapGroup]
     refined: list[Tensor]
-    whole: Tensor
+    whole_labels: Tensor
+    logits: Tensor
+    assemble: str = 'owners'
+
+    @property
+    def whole(self) -> Tensor:
+        """The teacher assistant's logits of the panoramas, ``S_TA^w``, ``(B, C, H, W)``."""
+        return _assembled(self.logits, self.grid, self.assemble)
 
 
 @MODELS.register_module()
@@ -102,8 +112,12 @@ class CTCFHead(nn.Module):
         predicted = predict_pixels(logits.flatten(0, 1))
         labels, _, margin = (part.unflatten(0, logits.shape[:2]) for part in predicted)
         refined = [self._refine(labels, margin, masks, group) for group in groups]
-        whole = stitch_windows(logits if self.assemble == 'owners' else logits.float(), grid, self.assemble)
-        return Lesson(grid, self.fuse(logits, masks, predicted), groups, refined, whole)
+        if self.assemble == 'owners':  # every pixel is one window's, and so is its label
+            whole_labels = stitch_windows(labels, grid)
+        else:
+            whole_labels = first_argmax(_assembled(logits, grid, self.assemble))
+        ensemble = self.fuse(logits, masks, predicted)
+        return Lesson(grid, ensemble, groups, refined, whole_labels, logits, self.assemble)
 
     @torch.no_grad()
     def fuse(self, logits: Tensor, masks: list[CachedMasks], predicted: PixelPrediction | None = None) -> Fused:
@@ -208,10 +222,11 @@ class MKAHead(nn.Module):
         Returns:
             ``loss_ce_t_ta``, ``loss_cc`` and ``loss_bd_t_ta``, as far as they have a weight.
         """
+        sides = cache(lambda: [both_sides(logits, group) for group in lesson.groups])
         terms = {
             'ce_t_ta': lambda: self._ensemble(logits, lesson, self.lambda_ta),
-            'cc': lambda: self._consistency(logits, lesson),
-            'bd_t_ta': lambda: self._boundary_of_windows(logits, lesson, boundary),
+            'cc': lambda: self._consistency(sides(), lesson, logits),
+            'bd_t_ta': lambda: self._boundary_of_windows(sides(), lesson, logits, boundary),
         }
         return self._weighted(terms, self.weights_ta, iteration)
 
@@ -229,11 +244,10 @@ class MKAHead(nn.Module):
         Returns:
             ``loss_ce_ta_s``, ``loss_ce_t_s`` and ``loss_bd_t_s``, as far as they have a weight.
         """
+        log_p = cache(lambda: logits.float().log_softmax(1))
         terms = {
-            'ce_ta_s': lambda: whole_image_loss(
-                logits, lesson.whole, self.soft_target, self.temperature, self.reduction, self.class_weight
-            ),
-            'ce_t_s': lambda: self._ensemble_of_panorama(logits, lesson),
+            'ce_ta_s': lambda: self._whole_image(logits, log_p, lesson),
+            'ce_t_s': lambda: self._ensemble_of_panorama(logits, log_p, lesson),
             'bd_t_s': lambda: self._boundary_of_panorama(logits, lesson, boundary),
         }
         return self._weighted(terms, self.weights_student, iteration)
@@ -252,38 +266,47 @@ class MKAHead(nn.Module):
         assert labels is not None
         return weighted_cross_entropy(of_windows, labels, weight, lam, soft, self.reduction, self.class_weight)
 
-    def _ensemble_of_panorama(self, logits: Tensor, lesson: Lesson) -> Tensor:
+    def _whole_image(self, logits: Tensor, log_p: Callable[[], Tensor], lesson: Lesson) -> Tensor:
+        """Eq. 4: ``(B, C, H, W)``."""
+        if self.soft_target:
+            return whole_image_loss(logits, lesson.whole, True, self.temperature, self.reduction, self.class_weight)
+        return weighted_nll(log_p(), lesson.whole_labels, reduction=self.reduction, class_weight=self.class_weight)
+
+    def _ensemble_of_panorama(self, logits: Tensor, log_p: Callable[[], Tensor], lesson: Lesson) -> Tensor:
         """Eq. 5: ``(B, C, H, W)``."""
         labels, weight, soft = lesson.ensemble
         if soft is not None:
             return self._ensemble(cut_windows(logits, lesson.grid), lesson, self.lambda_student)
         chosen = self._chosen(lesson.grid)
-        return weighted_cross_entropy(
-            logits,
+        seen = places(lesson.grid, logits.device)[chosen]
+        return weighted_nll(
+            log_p(),
             labels[:, chosen],
             weight[:, chosen],
             self.lambda_student,
-            reduction=self.reduction,
-            class_weight=self.class_weight,
-            places=places(lesson.grid, logits.device)[chosen],
+            self.reduction,
+            self.class_weight,
+            seen,
         )
 
     def _chosen(self, grid: WindowGrid) -> list[int] | slice:
         """The windows of Eq. 5 and 6."""
         return [owner.window for owner in grid.owners] if self.windows == 'tile' else slice(None)
 
-    def _consistency(self, logits: Tensor, lesson: Lesson) -> Tensor:
+    def _consistency(self, overlaps: list[tuple[Tensor, Tensor]], lesson: Lesson, logits: Tensor) -> Tensor:
         """Eq. 1: the mean over all overlaps."""
-        parts = [consistency_loss(*both_sides(logits, group), self.space) for group in lesson.groups]
+        parts = [consistency_loss(*sides, self.space) for sides in overlaps]
         return _mean_of_groups(parts, lesson, logits)
 
-    def _boundary_of_windows(self, logits: Tensor, lesson: Lesson, boundary: Tensor | None) -> Tensor:
+    def _boundary_of_windows(
+        self, overlaps: list[tuple[Tensor, Tensor]], lesson: Lesson, logits: Tensor, boundary: Tensor | None
+    ) -> Tensor:
         """Eq. 2: every overlap as seen from both of its windows."""
         labels = lesson.ensemble.labels
         parts = []
-        for group, refined in zip(lesson.groups, lesson.refined, strict=True):
+        for group, refined, seen in zip(lesson.groups, lesson.refined, overlaps, strict=True):
             heads = (None, None) if boundary is None else both_sides(boundary, group)
-            sides = zip(both_sides(logits, group), both_sides(labels, group), heads, strict=True)
+            sides = zip(seen, both_sides(labels, group), heads, strict=True)
             parts.append(torch.stack([self._compare(refined, *side).mean() for side in sides]).sum())
         return _mean_of_groups(parts, lesson, logits)
 
@@ -318,3 +341,8 @@ def _mean_of_groups(parts: list[Tensor], lesson: Lesson, logits: Tensor) -> Tens
         return logits.float().sum() * 0
     sizes = [len(group.members) for group in lesson.groups]
     return torch.stack([part * size for part, size in zip(parts, sizes, strict=True)]).sum() / sum(sizes)
+
+
+def _assembled(logits: Tensor, grid: WindowGrid, how: str) -> Tensor:
+    """Panoramas ``(B, C, H, W)`` of windows' logits ``(B, n, C, h, w)``."""
+    return stitch_windows(logits if how == 'owners' else logits.float(), grid, how)

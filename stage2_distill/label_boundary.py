@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def hard_boundary(labels: Tensor, thickness: int = 2) -> Tensor:
@@ -55,11 +58,11 @@ def soft_boundary(probabilities: Tensor, radius: int = 1, thickness: int = 2) ->
     empty = p.new_zeros(*p.shape[:-3], *p.shape[-2:])
     around = []
     if p.shape[-2] > r:
-        down = _total_variation(p[..., r:, :], p[..., :-r, :])
+        down = _TotalVariation.apply(p, -2, r)
         rest = empty[..., :r, :]
         around += [torch.cat([down, rest], -2), torch.cat([rest, down], -2)][:thickness]
     if p.shape[-1] > r:
-        right = _total_variation(p[..., r:], p[..., :-r])
+        right = _TotalVariation.apply(p, -1, r)
         rest = empty[..., :, :r]
         around += [torch.cat([right, rest], -1), torch.cat([rest, right], -1)][:thickness]
     for distance in around:
@@ -67,5 +70,26 @@ def soft_boundary(probabilities: Tensor, radius: int = 1, thickness: int = 2) ->
     return empty
 
 
-def _total_variation(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).abs().sum(-3) / 2
+class _TotalVariation(torch.autograd.Function):
+    """Between the distributions of pixels ``step`` apart; its gradients meet in one tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, dim: int, step: int) -> Tensor:
+        ctx.save_for_backward(p)
+        ctx.dim, ctx.step = dim, step
+        return _difference(p, dim, step).abs_().sum(-3).div_(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (p,), dim, step = ctx.saved_tensors, ctx.dim, ctx.step
+        flow = _difference(p, dim, step).sign_().mul_(gradient.unsqueeze(-3) / 2)
+        whole = torch.zeros_like(p)
+        whole.narrow(dim, step, flow.shape[dim]).add_(flow)
+        whole.narrow(dim, 0, flow.shape[dim]).sub_(flow)
+        return whole, None, None
+
+
+def _difference(p: Tensor, dim: int, step: int) -> Tensor:
+    length = p.shape[dim] - step
+    return p.narrow(dim, step, length) - p.narrow(dim, 0, length)

@@ -72,10 +72,15 @@ def stitch_windows(windows: Tensor, grid: WindowGrid, mode: str = 'owners') -> T
 
 def both_sides(windows: Tensor, group: OverlapGroup) -> tuple[Tensor, Tensor]:
     """A group's overlaps seen from windows i and j: ``(B, n, ..., h, w)`` to two of ``(B, m, ..., h', o)``."""
-    rows, columns = group.first_at
-    left = windows[:, group.first][..., rows, columns]
-    rows, columns = group.second_at
-    return left, windows[:, group.second][..., rows, columns]
+    if torch.is_grad_enabled() and windows.requires_grad:
+        return _Sides.apply(windows, group)
+    return _sides(windows, group)
+
+
+def _sides(windows: Tensor, group: OverlapGroup) -> tuple[Tensor, Tensor]:
+    places = (group.first, *group.first_at), (group.second, *group.second_at)
+    left, right = (windows[:, members, ..., rows, columns] for members, rows, columns in places)
+    return left, right
 
 
 def cut_overlaps(panoramas: Tensor, grid: WindowGrid, group: OverlapGroup) -> Tensor:
@@ -114,3 +119,24 @@ class _Cut(torch.autograd.Function):
             valid = ctx.grid.valid(box)
             whole[ctx.grid.region(valid)] += gradient[..., : valid.height, : valid.width]
         return whole, None, None
+
+
+class _Sides(torch.autograd.Function):
+    """As ``_Cut``: gradients of both sides meet in the windows."""
+
+    @staticmethod
+    def forward(ctx: Any, windows: Tensor, group: OverlapGroup) -> tuple[Tensor, Tensor]:
+        ctx.group, ctx.shape = group, windows.shape
+        return _sides(windows, group)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, left: Tensor, right: Tensor) -> tuple[Tensor, None]:
+        group, whole = ctx.group, left.new_zeros(ctx.shape)
+        for members, at, gradients in (
+            (group.first, group.first_at, left),
+            (group.second, group.second_at, right),
+        ):
+            for window, gradient in zip(members, gradients.unbind(1), strict=True):
+                whole[:, window][..., at[0], at[1]] += gradient
+        return whole, None

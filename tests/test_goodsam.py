@@ -21,6 +21,7 @@ from stage2_distill import components  # noqa: F401
 from stage2_distill.cached_masks import CachedMasks
 from stage2_distill.errors import ConfigError
 from stage2_distill.mask_atoms import MaskAtoms
+from stage2_distill.window_batch import stitch_windows
 
 TERMS_TA = ['loss_ce_t_ta', 'loss_cc', 'loss_bd_t_ta']
 TERMS_STUDENT = ['loss_ce_ta_s', 'loss_ce_t_s', 'loss_bd_t_s']
@@ -348,6 +349,11 @@ def test_the_lesson_is_the_pure_functions_of_every_window_and_overlap():
             assert torch.equal(lesson.refined[0][b, lesson.groups[0].members.index(place)], expected)
     owners = torch.cat([logits[:, i] for i in (0, 2, 4, 6)], -1)
     assert torch.equal(lesson.whole, owners)
+    assert torch.equal(lesson.whole_labels, owners.argmax(1))
+    model.ctcf_head.assemble = 'mean'
+    mean = model.ctcf_head(logits, panoramas)
+    assert torch.equal(mean.whole, stitch_windows(logits, GRID, 'mean'))
+    assert torch.equal(mean.whole_labels, mean.whole.argmax(1))
 
 
 def test_predictions_by_name():

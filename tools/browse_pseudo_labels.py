@@ -167,7 +167,7 @@ def draw(model: GoodSAM, initial: GoodSAM, dataset: object, index: int) -> dict[
             f'{count} masks of {generator}, in {len(grid.windows)} windows',
             np.asarray(draw_masks(cached, pixels)),
         ),
-        'assistant': ('teacher assistant, tiled', colour(lesson.whole[0].argmax(0).cpu().numpy())),
+        'assistant': ('teacher assistant, tiled', colour(lesson.whole_labels[0].cpu().numpy())),
         'ensemble': ('ensemble labels', colour(ensemble)),
         'weight': (
             f'weight map: {weight.mean():.0%} reliable, the rest darkened',

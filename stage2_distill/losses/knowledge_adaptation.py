@@ -56,7 +56,6 @@ def weighted_cross_entropy(
     soft: Tensor | None = None,
     reduction: str = 'mean',
     class_weight: Tensor | None = None,
-    places: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy with ensemble labels in which reliable pixels count ``1 + lam`` times (Eq. 5 and 6).
 
@@ -73,31 +72,52 @@ def weighted_cross_entropy(
             divide.
         class_weight: How much each class counts, float32 ``(C,)``; None: all the same, as in the paper. The mean still
             divides by the number of pixels, so weights should have mean 1 over the pixels to keep the losses' balance.
-        places: The logits are of panoramas ``(B, C, H, W)``, labels and weight of their windows ``(B, n, h, w)``, and
-            these int64 ``(n, h, w)`` say where a window's pixels lie (``window_batch.places``): the same as cutting the
-            logits, without a copy of what windows share. Not with ``soft``.
 
     Returns:
         Scalar float32; 0 if no pixel counts.
 
     Raises:
-        ValueError: If the reduction is unknown, or places are given with distributions.
+        ValueError: If the reduction is unknown.
+    """
+    log_p = logits.float().log_softmax(1)
+    if soft is None:
+        return weighted_nll(log_p, labels, weight, lam, reduction, class_weight)
+    target, counted = soft.detach().float(), labels != IGNORE
+    if class_weight is not None:
+        target = target * class_weight[:, None, None]
+    return _weigh(-(target * log_p).sum(1) * counted, counted, weight, lam, reduction)
+
+
+def weighted_nll(
+    log_p: Tensor,
+    labels: Tensor,
+    weight: Tensor | None = None,
+    lam: float = 0.0,
+    reduction: str = 'mean',
+    class_weight: Tensor | None = None,
+    places: Tensor | None = None,
+) -> Tensor:
+    """``weighted_cross_entropy`` with labels, of log-probabilities; Eq. 4 and 5 share those of the student's panorama.
+
+    Args:
+        log_p: float32 ``(N, C, h, w)``.
+        labels: As in ``weighted_cross_entropy``, and so are ``weight``, ``lam``, ``reduction``, ``class_weight``.
+        places: The log-probabilities are of panoramas ``(B, C, H, W)``, labels and weight of their windows
+            ``(B, n, h, w)``, and these int64 ``(n, h, w)`` say where a window's pixels lie
+            (``window_batch.places``): the same as cutting windows out, without a copy of what they share.
+
+    Returns:
+        Scalar float32; 0 if no pixel counts.
+
+    Raises:
+        ValueError: If the reduction is unknown.
     """
     counted = labels != IGNORE
-    if places is not None:
-        if soft is not None:
-            raise ValueError('distributions are compared with the logits of windows: give no places')
-        losses = _entropy_at(logits.float().log_softmax(1), labels.where(counted, 0), places, class_weight) * counted
-    elif soft is None:
-        losses = F.cross_entropy(logits.float(), labels, class_weight, ignore_index=IGNORE, reduction='none')
+    if places is None:
+        losses = F.nll_loss(log_p, labels, class_weight, ignore_index=IGNORE, reduction='none')
     else:
-        target = soft.detach().float()
-        if class_weight is not None:
-            target = target * class_weight[:, None, None]
-        losses = -(target * logits.float().log_softmax(1)).sum(1) * counted
-    if weight is not None:
-        losses = losses * (1 + lam * weight)
-    return _reduce(losses, counted.sum(), reduction)
+        losses = _entropy_at(log_p, labels.where(counted, 0), places, class_weight) * counted
+    return _weigh(losses, counted, weight, lam, reduction)
 
 
 def _entropy_at(log_p: Tensor, labels: Tensor, places: Tensor, class_weight: Tensor | None) -> Tensor:
@@ -105,6 +125,12 @@ def _entropy_at(log_p: Tensor, labels: Tensor, places: Tensor, class_weight: Ten
     chosen = labels * (log_p.shape[2] * log_p.shape[3]) + places
     entropy = -log_p.flatten(1).gather(1, chosen.flatten(1)).view(labels.shape)
     return entropy if class_weight is None else entropy * class_weight[labels]
+
+
+def _weigh(losses: Tensor, counted: Tensor, weight: Tensor | None, lam: float, reduction: str) -> Tensor:
+    if weight is not None:
+        losses = losses * (1 + lam * weight)
+    return _reduce(losses, counted.sum(), reduction)
 
 
 def _reduce(losses: Tensor, count: Tensor, reduction: str) -> Tensor:
