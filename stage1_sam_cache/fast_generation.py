@@ -120,7 +120,7 @@ class FastMaskGenerator(ExactMaskGenerator):
 
     Args:
         sam: It is changed for good.
-        dtype: Of the networks; float32 or bfloat16. What decides about masks is float32 either way.
+        dtype: Of the networks; float32, bfloat16 or float16. What decides about masks is float32 either way.
         compiled: Compile the encoder, which takes a minute or two at the first image.
         options: The stock generator's.
     """
@@ -230,7 +230,7 @@ def points_that_fit(device: torch.device, level: str) -> int:
     if device.type != 'cuda':
         return 4 * CPU_POINTS
     free, _ = torch.cuda.mem_get_info(device)
-    size = 2 if level == 'bf16' else 4  # bytes of a number
+    size = 2 if level in ('bf16', 'fp16') else 4  # bytes of a number
     return max(32, min(1024, int(free * 0.4 / (_POINT_BYTES * size)) // 32 * 32))
 
 

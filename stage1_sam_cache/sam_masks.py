@@ -63,7 +63,7 @@ class SamMaskGenerator:
         elif level == 'exact':
             self._generator = ExactMaskGenerator(sam, **options)
         else:
-            dtype = torch.bfloat16 if level == 'bf16' else torch.float32
+            dtype = {'bf16': torch.bfloat16, 'fp16': torch.float16}.get(level, torch.float32)
             self._generator = FastMaskGenerator(sam, dtype, compiled, **options)
 
     @property

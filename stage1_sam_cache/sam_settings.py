@@ -5,7 +5,7 @@ Levels, which are part of a cache's identity:
 - ``stock``: segment_anything's generator as it is;
 - ``exact``: its networks as they are, less work after them; the same masks bit for bit, in the same order;
 - ``fp32-fast``: networks with less work (`fast_networks`), the same up to rounding, about 1e-6 of the logits;
-- ``bf16``: those in bfloat16.
+- ``bf16``, ``fp16``: those in bfloat16 or float16; float16 is nearer, and may overflow where bfloat16 can't.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import isfinite
 
-LEVELS = ('stock', 'exact', 'fp32-fast', 'bf16')
+LEVELS = ('stock', 'exact', 'fp32-fast', 'bf16', 'fp16')
 
 
 @dataclass(frozen=True)

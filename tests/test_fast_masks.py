@@ -132,10 +132,11 @@ def test_attention_for_many_points_is_that_of_each(points, tokens, seed):
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_bfloat16_finds_nearly_the_same(street):
+@pytest.mark.parametrize('half', [torch.bfloat16, torch.float16])
+def test_networks_in_16_bits_find_nearly_the_same(street, half):
     image, options = street(200, 256), OPTIONS[0]
     expected, *_ = ExactMaskGenerator(toy(), **options).generate_dense(image)
-    found, *_ = FastMaskGenerator(toy(), torch.bfloat16, **options).generate_dense(image)
+    found, *_ = FastMaskGenerator(toy(), half, **options).generate_dense(image)
     a, b = (m.reshape(len(m), -1).astype(float) for m in (expected, found))
     overlap = (a @ b.T) / (a.sum(1)[:, None] + b.sum(1) - a @ b.T)
     assert (overlap.max(1) > 0.9).mean() > 0.8
@@ -172,7 +173,7 @@ def test_sub_crops_without_masks_do_not_stop_it(level):
 def test_the_level_is_part_of_the_identity():
     identities = [SamMaskGenerator(build_tiny_sam(), 'tiny', '0' * 64, level=level).identity for level in LEVELS]
     assert [identity['level'] for identity in identities] == list(LEVELS)
-    with pytest.raises(ValueError, match="level 'quick' is none of stock, exact, fp32-fast, bf16"):
+    with pytest.raises(ValueError, match="level 'quick' is none of stock, exact, fp32-fast, bf16, fp16"):
         SamMaskGenerator(build_tiny_sam(), 'tiny', '0' * 64, level='quick')
 
 

@@ -99,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--level',
         choices=LEVELS,
         help='stock: segment_anything as it is; exact (default): the same masks with less work; fp32-fast: up to '
-        'rounding; bf16: near them',
+        'rounding; bf16, fp16: near them',
     )
     generator.add_argument(
         '--encoder-batch', type=int, metavar='N', help='windows that go through the encoder at once (default: 1)'
@@ -222,7 +222,9 @@ def _make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         parser.error(f'--{next(iter(plain_values)).replace("_", "-")} is for --generator felzenszwalb')
     model, level = args.sam or 'vit_h', args.level or 'exact'
     if level in ('stock', 'exact') and (args.encoder_batch or args.compile):
-        parser.error(f'--encoder-batch and --compile change rounding; they need --level fp32-fast or bf16, not {level}')
+        parser.error(
+            f'--encoder-batch and --compile change rounding; they need --level fp32-fast, bf16 or fp16, not {level}'
+        )
     if args.encoder_batch is not None and args.encoder_batch < 1:
         parser.error('--encoder-batch has to be at least 1')
     defaults = asdict(TOY_SETTINGS if model == 'toy' else SamSettings())
@@ -235,7 +237,7 @@ def _make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     device = choose_device(args.device or 'auto', os.environ)
     if device.type == 'cpu':
         keep_freed_memory()
-    if level in ('fp32-fast', 'bf16') and 'points_per_batch' not in sam_values:
+    if level not in ('stock', 'exact') and 'points_per_batch' not in sam_values:
         settings = replace(settings, points_per_batch=points_that_fit(device, level))
     path = find_weights(model, args.checkpoint_dir, args.checkpoint)
     sam, digest = load_sam(model, path, official=args.checkpoint is None)
