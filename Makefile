@@ -1,13 +1,15 @@
 # make demo   draws ToyPASS, caches masks, trains GoodSAM on them, scores it and writes pictures to demo/
 #             MASKS=toy-sam takes the toy SAM's masks instead of Felzenszwalb's
 # make test   ruff, mypy and pytest
-# Both set up $(VENV) when it is missing or older than the pinned requirements.
+# make faults the long form of tests/faults and of the fuzzing, about half an hour; SEED=1 for other faults
+# All set up $(VENV) when it is missing or older than the pinned requirements.
 PYTHON ?= python3
 VENV ?= .venv
 MASKS ?= felzenszwalb
+SEED ?= 0
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint venv clean
+.PHONY: demo test faults lint venv clean
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed
@@ -29,6 +31,9 @@ lint: venv
 
 test: lint
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+faults: venv
+	$(BIN)/pytest --long --faults-seed $(SEED) --hypothesis-seed $(SEED) -n auto --maxprocesses 4 --dist worksteal
 
 clean:
 	rm -rf $(VENV) demo

@@ -2,6 +2,7 @@
 
 from stage2_distill import (  # noqa: F401
     bfloat16,
+    checkpoint_hook,
     datasets,
     fusion,
     goodsam,

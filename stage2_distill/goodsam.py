@@ -145,8 +145,8 @@ class GoodSAM(BaseSegmentor):
         """One iteration: assistant, lesson, its losses and step; student, its losses and step.
 
         Returns:
-            Every term of Eq. 8 and 9 by name, ``loss_ta``, ``loss_student``, their sum ``loss``, and ``reliable``, the
-            mean of the weight map.
+            Every term of Eq. 8 and 9 by name, ``loss_ta``, ``loss_student``, their sum ``loss``, ``reliable``, the mean
+            of the weight map, and ``entropy``, that of the assistant's pixels.
         """
         data = self.data_preprocessor(data, True)
         inputs, samples = data['inputs'], data['data_samples']
@@ -166,6 +166,7 @@ class GoodSAM(BaseSegmentor):
                 labelled, _ = self._split(self.assistant_windows(inputs, self.label_assistant), 2)
         lesson = self.ctcf_head(labelled, self._masks_of(inputs, samples))
         log['reliable'] = lesson.ensemble.weight.mean()
+        log['entropy'] = lesson.entropy
         if teach_ta:
             losses = self.mka_head.assistant_losses(logits, lesson, boundary, iteration)
             log |= _step(losses, 'loss_ta', optim_wrapper['teacher_assistant'])

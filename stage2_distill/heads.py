@@ -51,6 +51,7 @@ class Lesson:
         refined: The refined boundary maps of each group, bool ``(B, m, h', o)``.
         whole_labels: What the teacher assistant says of the panoramas, int64 ``(B, H, W)``: labels of ``whole``.
         logits: The teacher assistant's of the windows, ``(B, n, C, h, w)``.
+        entropy: Mean entropy of the teacher assistant's pixels, a scalar; no number if its logits aren't all numbers.
         assemble: How windows make up panoramas, ``'owners'`` or ``'mean'``.
     """
 
@@ -60,6 +61,7 @@ class Lesson:
     refined: list[Tensor]
     whole_labels: Tensor
     logits: Tensor
+    entropy: Tensor
     assemble: str = 'owners'
 
     @property
@@ -117,7 +119,7 @@ class CTCFHead(nn.Module):
         else:
             whole_labels = first_argmax(_assembled(logits, grid, self.assemble))
         ensemble = self.fuse(logits, masks, predicted)
-        return Lesson(grid, ensemble, groups, refined, whole_labels, logits, self.assemble)
+        return Lesson(grid, ensemble, groups, refined, whole_labels, logits, predicted.entropy.mean(), self.assemble)
 
     @torch.no_grad()
     def fuse(self, logits: Tensor, masks: list[CachedMasks], predicted: PixelPrediction | None = None) -> Fused:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 
 from stage2_distill.errors import TrainingError
@@ -28,7 +29,13 @@ class IterationSeedHook(Hook):
 
 @HOOKS.register_module()
 class StopOnBadLossHook(Hook):
-    """Ends a training whose loss is not finite, before its weights are saved.
+    """Ends a training whose losses, or the assistant's logits, are no numbers, before its weights are saved.
+
+    Where a scaler of float16 gradients is at work it leaves a step out whose loss is no number, so that only many of
+    them one after the other end the training. Labels of such logits would be taught, so these always do.
+
+    Args:
+        patience: How many, with a scaler.
 
     Raises:
         TrainingError: Naming the terms.
@@ -36,15 +43,30 @@ class StopOnBadLossHook(Hook):
 
     priority = 'ABOVE_NORMAL'
 
+    def __init__(self, patience: int = 20) -> None:
+        self.patience = patience
+        self._in_a_row = 0
+
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Looks at every loss of the iteration."""
-        found = {name: value for name, value in (outputs or {}).items() if name.startswith('loss')}
-        losses = {name: float(torch.as_tensor(value).detach()) for name, value in found.items()}
-        bad = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
-        if bad:
+        """Looks at every loss of the iteration, and at the entropy of the assistant's logits."""
+        found = {name: value for name, value in (outputs or {}).items() if name.startswith(('loss', 'entropy'))}
+        values = {name: float(torch.as_tensor(value).detach()) for name, value in found.items()}
+        bad = [f'{_NAMES.get(name, name)} is {value}' for name, value in values.items() if not math.isfinite(value)]
+        self._in_a_row = self._in_a_row + 1 if bad else 0
+        left_out = _scales(runner.optim_wrapper) and self._in_a_row < self.patience
+        if bad and not (left_out and math.isfinite(values.get('entropy', 0))):
             raise TrainingError(
                 f'iteration {runner.iter + 1}: {", ".join(bad)}; training stops, and the last checkpoint in '
                 f'{runner.work_dir} is from before. Try a lower learning rate, clip_grad, or training without --amp'
             )
+
+
+_NAMES = {'entropy': "the entropy of the teacher assistant's logits"}
+
+
+def _scales(wrapper: Any) -> bool:
+    """Whether an optimizer wrapper, or one of several, scales losses to keep float16 from overflowing."""
+    wrappers = wrapper.optim_wrappers.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return any(hasattr(each, 'loss_scaler') for each in wrappers)

@@ -20,6 +20,7 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
 import numpy as np
 import pytest
 import torch
+from fuzz import FORM
 from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from warm_tools import WarmTools, leave_configs_unformatted
@@ -184,3 +185,63 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2, max_ke
 """
     )
     return config
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--long', action='store_true', help='the long form of tests/faults, and ten times the fuzzing')
+    parser.addoption('--faults-seed', type=int, default=0, help='of all that is random in tests/faults')
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption('--long'):
+        os.environ[FORM] = '1'
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long form is fault tests and fuzzing alone; the short form leaves out what is marked ``long``."""
+    if config.getoption('--long'):
+        left_out = [item for item in items if 'faults' not in item.path.parts and not _examples(item)]
+    else:
+        left_out = [item for item in items if item.get_closest_marker('long')]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _examples(item: pytest.Item) -> int:
+    return getattr(getattr(item, 'obj', None), 'fuzz_examples', 0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item):
+    """Counts the examples of a property test for the table."""
+    begun = time.monotonic()
+    outcome = yield
+    if _examples(item) and 'faults' not in item.path.parts and item.config.getoption('--long'):
+        kind = f'fuzz, {item.path.stem.removeprefix("test_").replace("_", " ")}'
+        figures = (kind, _examples(item), int(outcome.excinfo is not None), time.monotonic() - begun)
+        item.user_properties.append(('faults', figures))
+
+
+_FAULTS: dict[str, list[float]] = {}  # tries, lost, seconds by kind
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Adds up what fault tests have counted."""
+    if report.when != 'teardown':
+        return
+    for name, value in report.user_properties:
+        if name == 'faults':
+            kind, *figures = value
+            sums = _FAULTS.setdefault(kind, [0, 0, 0])
+            _FAULTS[kind] = [one + other for one, other in zip(sums, figures, strict=True)]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The table of ``make faults``."""
+    if not _FAULTS:
+        return
+    form = 'long' if config.getoption('--long') else 'short'
+    terminalreporter.section(f'faults, {form} form, seed {config.getoption("--faults-seed")}')
+    terminalreporter.write_line(f'{"kind":<62}{"tries":>9}{"survived":>10}{"lost":>6}{"time":>10}')
+    for kind, (tries, lost, seconds) in sorted(_FAULTS.items()):
+        terminalreporter.write_line(f'{kind:<62}{tries:>9.0f}{tries - lost:>10.0f}{lost:>6.0f}{seconds:>8.0f} s')

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from fuzz import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference import boundaries
@@ -85,7 +86,7 @@ def test_an_edge_is_two_pixels_thick_or_one():
 
 
 @given(LABELS, st.sampled_from([1, 2]))
-@settings(max_examples=150)
+@examples(150)
 def test_maps_of_labels_are_the_literal_ones_and_those_of_stage_1(labels, thickness):
     edge = hard_boundary(torch.tensor(labels), thickness)
     assert edge.dtype == torch.bool and edge.tolist() == boundaries.hard(labels.tolist(), thickness)
@@ -119,7 +120,7 @@ def test_the_soft_map_is_the_largest_total_variation_to_a_neighbour():
 
 
 @given(overlaps(), st.sampled_from([1, 2]), st.sampled_from([1, 2, 3, 9]))
-@settings(max_examples=150)
+@examples(150)
 def test_soft_maps_are_the_literal_ones(overlap, thickness, radius):
     p = overlap[3]
     edge = soft_boundary(p, radius, thickness)
@@ -266,7 +267,7 @@ SETTINGS = st.fixed_dictionaries(
 
 
 @given(overlaps(), SETTINGS)
-@settings(max_examples=400)
+@examples(400)
 def test_refinement_is_the_literal_walk_whatever_the_settings(overlap, chosen):
     b_i, b_j, b_sam, p_i, p_j = overlap
     expected = literal.refine(b_i.tolist(), b_j.tolist(), b_sam.tolist(), pixels(p_i), pixels(p_j), **chosen)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from fuzz import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stage1_sam_cache.boundary_map import boundary_map
@@ -71,7 +72,7 @@ def test_the_papers_overlaps_are_one_group_of_six():
 
 
 @given(grids)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_both_windows_see_the_same_pixels_in_every_overlap(grid):
     panorama = torch.arange(grid.height * grid.width).view(1, 1, grid.height, grid.width) + 1
     windows = cut_windows(panorama, grid)
@@ -92,7 +93,7 @@ def test_both_windows_see_the_same_pixels_in_every_overlap(grid):
 
 
 @given(grids, st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_the_gradients_of_crops_meet_where_they_were_cut(grid, seed):
     torch.manual_seed(seed)
     cut, plain = (torch.ones(2, 3, grid.height, grid.width, requires_grad=True) for _ in range(2))
@@ -107,7 +108,7 @@ def test_the_gradients_of_crops_meet_where_they_were_cut(grid, seed):
 
 
 @given(grids, st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_the_gradients_of_both_sides_meet_in_the_windows(grid, seed):
     torch.manual_seed(seed)
     seen, plain = (torch.ones(2, len(grid.windows), 3, *grid.window, requires_grad=True) for _ in range(2))
@@ -124,7 +125,7 @@ def test_the_gradients_of_both_sides_meet_in_the_windows(grid, seed):
 
 
 @given(grids, st.integers(0, 2**32 - 1), st.sampled_from(['mean', 'sum']), st.booleans())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_labels_of_windows_are_compared_with_the_panorama_as_with_its_windows(grid, seed, reduction, by_class):
     torch.manual_seed(seed)
     logits = torch.randn(2, 4, grid.height, grid.width, requires_grad=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import build_tiny_sam
-from hypothesis import given, settings
+from fuzz import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 from segment_anything.modeling import Sam
@@ -119,7 +120,7 @@ def test_the_fast_networks_are_the_stock_ones_to_a_millionth(build):
 
 
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_attention_for_many_points_is_that_of_each(points, tokens, seed):
     torch.manual_seed(seed)
     sam = build_tiny_sam()

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from fuzz import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 from reference import ctcf as literal
 from reference import sepl as literal_sepl
@@ -490,7 +491,7 @@ SETTINGS = st.fixed_dictionaries(
 
 
 @given(windows(), SETTINGS)
-@settings(max_examples=400)
+@examples(400)
 def test_ctcf_is_the_literal_fusion_whatever_the_settings(window, chosen):
     masks, logits = window
     fused = ctcf.fuse(masks, logits, output='soft', **chosen)
@@ -517,7 +518,7 @@ def test_soft_labels_are_distributions_whose_largest_is_the_label(window, chosen
 
 
 @given(st.integers(0, 2**32), st.permutations(range(6)))
-@settings(max_examples=50)
+@examples(50)
 def test_the_stored_order_of_masks_does_not_matter(seed, order):
     masks, logits = random_window(seed)
     scores = np.arange(6) / 8
@@ -610,7 +611,7 @@ def test_as_released_sepl_takes_the_masks_of_earlier_classes_for_bare_ground():
 
 
 @given(windows(), st.sampled_from(['full', 'visible']))
-@settings(max_examples=150)
+@examples(150)
 def test_ssa_is_the_literal_fusion(window, support):
     masks, logits = window
     fused = ssa.fuse(masks, logits, support=support)
@@ -619,7 +620,7 @@ def test_ssa_is_the_literal_fusion(window, support):
 
 
 @given(windows(), st.sampled_from(['ta', 'ignore']), st.sampled_from(['all', 'remaining']))
-@settings(max_examples=250)
+@examples(250)
 def test_sepl_is_the_literal_fusion(window, unassigned, coverage):
     masks, logits = window
     fused = sepl.fuse(masks, logits, unassigned=unassigned, coverage=coverage)

@@ -104,7 +104,7 @@ def at_iteration():
 def test_every_term_of_eq_8_and_9_is_logged_by_name_and_they_add_up():
     model = build()
     log = model.train_step(batch(2), optimizers(model))
-    assert list(log) == ['reliable', *TERMS_TA, 'loss_ta', *TERMS_STUDENT, 'loss_student', 'loss']
+    assert list(log) == ['reliable', 'entropy', *TERMS_TA, 'loss_ta', *TERMS_STUDENT, 'loss_student', 'loss']
     assert sum(log[name] for name in TERMS_TA) == pytest.approx(float(log['loss_ta']))
     assert sum(log[name] for name in TERMS_STUDENT) == pytest.approx(float(log['loss_student']))
     assert float(log['loss']) == pytest.approx(float(log['loss_ta'] + log['loss_student']))

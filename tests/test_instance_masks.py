@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from fuzz import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference import painting
@@ -225,7 +226,7 @@ def test_an_unknown_order_is_refused(order):
 
 
 @given(scored_masks(), st.sampled_from(ORDERS))
-@settings(max_examples=200)
+@examples(200)
 def test_masks_are_painted_in_the_literal_order_with_their_own_scores(scored, order):
     masks, predicted_iou, stability = scored
     ordered = InstanceMasks.from_dense(masks, predicted_iou, stability).in_painting_order(order)
@@ -282,7 +283,7 @@ def test_a_region_that_runs_from_one_row_into_the_next_is_two_runs():
 
 
 @given(label_maps())
-@settings(max_examples=200)
+@examples(200)
 def test_label_maps_give_each_different_region_once(maps):
     masks = InstanceMasks.from_label_maps(maps)
     expected = painting.regions_of([labels.tolist() for labels in maps])

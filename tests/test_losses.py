@@ -5,7 +5,8 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from fuzz import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import losses as literal
 
@@ -129,7 +130,7 @@ def test_overlaps_of_different_shapes_and_unknown_spaces_are_refused():
 
 
 @given(several_logits(1), st.sampled_from(['hard', 'soft', 'ste']), st.sampled_from([0.5, 1.0, 2.0]))
-@settings(max_examples=150)
+@examples(150)
 def test_network_boundaries_are_the_literal_ones(logits, mode, tau):
     (batch,) = logits
     for radius, thickness in [(1, 2), (1, 1), (2, 2)]:
@@ -333,7 +334,7 @@ def test_reliable_pixels_count_one_and_lambda_times_and_are_not_divided_out():
 
 
 @given(several_logits(2), SEEDS, st.sampled_from([0, 0.2, 1]), st.sampled_from(['mean', 'sum']), st.booleans())
-@settings(max_examples=150)
+@examples(150)
 def test_weighted_cross_entropy_is_the_literal_pair_of_sums(logits, seed, lam, reduction, softly):
     (student, assistant), rng = logits, np.random.default_rng(seed)
     labels = random_labels(rng, student.shape)
@@ -344,7 +345,7 @@ def test_weighted_cross_entropy_is_the_literal_pair_of_sums(logits, seed, lam, r
 
 
 @given(several_logits(2), SEEDS, st.sampled_from(['mean', 'sum']), st.booleans())
-@settings(max_examples=100)
+@examples(100)
 def test_classes_count_by_their_weights(logits, seed, reduction, softly):
     (student, assistant), rng = logits, np.random.default_rng(seed)
     labels = random_labels(rng, student.shape)

@@ -14,7 +14,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzz import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
@@ -72,7 +73,7 @@ def cache(tmp_path):
 # round trip
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(seed=st.integers(0, 2**32), most=st.integers(0, 40), wrap=st.booleans(), height=st.integers(5, 40))
 def test_random_overlapping_masks_come_back_bit_for_bit(seed, most, wrap, height):
     setting = replace(SMALL, wrap=wrap)
@@ -273,7 +274,7 @@ def test_a_file_of_another_cache_or_of_another_id_is_refused_by_name(cache):
 # damage
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_flipped_bit_is_found(data):
     file = bytearray(_ENCODED)
@@ -283,7 +284,7 @@ def test_any_flipped_bit_is_found(data):
         cache_file.decode(bytes(file), 'x')
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.integers(0, 10**6))
 def test_any_truncation_is_found(length):
     with pytest.raises(MaskCacheError, match='x: damaged'):

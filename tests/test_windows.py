@@ -5,7 +5,8 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from fuzz import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from reference.windows import Grid as ReferenceGrid
 from reference.windows import axis_overlaps as reference_overlaps
@@ -467,7 +468,7 @@ def test_crops_are_the_literal_ones(pair, library, dtype):
 
 
 @given(grids(), st.sampled_from(LIBRARIES), st.sampled_from(['owners', 'mean']), st.sampled_from(DTYPES))
-@settings(max_examples=200)
+@examples(200)
 def test_cutting_and_stitching_gives_the_panorama_back(pair, library, mode, dtype):
     grid, _ = pair
     dtype = np.float32 if mode == 'mean' else dtype
@@ -479,7 +480,7 @@ def test_cutting_and_stitching_gives_the_panorama_back(pair, library, mode, dtyp
 
 
 @given(grids(), st.sampled_from(LIBRARIES), st.sampled_from(['owners', 'mean']), st.integers(0, 2**32 - 1))
-@settings(max_examples=200)
+@examples(200)
 def test_windows_that_disagree_are_stitched_by_the_literal_rule(pair, library, mode, seed):
     grid, literal = pair
     pieces = np.random.default_rng(seed).integers(0, 100, (len(grid.windows), *grid.window)).astype(np.float64)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 try:
@@ -24,8 +23,8 @@ try:
     from stage1_sam_cache import command_line as cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.atomic_file import commit
 from stage1_sam_cache.memory import keep_freed_memory
+from stage2_distill.checkpoint_hook import find_latest
 from stage2_distill.errors import CheckpointError, ConfigError
 from stage2_distill.experiment import build_runner, choose_work_dir, plain_errors, read_config
 from stage2_distill.runner import optimizer_configs
@@ -104,19 +103,17 @@ def has_latest(work_dir: str, trusted: bool) -> bool:
     Raises:
         CheckpointError: If it can't be used.
     """
-    from mmengine.runner import find_latest_checkpoint
-
     load_weights_only(trusted)
-    pointer = Path(work_dir, 'last_checkpoint')
-    if pointer.is_file() and not pointer.read_text().strip():  # killed while it was written, after its checkpoint was
-        saved = sorted(Path(work_dir).glob('iter_*.pth'), key=lambda path: int(path.stem.partition('_')[2]))
-        pointer.unlink()
-        if saved:
-            commit(pointer, str(saved[-1]).encode(), replace=True)
-    latest = find_latest_checkpoint(work_dir)
-    if latest is not None and 'optimizer' not in check_checkpoint(latest, trusted):
+    latest = find_latest(work_dir)
+    if latest is None:
+        return False
+    try:
+        found = check_checkpoint(str(latest), trusted)
+    except CheckpointError as problem:
+        raise CheckpointError(f'{problem}; without it, --resume goes on from the newest of the others') from problem
+    if 'optimizer' not in found:
         raise CheckpointError(f'checkpoint {latest} holds no optimizer, so training cannot go on from it')
-    return latest is not None
+    return True
 
 
 if __name__ == '__main__':

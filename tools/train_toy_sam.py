@@ -23,6 +23,7 @@ except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 import toypass.sam_training as training
 from stage2_distill import bfloat16, hooks, sampler  # noqa: F401  registers
+from stage2_distill.checkpoint_hook import find_latest
 from stage2_distill.safe_checkpoints import load_weights_only
 
 
@@ -57,7 +58,7 @@ def main() -> int:
     collate = {'type': training.together}
     optimizer = {'type': 'AdamW', 'lr': args.lr, 'weight_decay': 0.05, 'betas': (0.9, 0.98)}
     warm = max(1, min(250, args.iterations // 4))
-    keep = {'type': 'CheckpointHook', 'by_epoch': False, 'max_keep_ckpts': 2}
+    keep = {'type': 'AtomicCheckpointHook', 'by_epoch': False, 'max_keep_ckpts': 2}
     span = {'by_epoch': False, 'begin': warm, 'end': args.iterations}
     schedule = [
         {'type': 'LinearLR', 'start_factor': 0.01, 'by_epoch': False, 'begin': 0, 'end': warm},
@@ -97,7 +98,7 @@ def main() -> int:
         },
         custom_hooks=[{'type': 'IterationSeedHook'}, {'type': 'StopOnBadLossHook'}],
         log_processor={'by_epoch': False},
-        resume=args.resume,
+        resume=args.resume and find_latest(args.work_dir) is not None,
         randomness={'seed': args.seed},
         default_scope='mmengine',
     )

@@ -29,7 +29,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=4000, save_best='mIoU', rule='greater', max_keep_ckpts=2
+        type='AtomicCheckpointHook', by_epoch=False, interval=4000, save_best='mIoU', rule='greater', max_keep_ckpts=2
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),

@@ -1,0 +1,58 @@
+"""Counts what was tried, and prints the table at the end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+
+@dataclass
+class Trials:
+    """What a fault test may try, and where it counts.
+
+    Attributes:
+        long: Whether this is ``make faults``.
+        seed: Of all that is random, for this test alone.
+        counted: Tries, and how many of them were lost, by kind.
+    """
+
+    long: bool
+    seed: int
+    counted: dict[str, list[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+
+    def many(self, short: int, long: int) -> int:
+        """How often to try."""
+        return long if self.long else short
+
+    def count(self, kind: str, tries: int = 1, lost: int = 0) -> None:
+        """Counts tries of a kind; ``lost`` of them did not end as promised."""
+        counted = self.counted.setdefault(kind, [0, 0])
+        counted[0] += tries
+        counted[1] += lost
+
+
+@pytest.fixture
+def trials(request):
+    """Tries of this test; what it counts stands in the table, and nothing may be lost."""
+    long, seed = request.config.getoption('--long'), request.config.getoption('--faults-seed')
+    own = np.random.SeedSequence([seed, *request.node.name.encode()]).generate_state(1)[0]
+    trials, failed = Trials(long, int(own)), request.session.testsfailed
+    begun = time.monotonic()
+    yield trials
+    assert trials.counted or request.session.testsfailed > failed, 'a fault test that has counted nothing'
+    seconds = time.monotonic() - begun
+    for kind, (tries, lost) in trials.counted.items():
+        request.node.user_properties.append(('faults', (kind, tries, lost, seconds / len(trials.counted))))
+    assert not any(lost for _, lost in trials.counted.values()), trials.counted
+
+
+def pytest_generate_tests(metafunc):
+    """A test that takes ``part`` is one of several in the long form, so that several processes share the work."""
+    if 'part' in metafunc.fixturenames:
+        metafunc.parametrize('part', range(4 if metafunc.config.getoption('--long') else 1))

@@ -1,0 +1,134 @@
+"""Stage 1 killed at random moments, by SIGKILL and by SIGTERM, alone and with others on the same cache."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+_PANORAMAS = 16
+_FLAGS = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
+
+
+@dataclass
+class Bench:
+    """A folder of images, the cache that an undisturbed run makes of them, and the command that makes it."""
+
+    images: Path
+    whole: dict[str, str]
+    start_up: float
+    seconds: float
+
+    def start(self, cache: Path, *flags: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*_command(self.images, cache), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+
+def _command(images: Path, cache: Path) -> list[str]:
+    return [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', str(images), *_FLAGS, '--out', str(cache)]
+
+
+@pytest.fixture(scope='module')
+def bench(tmp_path_factory) -> Bench:
+    folder = tmp_path_factory.mktemp('kills')
+    images = folder / 'images'
+    images.mkdir()
+    for seed in range(_PANORAMAS):
+        blocks = np.random.default_rng(seed).integers(0, 256, (3, 12, 3), dtype=np.uint8)
+        Image.fromarray(blocks.repeat(16, 0).repeat(16, 1)[:40]).save(images / f'{seed}.png')
+    begun = time.monotonic()
+    process = subprocess.Popen(_command(images, folder / 'whole'), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(folder.glob('whole/*/*.h5')):
+        assert process.poll() is None
+        time.sleep(0.001)
+    start_up = time.monotonic() - begun
+    assert process.wait() == 0
+    return Bench(images, contents(folder / 'whole'), start_up, time.monotonic() - begun)
+
+
+def contents(cache: Path) -> dict[str, str]:
+    """A digest of every file that a reader can see, by name; nothing else may be left over at the end."""
+    files = [path for path in cache.rglob('*') if path.is_file()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def panoramas(cache: Path) -> dict[str, str]:
+    """Digests of the panoramas alone: what stands under a final name."""
+    return {name: digest for name, digest in contents(cache).items() if name.endswith('.h5')}
+
+
+@pytest.mark.parametrize('processes', [1, 3])
+def test_killed_at_any_moment_nothing_is_lost_partial_or_unreadable(trials, bench, tmp_path, processes, part):
+    """Killed, looked at and run again until it is complete; then with a new cache from the start."""
+    cache, before = tmp_path / 'cache', {}
+    kills, wanted = 0, trials.many(6, 130)
+    while kills < wanted:
+        running = [bench.start(cache) for _ in range(processes)]
+        # Imports write nothing, so that most kills come after them.
+        rest = bench.seconds - bench.start_up
+        moment = bench.start_up * trials.rng.uniform(0.8, 1) + rest * trials.rng.uniform(0, 1.1) * processes**0.5
+        deadline = time.monotonic() + moment
+        while time.monotonic() < deadline and any(process.poll() is None for process in running):
+            time.sleep(0.0005)
+        killed = [process for process in running if process.poll() is None]
+        for process in killed:
+            process.send_signal(signal.SIGKILL)
+        ended = [process.communicate()[1] for process in running]
+        finished = [process.returncode for process in running if process not in killed]
+        assert not any(finished), ended
+        kills += len(killed)
+        found = panoramas(cache)
+        # What was committed stays as it was, and is the file of an undisturbed run to the last byte.
+        lost = not (before.items() <= found.items() and found.items() <= bench.whole.items())
+        trials.count(
+            f'SIGKILL, stage 1, {processes} processes' if processes > 1 else 'SIGKILL, stage 1', len(killed), lost
+        )
+        before = found
+        if finished:  # one of them has come to the end
+            assert contents(cache) == bench.whole if processes == 1 else found == panoramas_of(bench.whole)
+            shutil.rmtree(cache)
+            before = {}
+    assert bench.start(cache).wait() == 0
+    assert contents(cache) == bench.whole  # no claim, no temporary, no manifest of something else
+
+
+def panoramas_of(digests: dict[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in digests.items() if name.endswith('.h5')}
+
+
+def test_ended_politely_it_says_that_it_can_go_on_and_leaves_nothing_behind(trials, bench, tmp_path):
+    """SIGTERM, as schedulers send it before they take a node away."""
+    cache = tmp_path / 'cache'
+    stopped, wanted = 0, trials.many(4, 150)
+    while stopped < wanted:
+        process = bench.start(cache)
+        # Before Python has come to the tool's own code, SIGTERM ends it like any program: wait for the first claim.
+        while process.poll() is None and not any(cache.rglob('.claim-*')):
+            time.sleep(0.0005)
+        time.sleep((bench.seconds - bench.start_up) * trials.rng.uniform(0, 0.9))
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        found = panoramas(cache)
+        if process.returncode in (0, -signal.SIGTERM):  # all done; as it leaves, Python hands the signal back
+            assert contents(cache) == bench.whole, errors
+            shutil.rmtree(cache)
+            continue
+        assert process.returncode == 130, errors
+        stopped += 1
+        assert 'Traceback' not in errors
+        assert errors.endswith('interrupted\n')
+        leftovers = [path.name for path in cache.rglob('.*')]
+        trials.count('SIGTERM, stage 1', 1, bool(leftovers) or not found.items() <= bench.whole.items())
+    assert bench.start(cache).wait() == 0
+    assert contents(cache) == bench.whole
