@@ -7,6 +7,7 @@ operations: C code can only drop it or turn it into an error of its own.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -19,6 +20,7 @@ def listen() -> None:
     """From now on every one of the signals unwinds like Ctrl-C."""
     for number in SIGNALS:
         signal.signal(number, _interrupt)
+    sys.unraisablehook = _unraisable
 
 
 def requested() -> bool:
@@ -38,3 +40,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(other, signal.SIG_IGN)
     _requested.set()
     raise KeyboardInterrupt
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """Prints what got lost in a destructor or a callback of C code, but not our own exception, which is known."""
+    if not (requested() and issubclass(lost.exc_type, KeyboardInterrupt)):
+        sys.__unraisablehook__(lost)

@@ -1,12 +1,14 @@
 """Runs a tool that is killed, as by SIGKILL, at the N-th step of writing a file below a folder.
 
-    python tests/faults/kill_at.py DIR N tools/train.py ...      # N = 0: only prints how many steps there are
+    python tests/faults/kill_at.py DIR N tools/train.py ...         # N = 0: only prints how many steps there are
+    python tests/faults/kill_at.py DIR N:ENOSPC tools/train.py ...  # the step fails instead
 
 Steps are: half of the bytes of a write, fsync, rename, link, removal. Log files, which nothing rests on, don't count.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import runpy
@@ -15,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_FOLDER, _AT = os.path.realpath(sys.argv[1]), int(sys.argv[2])
+_FOLDER = os.path.realpath(sys.argv[1])
+_AT, _, _ERROR = sys.argv[2].partition(':')
 _steps = 0
 
 
@@ -23,9 +26,12 @@ def step(before: Any = None) -> None:
     """Counts a step; at the N-th does what is left to do before the end, and ends."""
     global _steps
     _steps += 1
-    if _steps == _AT:
+    if _steps == int(_AT):
         if before is not None:
             before()
+        if _ERROR:
+            number = getattr(errno, _ERROR)
+            raise OSError(number, os.strerror(number))
         os.kill(os.getpid(), signal.SIGKILL)
 
 

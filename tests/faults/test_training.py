@@ -90,6 +90,28 @@ def test_killed_while_it_writes_it_goes_on_from_the_last_whole_checkpoint(trials
 
 
 @pytest.mark.long
+@pytest.mark.parametrize('error', ['ENOSPC', 'EIO'])
+def test_a_disk_that_fails_under_a_checkpoint_ends_training_in_one_line(trials, run, undisturbed, tmp_path, error):
+    _, weights, steps = undisturbed
+    for at in trials.rng.choice(steps, 8, replace=False) + 1:
+        work = tmp_path / f'work{at}'
+        work.mkdir()
+        failed = run(work, f'{at}:{error}')
+        saved = {path.name: check_checkpoint(str(path)) for path in work.glob('iter_*.pth')}  # whole ones
+        assert saved or max(losses(work), default=0) <= 1
+        assert 'Traceback' not in failed.stderr
+        lines = [line for line in failed.stderr.splitlines() if line.startswith('error: ')]
+        # A temporary file that can't be removed is not worth a training.
+        assert (failed.returncode, len(lines)) in ((2, 1), (1, 1), (0, 0)), failed.stderr[-3000:]
+        resumed = run(work, 0, '--resume')
+        assert resumed.returncode == 0, resumed.stderr[-3000:]
+        ends = check_checkpoint(str(work / f'iter_{_ITERATIONS}.pth'))['state_dict']
+        same = all(torch.equal(value, ends[name]) for name, value in weights.items())
+        trials.count('I/O error, checkpoint', 1, not same)
+        shutil.rmtree(work)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 def test_ended_at_any_moment_it_goes_on_as_if_it_had_not_been(trials, run, undisturbed, tiny_goodsam, tmp_path, number):
     expected, weights, _ = undisturbed
