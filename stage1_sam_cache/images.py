@@ -2,8 +2,9 @@
 
 Policy: accepted as they are, RGB in PNG, JPEG, TIFF, BMP, WebP; converted, greyscale and palette (to RGB), RGBA (alpha
 dropped, colours as stored) and EXIF orientation (applied); refused, 16-bit and floating-point images, CMYK and other
-colour models, truncated files, files whose damage their format shows, and images over ``max_pixels``, which are never
-decoded. Of files with several pictures the first is taken.
+colour models, truncated files, files whose damage their format shows, images over ``max_pixels``, which are never
+decoded, and what would take memory beside the pixels: tens of MB of metadata, huge tiles. Of files with several
+pictures the first is taken.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import threading
 import warnings
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from stage1_sam_cache.errors import ImageError
 MAX_PIXELS = 100_000_000  # a 14142 x 7071 panorama; 300 MB decoded
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP')
 _METADATA_BYTES = 2**26  # in a file, beside its pixels
+_LEAST_BYTES = 2**6  # that every single read counts for: a million of them take a second
+_TILE_PIXELS = 2**24  # of a TIFF; a tile may be larger than its image, and is decoded whole
 _PILLOW_LIMIT = threading.Lock()
 _CONVERTED = ('RGB', '1', 'L', 'LA', 'P', 'PA', 'RGBA', 'RGBX')
 
@@ -57,6 +60,8 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
             data = file.read()
             with _open(io.BytesIO(data)) as image:
                 pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    except ImageError as problem:
+        raise problem.with_traceback(None) from None  # its frames hold what was read
     except UnidentifiedImageError:
         raise ImageError(f'{path}: not an image of a known format ({", ".join(FORMATS)})') from None
     except MemoryError:
@@ -65,26 +70,65 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
         if problem.errno is not None:  # from the file system; Pillow's own have none
             raise ImageError(f'{path}: cannot be read ({problem.strerror})') from problem
         raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
-    # Pillow's decoders raise all of these on damaged files.
-    except (ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as problem:
+    except Exception as problem:  # Pillow lets anything through: struct.error, AttributeError, EOFError, ...
         raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
     return RgbImage(pixels, hashlib.sha256(data).hexdigest())
 
 
 def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int) -> None:
     """Refuses by the header alone what need not or must not be decoded."""
-    with _open(file) as image:
+    width, height = _webp_size(file)
+    _check_pixels(width, height, path, max_pixels)
+    header = cast(IO[bytes], _Header(file, _METADATA_BYTES + 8 * width * height, path))
+    with _open(header) as image:
         width, height = image.size
-        if width * height > max_pixels:
-            raise ImageError(
-                f'{path}: {width}x{height} is more than {max_pixels} pixels; --max-pixels admits larger images'
-            )
+        _check_pixels(width, height, path, max_pixels)
         if size > _METADATA_BYTES + 8 * width * height:
             raise ImageError(f'{path}: {size} bytes for {width}x{height} pixels; is it an image?')
         if _bits_per_channel(image, file) > 8 or image.mode.startswith(('I', 'F')):
             raise ImageError(f'{path}: 16-bit or floating-point image; convert it to 8 bits')
         if image.mode not in _CONVERTED:
             raise ImageError(f'{path}: colour model {image.mode}; convert it to RGB')
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            across, down = (image.tag_v2.get(tag, 1) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+            if across * down > max(width * height, _TILE_PIXELS):
+                raise ImageError(f'{path}: tiles of {across}x{down} for {width}x{height} pixels; is it an image?')
+
+
+def _check_pixels(width: int, height: int, path: str | Path, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f'{path}: {width}x{height} is more than {max_pixels} pixels; --max-pixels admits larger images'
+        )
+
+
+class _Header:
+    """A file from which no more than ``limit`` bytes are read, whatever lengths it tells Pillow to believe."""
+
+    def __init__(self, file: IO[bytes], limit: int, path: str | Path) -> None:
+        self.seek, self.tell = file.seek, file.tell
+        self._file, self._left, self._path = file, limit, path
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(min(size, self._left) if size >= 0 else self._left)
+        self._left -= max(len(data), _LEAST_BYTES)
+        if self._left <= 0:
+            raise ImageError(f'{self._path}: more than {_METADATA_BYTES >> 20} MB beside its pixels; is it an image?')
+        return data
+
+
+def _webp_size(file: IO[bytes]) -> tuple[int, int]:
+    """Columns and rows that a WebP promises, all of which Pillow reads at once; 0x0 of other files."""
+    start = file.read(30)
+    file.seek(0)
+    if len(start) < 30 or start[:4] != b'RIFF' or start[8:12] != b'WEBP':
+        return 0, 0
+    if start[12:16] == b'VP8X':
+        return 1 + int.from_bytes(start[24:27], 'little'), 1 + int.from_bytes(start[27:30], 'little')
+    bits = int.from_bytes(start[21:25] if start[12:16] == b'VP8L' else start[26:30], 'little')
+    if start[12:16] == b'VP8L':
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return bits & 0x3FFF, bits >> 16 & 0x3FFF
 
 
 def _open(file: IO[bytes]) -> Image.Image:

@@ -48,16 +48,19 @@ class LabelReader:
         """
         if self._names:
             colours = read_rgb(path).pixels
-            _check_size(path, colours, pixels)
+            _check_size(path, colours.shape[:2], pixels)
             return convert_labels(decode_stanford2d3d(colours, pixels, self._names), self._encoding, self.space.name)
         try:
             with Image.open(path, formats=('PNG',)) as file:
+                _check_size(path, (file.height, file.width), pixels)  # before it is decoded
+                stored = file.tile[0].args if file.tile else ''  # of grey with 2 and 4 bits Pillow spreads the ids
                 raw = np.asarray(file)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        except (ImageError, MemoryError):
+            raise
+        except Exception as problem:  # Pillow lets anything through
             raise ImageError(f'{path}: damaged or no PNG ({problem})') from problem
-        if raw.ndim != 2 or raw.dtype != np.uint8:
-            raise ImageError(f'{path}: label ids of 8 bits are needed, not {raw.dtype} of shape {raw.shape}')
-        _check_size(path, raw, pixels)
+        if raw.ndim != 2 or raw.dtype != np.uint8 or stored in ('L;2', 'L;4'):
+            raise ImageError(f'{path}: label ids of 8 bits are needed, not {stored or raw.dtype} of shape {raw.shape}')
         if self._encoding in LABEL_SPACES:
             classes = len(LABEL_SPACES[self._encoding].classes)
             unknown = np.setdiff1d(np.unique(raw), [*range(classes), IGNORE])
@@ -77,6 +80,6 @@ def _stanford_names(root: Path) -> list[str]:
         raise DatasetError(f'{found[0]} is no list of names ({problem}); get it from the release') from problem
 
 
-def _check_size(path: Path, label: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
-    if label.shape[:2] != pixels.shape[:2]:
-        raise ImageError(f'{path}: labels of {label.shape[:2]} pixels for an image of {pixels.shape[:2]}')
+def _check_size(path: Path, size: tuple[int, ...], pixels: NDArray[np.uint8]) -> None:
+    if size != pixels.shape[:2]:
+        raise ImageError(f'{path}: labels of {size} pixels for an image of {pixels.shape[:2]}')

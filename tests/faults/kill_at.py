@@ -8,6 +8,7 @@ Steps are: half of the bytes of a write, fsync, rename, link, removal. Log files
 
 from __future__ import annotations
 
+import builtins
 import errno
 import io
 import os
@@ -85,7 +86,7 @@ def open_watched(file: Any, mode: str = 'r', *args: Any, **options: Any) -> Any:
 
 
 _plain_open = io.open
-io.open = open_watched  # type: ignore[assignment]
+io.open = builtins.open = open_watched  # type: ignore[assignment]
 for each in ('fsync', 'rename', 'replace', 'link', 'unlink', 'remove'):
     watch(each)
 sys.argv = sys.argv[3:]
