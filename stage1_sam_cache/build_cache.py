@@ -236,8 +236,9 @@ class CacheBuilder:
         start = time.monotonic()
         later: list[Sample] = []
         left = len(samples)
+        show_progress = show_progress and sys.stderr is not None  # which is closed, of a daemon for example
         # In a log file a line every half minute is enough.
-        pause = 0.1 if sys.stderr.isatty() else 30
+        pause = 0.1 if show_progress and sys.stderr.isatty() else 30
         writing: tuple[PanoramaMasks, int, Future[int]] | None = None
 
         def written() -> None:

@@ -18,7 +18,15 @@ from stage1_sam_cache.atomic_file import commit, remove_abandoned
 from stage1_sam_cache.cache_file import PanoramaMasks
 from stage1_sam_cache.errors import CacheWriteError, DamagedFileError, MaskCacheError
 from stage1_sam_cache.fingerprint import Fingerprint
-from stage1_sam_cache.mask_cache import FINGERPRINT_FILE, MANIFEST_FILE, MaskCache, describe, entry_name, manifest_of
+from stage1_sam_cache.mask_cache import (
+    FINGERPRINT_FILE,
+    MANIFEST_FILE,
+    MaskCache,
+    describe,
+    entry_name,
+    manifest_of,
+    read_bytes,
+)
 
 QUARANTINE = 'quarantine'
 _CLAIM_PREFIX = '.claim-'
@@ -120,11 +128,12 @@ class CacheWriter:
         """Writes the manifest of all that is cached; returns the number of panoramas.
 
         Raises:
-            MaskCacheError: If a file is damaged or the manifest can't be written.
+            MaskCacheError: If a file is damaged or can't be read, or the manifest can't be written.
         """
+        _write_description(self.path, self.cache.fingerprint)  # whose folder may have been replaced meanwhile
         records = []
         for file in self.cache.files():
-            data = file.read_bytes()
+            data = read_bytes(file)
             records.append(describe(self.cache.decode(data, file), data))
         commit(self.path / MANIFEST_FILE, manifest_of(self.cache.fingerprint, records).encode(), replace=True)
         return len(records)
@@ -164,6 +173,12 @@ def quarantine(file: Path, reason: str) -> Path | None:
         file.rename(target)
     except FileNotFoundError:
         return None
-    with (folder / 'reasons.txt').open('a', encoding='utf-8') as notes:
-        notes.write(f'{target.name}: {reason}\n')
+    except OSError as problem:
+        raise CacheWriteError(f'cannot move {file} to {folder}: {problem.strerror}; {reason}') from problem
+    notes = folder / 'reasons.txt'
+    try:
+        with notes.open('a', encoding='utf-8') as text:
+            text.write(f'{target.name}: {reason}\n')
+    except OSError as problem:
+        raise CacheWriteError(f'{target} was set aside, but {notes} cannot be written: {problem.strerror}') from problem
     return target

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -37,27 +38,40 @@ def run_command(main: Callable[[], int]) -> None:
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
     try:
         status = main()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, of a daemon for example
+            sys.stdout.flush()
     except KeyboardInterrupt:
         status = INTERRUPTED
     except (GoodSAMError, OSError) as problem:
         if interruption.requested():  # C code made an error of it
             status = INTERRUPTED
-        elif isinstance(problem, BrokenPipeError):
-            # The reader (head, less) went away; keep Python from complaining about it again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        elif isinstance(problem, BrokenPipeError):  # the reader (head, less) went away
             status = FAILED
         else:
             report(f'error: {problem}')
             status = BAD_INPUT if isinstance(problem, GoodSAMError) else FAILED
     if status == INTERRUPTED:
         report('interrupted')
+    for stream in (sys.stdout, sys.stderr):
+        _let_go(stream)
     sys.exit(status)
+
+
+def _let_go(stream: Any) -> None:
+    """Keeps Python from complaining at exit, with a status of its own, of an output that can't be written."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def report(text: str) -> None:
     """Prints a text as one line to standard error."""
-    print(' '.join(text.splitlines()), file=sys.stderr, flush=True)  # noqa: T201
+    if sys.stderr is not None:
+        with suppress(OSError):  # the exit status has to do
+            print(' '.join(text.splitlines()), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:

@@ -26,12 +26,14 @@ MANIFEST_FILE = 'manifest.json'
 class Check(NamedTuple):
     """Outcome for one file of a cache; ``problem`` is None if it is sound.
 
-    ``damaged`` says that its bytes are wrong, and not merely that it is missing or can't be read now.
+    ``damaged`` says that its bytes are wrong, and not merely that it is missing or can't be read now; ``unread`` that
+    they could not be looked at.
     """
 
     file: str
     problem: str | None = None
     damaged: bool = False
+    unread: bool = False
 
 
 class MaskCache:
@@ -85,17 +87,16 @@ class MaskCache:
             return self.read(file)
         except FileNotFoundError:
             raise KeyError(f'{image_id} is not in the mask cache {self.path}') from None
-        except OSError as problem:
-            raise MaskCacheError(f'{file}: cannot be read ({problem.strerror})') from problem
 
     def read(self, file: Path) -> PanoramaMasks:
         """Reads one of ``files()``, every byte checked.
 
         Raises:
-            OSError: If there is no such file.
+            FileNotFoundError: If there is no such file.
+            MaskCacheError: If it can't be read now.
             DamagedFileError: If it is damaged, of another cache, or in another's place.
         """
-        return self.decode(file.read_bytes(), file)
+        return self.decode(read_bytes(file), file)
 
     def decode(self, data: bytes, file: Path) -> PanoramaMasks:
         """Like ``read``, for a file whose bytes are at hand."""
@@ -134,22 +135,22 @@ class MaskCache:
         Empty before sealing.
 
         Raises:
-            MaskCacheError: If the manifest is damaged or of another cache.
+            MaskCacheError: If the manifest can't be read now; DamagedFileError if it is damaged or of another cache.
         """
         file = self.path / MANIFEST_FILE
         try:
-            manifest = json.loads(file.read_text(encoding='utf-8'))
+            manifest = json.loads(read_bytes(file).decode('utf-8'))
             records, key = manifest['panoramas'], manifest['fingerprint']
             digest = _digest_of_records(records)
             names = [(record['id'], record['file']) for record in records]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise MaskCacheError(
+        except (ValueError, KeyError, TypeError) as problem:
+            raise DamagedFileError(
                 f'{file}: cannot be read ({problem}); tools/inspect_cache.py repair sets it aside'
             ) from problem
         if key != self.fingerprint.key or digest != manifest.get('sha256') or not all(map(all, names)):
-            raise MaskCacheError(f'{file}: damaged or of another cache; tools/inspect_cache.py repair sets it aside')
+            raise DamagedFileError(f'{file}: damaged or of another cache; tools/inspect_cache.py repair sets it aside')
         return list(records)
 
     def verify(self, full: bool = False) -> Iterator[Check]:
@@ -167,17 +168,34 @@ class MaskCache:
     def check(self, file: Path, record: Mapping[str, Any] | None = None, full: bool = False) -> Check:
         """Checks one of ``files()``, against its record in the manifest if one is given."""
         try:
-            data = file.read_bytes()
+            data = read_bytes(file)
             panorama = self.decode(data, file)
             if full:
                 cache_file.check_records(panorama, data, str(file))
         except DamagedFileError as problem:
             return Check(file.name, str(problem), damaged=True)
-        except OSError as problem:
+        except MaskCacheError as problem:
+            return Check(file.name, str(problem), unread=True)
+        except FileNotFoundError as problem:  # another process set it aside since
             return Check(file.name, f'{file}: cannot be read ({problem.strerror}); try again')
         if record is not None and describe(panorama, data) != record:
             return Check(file.name, f'{file}: sound, but not the file that was sealed in the manifest')
         return Check(file.name)
+
+
+def read_bytes(file: Path) -> bytes:
+    """All bytes of a file of a cache.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        MaskCacheError: If it can't be read now, which says nothing about its content.
+    """
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise MaskCacheError(f'{file}: cannot be read ({problem.strerror}); try again') from problem
 
 
 def open_cache(root: str | Path, expect: Fingerprint | Mapping[str, Any] | None = None) -> MaskCache:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from segment_anything.modeling import Sam
 from tqdm import tqdm
 
 from stage1_sam_cache.errors import WeightsError
+from stage1_sam_cache.torch_files import find_damage
 from stage1_sam_cache.toy_sam import NAME as TOY
 from stage1_sam_cache.toy_sam import build_toy_sam
 
@@ -110,7 +112,7 @@ def load_sam(model: str, path: Path, official: bool = True) -> tuple[Sam, str]:
         The model and the SHA-256 (hex) of its weights' file.
 
     Raises:
-        WeightsError: If the file can't be read, has the wrong digest, holds code, or fits another model.
+        WeightsError: If the file can't be read, has the wrong digest, is damaged, holds code, or fits another model.
     """
     digest = _sha256(path)
     if official and digest != PUBLISHED[model].sha256:
@@ -119,13 +121,19 @@ def load_sam(model: str, path: Path, official: bool = True) -> tuple[Sam, str]:
             f'{path}: SHA-256 is {digest}, published is {PUBLISHED[model].sha256}: a damaged or other file; '
             f'{again}, or give --checkpoint {path} if you mean this one'
         )
+    damage = None if official else find_damage(path)
+    if damage:
+        raise WeightsError(f'{path}: damaged: {damage}')
     try:
-        weights = torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # what PyTorch makes of odd files, of which one line is said here
+            weights = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as problem:
         raise WeightsError(
-            f'{path}: is not a plain file of weights (it is no PyTorch file, or holds code, which is never run)'
+            f'{path}: is not a plain file of weights (it is damaged, no PyTorch file, or holds code, which is never '
+            'run)'
         ) from problem
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as problem:
+    except Exception as problem:  # damaged files make PyTorch raise almost anything
         raise WeightsError(f'{path}: damaged or not a PyTorch file ({_first_line(problem)})') from problem
     sam = ARCHITECTURES[model]()
     expected = sam.state_dict()

@@ -80,8 +80,8 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
         """Writes a checkpoint, then the pointer to it, then removes the oldest if there are too many."""
         outdated = None
-        kept = self.keep_ckpt_ids
-        if self.max_keep_ckpts > 0 and (not kept or kept[-1] != step):
+        kept = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else None  # None: all of them
+        if kept is not None and (not kept or kept[-1] != step):
             outdated = kept.popleft() if len(kept) == self.max_keep_ckpts else None
             kept.append(step)
             runner.message_hub.update_info('keep_ckpt_ids', list(kept))

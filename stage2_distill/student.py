@@ -21,8 +21,8 @@ from stage1_sam_cache.label_spaces import LABEL_SPACES
 from stage2_distill import components  # noqa: F401
 from stage2_distill.errors import CheckpointError, ConfigError
 from stage2_distill.experiment import read_config
-from stage2_distill.safe_checkpoints import check_checkpoint
-from stage2_distill.safetensors_files import SUFFIX, save_safetensors
+from stage2_distill.safe_checkpoints import check_checkpoint, misfits
+from stage2_distill.safetensors_files import DIGESTS, SUFFIX, save_safetensors
 
 _PREFIX = 'student.'
 
@@ -54,6 +54,24 @@ def student_weights(checkpoint: dict[str, Any], path: str) -> dict[str, Tensor]:
     if not any(name.startswith('backbone.') for name in found):
         raise CheckpointError(f'checkpoint {path} holds no student: it has no weights of a backbone')
     return found
+
+
+def classes_of(checkpoint: dict[str, Any], path: str) -> tuple[list[str], list[list[int]]]:
+    """Names and colours of a checkpoint's classes; those of Cityscapes if it has none.
+
+    Raises:
+        CheckpointError: If they are no names and colours.
+    """
+    meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    space = LABEL_SPACES['cityscapes19']
+    try:
+        classes = [str(name) for name in meta.get('classes') or space.classes]
+        palette = np.array([[int(c) for c in colour] for colour in meta.get('palette') or space.palette])
+        if palette.shape != (max(len(classes), len(palette)), 3) or palette.min() < 0 or palette.max() > 255:
+            raise ValueError(f'{len(classes)} classes, colours of shape {palette.shape}')
+    except (TypeError, ValueError, AttributeError, OverflowError) as problem:
+        raise CheckpointError(f'checkpoint {path} has no usable classes and colours ({problem})') from problem
+    return classes, palette.tolist()
 
 
 class Student(nn.Module):
@@ -99,17 +117,14 @@ class Student(nn.Module):
         found = check_checkpoint(checkpoint, trusted)
         weights = student_weights(found, checkpoint)
         wanted = network.state_dict()
-        bad = [name for name, value in wanted.items() if getattr(weights.get(name), 'shape', None) != value.shape]
+        bad = misfits(wanted, weights)
         if bad:
             raise CheckpointError(
                 f'checkpoint {checkpoint} does not fit {config}: {len(bad)} of {len(wanted)} weights are missing or '
                 f'have another shape, such as {bad[0]}'
             )
         network.load_state_dict({name: weights[name] for name in wanted})
-        meta = (found.get('meta') or {}).get('dataset_meta') or {}
-        space = LABEL_SPACES['cityscapes19']
-        classes = [*meta.get('classes', space.classes)]
-        palette = [[int(c) for c in colour] for colour in meta.get('palette', space.palette)]
+        classes, palette = classes_of(found, checkpoint)
         if len(classes) != network.num_classes:
             raise ConfigError(f'{config} has {network.num_classes} classes, {checkpoint} names {len(classes)}')
         preprocessor = model['data_preprocessor']
@@ -178,6 +193,8 @@ def export_student(config: str, checkpoint: str, out: Path, half: bool = False, 
         'dataset_meta': {'classes': student.classes, 'palette': student.palette},
         'parameters': student.parameter_count,
     }
+    files = [out, out.with_suffix('.py'), out.with_suffix(DIGESTS)]
+    files[2].unlink(missing_ok=True)  # of an earlier export; if this one is stopped, it must not stand beside it
     save_safetensors(student.network.state_dict(), meta, out, half)
     plain = Config(
         {
@@ -188,7 +205,6 @@ def export_student(config: str, checkpoint: str, out: Path, half: bool = False, 
             'test_dataloader': {'dataset': {'pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'PackSegInputs'}]}},
         }
     )
-    files = [out, out.with_suffix('.py'), out.with_suffix('.sha256')]
     commit(files[1], plain.pretty_text.encode(), replace=True)
     digests = ''.join(f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n' for file in files[:2])
     commit(files[2], digests.encode(), replace=True)

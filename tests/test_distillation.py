@@ -321,7 +321,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_is_named(train, tiny_go
 @pytest.mark.parametrize(
     ('damage', 'message'),
     [('size', r'labels of \(50, 512\) pixels for an image of \(100, 512\)'), ('ids', 'ids 19, 200 are none of the 19'),
-     ('colour', 'label ids of 8 bits are needed, not uint8 of shape'), ('junk', 'damaged or no PNG')],
+     ('colour', 'label ids of 8 bits are needed, not RGB of shape'), ('junk', 'damaged or no PNG')],
 )  # fmt: skip
 def test_labels_that_do_not_fit_are_told_in_one_line(
     trained, tiny_goodsam, tiny_toypass, run_tool, tmp_path, damage, message

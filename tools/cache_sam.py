@@ -166,7 +166,12 @@ def main(argv: list[str] | None = None) -> int:
         cli.report('stopped early: run the same command again to go on from here')
         raise
     _print_summary(builder.summary, writer)
-    status = worst_status(cli.FAILED if builder.summary.failed else 0, os.environ)
+    failed = {name for name, _ in builder.summary.failed}
+    lost = [name for name in writer.cache.missing(sample.id for sample in mine) if name not in failed]
+    if lost:
+        reason = f'{len(lost)} panoramas that were cached are gone, {lost[0]} for one'
+        cli.report(f'error: {writer.path}: {reason}; was the folder replaced? run the same command again')
+    status = worst_status(cli.BAD_INPUT if lost else cli.FAILED if failed else 0, os.environ)
     missing = len(writer.cache.missing(sample.id for sample in listing.samples))
     if missing or status:
         print(f'not sealed   {missing} of {len(listing.samples)} panoramas are not cached, or some failed')

@@ -9,6 +9,7 @@ tools/inspect_cache.py show cache/real --images my_panoramas --id street_7 --out
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,9 @@ try:
     from stage1_sam_cache import command_line as cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.atomic_file import remove_abandoned
+from stage1_sam_cache.atomic_file import commit, remove_abandoned
 from stage1_sam_cache.cache_writer import QUARANTINE, quarantine, restore_description
-from stage1_sam_cache.errors import MaskCacheError
+from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
 from stage1_sam_cache.images import MAX_PIXELS, read_rgb
 from stage1_sam_cache.mask_cache import (
     FINGERPRINT_FILE,
@@ -114,7 +115,8 @@ def _status(cache: MaskCache, args: argparse.Namespace) -> int:
 
 
 def _checks(cache: MaskCache, full: bool) -> Iterator[Check]:
-    with tqdm(cache.verify(full), total=len(cache), unit='file', desc=f'checking {cache.path.name}') as checks:
+    desc, closed = f'checking {cache.path.name}', sys.stderr is None
+    with tqdm(cache.verify(full), total=len(cache), unit='file', desc=desc, disable=closed) as checks:
         yield from checks
 
 
@@ -132,15 +134,18 @@ def _repair(cache: MaskCache, args: argparse.Namespace) -> int:
     reasons = {}
     try:
         checks = list(_checks(cache, full=True))
-    except MaskCacheError as problem:  # the manifest itself
+    except DamagedFileError as problem:  # the manifest itself
         reasons[MANIFEST_FILE] = str(problem)
         checks = [cache.check(file, full=True) for file in cache.files()]
+    unread = 0
     for found in checks:
         # Looked at again, because another process may have made it anew since.
-        if found.damaged and cache.check(cache.path / found.file, full=True).damaged:
+        again = cache.check(cache.path / found.file, full=True) if found.damaged else found
+        if found.damaged and again.damaged:
             reasons[found.file] = str(found.problem)
         elif found.problem:
-            cli.report(found.problem)
+            cli.report(str(again.problem or found.problem))
+        unread += again.unread
     unknown = [image_id for image_id in args.drop if image_id not in cache]
     reasons |= {entry_name(image_id): 'set aside by hand' for image_id in args.drop if image_id not in unknown}
     for name, reason in reasons.items():
@@ -150,12 +155,12 @@ def _repair(cache: MaskCache, args: argparse.Namespace) -> int:
         print('run tools/cache_sam.py again, as before, to make what is missing')
     for image_id in unknown:
         cli.report(f'error: {image_id}: is not in {cache.path}')
-    return cli.FAILED if unknown else 0
+    return cli.FAILED if unknown or unread else 0
 
 
 def _stats(cache: MaskCache, args: argparse.Namespace) -> int:
     counts, coverage, areas, sizes, edges = [], [], [], [], []
-    for file in tqdm(cache.files(), unit='file', desc=f'reading {cache.path.name}'):
+    for file in tqdm(cache.files(), unit='file', desc=f'reading {cache.path.name}', disable=sys.stderr is None):
         panorama = cache.read(file)
         sizes.append(file.stat().st_size)
         counts += [len(masks) for masks in panorama.windows]
@@ -198,7 +203,9 @@ def _show(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     elif args.split or args.data_root or args.list:
         parser.error('--split, --data-root and --list go with --dataset or --images')
     out = args.out or Path(entry_name(image_id).rpartition('-')[0] + '_masks.png')
-    draw(panorama, pixels).save(out)
+    drawn = io.BytesIO()
+    draw(panorama, pixels).save(drawn, 'PNG')
+    commit(out, drawn.getvalue(), replace=True)
     print(out)
     return 0
 

@@ -28,7 +28,7 @@ from stage2_distill.checkpoint_hook import find_latest
 from stage2_distill.errors import CheckpointError, ConfigError
 from stage2_distill.experiment import build_runner, choose_work_dir, plain_errors, read_config
 from stage2_distill.runner import optimizer_configs
-from stage2_distill.safe_checkpoints import check_checkpoint, load_weights_only
+from stage2_distill.safe_checkpoints import check_checkpoint, check_resumable, load_weights_only
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -111,8 +111,7 @@ def has_latest(work_dir: str, trusted: bool) -> bool:
         found = check_checkpoint(str(latest), trusted)
     except CheckpointError as problem:
         raise CheckpointError(f'{problem}; without it, --resume goes on from the newest of the others') from problem
-    if 'optimizer' not in found:
-        raise CheckpointError(f'checkpoint {latest} holds no optimizer, so training cannot go on from it')
+    check_resumable(found, str(latest))
     return True
 
 
