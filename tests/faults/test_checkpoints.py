@@ -29,6 +29,8 @@ from stage2_distill.errors import CheckpointError
 from stage2_distill.safe_checkpoints import check_checkpoint, load_weights_only
 from stage2_distill.safetensors_files import load_safetensors, save_safetensors
 
+pytestmark = pytest.mark.long
+
 GOODSAM, SOURCE = ROOT / 'mmseg_configs/goodsam_b0_toypass.py', ROOT / 'mmseg_configs/source/segformer_b0_toypass.py'
 SHIPPED = ROOT / 'tools/toypass/weights/segformer_b0.safetensors'
 PUBLISHED = 'segformer_mit-b0_8x1_1024x1024_160k_cityscapes_20211208_101857-e7f88502.pth'

@@ -44,7 +44,7 @@ def damage(file: Path, rng: np.random.Generator, cut: bool) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize('cut', [False, True], ids=['bits', 'cuts'])
+@pytest.mark.parametrize('cut', [False, pytest.param(True, marks=pytest.mark.long)], ids=['bits', 'cuts'])
 def test_damaged_panoramas_are_found_named_set_aside_and_made_anew(trials, whole, run_tool, tmp_path, cut):
     images, sound = whole
     cache = tmp_path / 'cache'

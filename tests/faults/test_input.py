@@ -50,6 +50,8 @@ PEAK = 'peak resident KB: '
 # A small process that starts a command: a peak begins with that of the process that forks.
 TELLS_THE_PEAK = f"""
 import os, subprocess, sys
+
+pytestmark = pytest.mark.long
 process = subprocess.Popen(sys.argv[1:])
 _, status, usage = os.wait4(process.pid, 0)
 print('{PEAK}', usage.ru_maxrss, file=sys.stderr)
@@ -677,6 +679,7 @@ def test_a_label_that_goes_away_after_it_was_listed_is_named(labelled, trials):
     trials.count('hostile labels')
 
 
+@pytest.mark.long
 def test_scoring_ends_at_a_hostile_label_in_one_line(labelled, run_tool, tmp_path, trials):
     root, label, ids = labelled
     beyond = ids.copy()
@@ -691,7 +694,7 @@ def test_scoring_ends_at_a_hostile_label_in_one_line(labelled, run_tool, tmp_pat
         (1, encoded(ids, 'PNG')[:500], 'damaged or no PNG'),  # in a loader's process
         (0, encoded(beyond, 'PNG'), 'ids 200 are none of the 19 classes'),
     )
-    for workers, content, reason in cases[: trials.many(1, 2)]:
+    for workers, content, reason in cases:
         label.write_bytes(content)
         options = f'test_dataloader.num_workers={workers}', f'test_dataloader.persistent_workers={bool(workers)}'
         finished = run_tool(

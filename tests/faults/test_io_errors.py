@@ -27,6 +27,8 @@ from PIL import Image
 
 from stage1_sam_cache.mask_cache import entry_name
 
+pytestmark = pytest.mark.long
+
 LAUNCHER = Path(__file__).with_name('failing_io.py')
 FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')  # two windows an image
 EARLIER = b'an earlier picture'

@@ -16,6 +16,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+pytestmark = pytest.mark.long
+
 _PANORAMAS = 16
 _FLAGS = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
 
@@ -68,7 +70,7 @@ def panoramas(cache: Path) -> dict[str, str]:
     return {name: digest for name, digest in contents(cache).items() if name.endswith('.h5')}
 
 
-@pytest.mark.parametrize('processes', [1, 3])
+@pytest.mark.parametrize('processes', [1, pytest.param(3, marks=pytest.mark.long)])
 def test_killed_at_any_moment_nothing_is_lost_partial_or_unreadable(trials, bench, tmp_path, processes, part):
     """Killed, looked at and run again until it is complete; then with a new cache from the start."""
     cache, before = tmp_path / 'cache', {}
@@ -107,10 +109,11 @@ def panoramas_of(digests: dict[str, str]) -> dict[str, str]:
     return {name: digest for name, digest in digests.items() if name.endswith('.h5')}
 
 
+@pytest.mark.long
 def test_ended_politely_it_says_that_it_can_go_on_and_leaves_nothing_behind(trials, bench, tmp_path):
     """SIGTERM, as schedulers send it before they take a node away."""
     cache = tmp_path / 'cache'
-    stopped, wanted = 0, trials.many(4, 150)
+    stopped, wanted = 0, 150
     while stopped < wanted:
         process = bench.start(cache)
         # Before Python has come to the tool's own code, SIGTERM ends it like any program: wait for the first claim.

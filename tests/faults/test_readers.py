@@ -15,6 +15,8 @@ from mmengine.config import Config
 
 from faults.read_digests import dataset_of, digest
 
+pytestmark = pytest.mark.long
+
 
 class Digests(torch.utils.data.Dataset):
     """Where a sample came from, its digest, and how many files its process has open."""
