@@ -44,14 +44,14 @@ from .hostile_images import (
     write_no_files,
 )
 
+pytestmark = pytest.mark.long
+
 FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
 QUICK = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x160', '--stride', '160')  # one window each
 PEAK = 'peak resident KB: '
 # A small process that starts a command: a peak begins with that of the process that forks.
 TELLS_THE_PEAK = f"""
 import os, subprocess, sys
-
-pytestmark = pytest.mark.long
 process = subprocess.Popen(sys.argv[1:])
 _, status, usage = os.wait4(process.pid, 0)
 print('{PEAK}', usage.ru_maxrss, file=sys.stderr)
