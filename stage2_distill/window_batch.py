@@ -78,9 +78,8 @@ def both_sides(windows: Tensor, group: OverlapGroup) -> tuple[Tensor, Tensor]:
 
 
 def _sides(windows: Tensor, group: OverlapGroup) -> tuple[Tensor, Tensor]:
-    places = (group.first, *group.first_at), (group.second, *group.second_at)
-    left, right = (windows[:, members, ..., rows, columns] for members, rows, columns in places)
-    return left, right
+    left, right = group.first_at, group.second_at
+    return windows[:, group.first, ..., left[0], left[1]], windows[:, group.second, ..., right[0], right[1]]
 
 
 def cut_overlaps(panoramas: Tensor, grid: WindowGrid, group: OverlapGroup) -> Tensor:

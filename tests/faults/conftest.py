@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 
 @dataclass
@@ -56,3 +58,11 @@ def pytest_generate_tests(metafunc):
     """A test that takes ``part`` is one of several in the long form, so that several processes share the work."""
     if 'part' in metafunc.fixturenames:
         metafunc.parametrize('part', range(4 if metafunc.config.getoption('--long') else 1))
+
+
+def draw_panoramas(folder: Path, count: int, blocks: int) -> None:
+    """Pictures of 40 rows and 16 columns a block, in random colours."""
+    folder.mkdir()
+    for seed in range(count):
+        colours = np.random.default_rng(seed).integers(0, 256, (3, blocks, 3), dtype=np.uint8)
+        Image.fromarray(colours.repeat(16, 0).repeat(16, 1)[:40]).save(folder / f'{seed}.png')

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from faults.conftest import draw_panoramas
 from stage1_sam_cache import open_cache
 from stage1_sam_cache.cache_file import encode
 from stage1_sam_cache.cache_writer import CacheWriter
@@ -26,10 +26,7 @@ def whole(tmp_path_factory, run_tool) -> tuple[Path, Path]:
     """Images, and their sealed cache."""
     folder = tmp_path_factory.mktemp('corruption')
     images = folder / 'images'
-    images.mkdir()
-    for seed in range(_PANORAMAS):
-        blocks = np.random.default_rng(seed).integers(0, 256, (3, 8, 3), dtype=np.uint8)
-        Image.fromarray(blocks.repeat(16, 0).repeat(16, 1)[:40]).save(images / f'{seed}.png')
+    draw_panoramas(images, _PANORAMAS, 8)
     run_tool('cache_sam.py', '--images', images, *_FLAGS, '--out', folder / 'cache').check_returncode()
     return images, folder / 'cache'
 

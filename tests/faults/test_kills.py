@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import ROOT
-from PIL import Image
+
+from faults.conftest import draw_panoramas
 
 pytestmark = pytest.mark.long
 
@@ -45,10 +45,7 @@ def _command(images: Path, cache: Path) -> list[str]:
 def bench(tmp_path_factory) -> Bench:
     folder = tmp_path_factory.mktemp('kills')
     images = folder / 'images'
-    images.mkdir()
-    for seed in range(_PANORAMAS):
-        blocks = np.random.default_rng(seed).integers(0, 256, (3, 12, 3), dtype=np.uint8)
-        Image.fromarray(blocks.repeat(16, 0).repeat(16, 1)[:40]).save(images / f'{seed}.png')
+    draw_panoramas(images, _PANORAMAS, 12)
     begun = time.monotonic()
     process = subprocess.Popen(_command(images, folder / 'whole'), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list(folder.glob('whole/*/*.h5')):
