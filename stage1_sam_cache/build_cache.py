@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -128,33 +128,63 @@ def make_masks(
         ImageError: If the grid does not fit the panorama (wrapped and narrower than a window), or a window has more
             masks than an id map can tell apart.
     """
-    grid = grid_over(image, settings, image_id)
-    cropped = [overlap.box for overlap in grid.overlaps] if settings.overlap_source == 'crop' else []
+    work = _Work(image_id, image, grid_over(image, settings, image_id), settings)
+    return work.finish(generate_many(generator, work.crops()), generator, on_crop)
 
-    def generate() -> Iterator[InstanceMasks]:
-        for masks in generate_many(generator, [_crop(image, grid, box) for box in (*grid.windows, *cropped)]):
-            if len(masks) > MAX_MASKS:
-                raise ImageError(f'{image_id}: {len(masks)} masks in one window; at most {MAX_MASKS} fit an id map')
-            on_crop()
-            yield masks.in_painting_order(settings.order)
 
-    found = generate()
-    windows = [masks.padded_to(settings.window) for masks in islice(found, len(grid.windows))]
-    parts = found if cropped else (_cut(windows[overlap.first], grid, overlap) for overlap in grid.overlaps)
-    overlaps = [
-        OverlapBoundary(overlap, _boundary(masks, settings, overlap.box))
-        for overlap, masks in zip(grid.overlaps, parts, strict=True)
-    ]
-    fingerprint = settings.fingerprint(generator)
-    return PanoramaMasks(
-        image_id,
-        image.sha256,
-        (grid.height, grid.width),
-        fingerprint,
-        windows,
-        overlaps,
-        generator.made_with,
-    )
+@dataclass(frozen=True)
+class _Work:
+    """A panorama between being read and being written."""
+
+    image_id: str
+    image: RgbImage
+    grid: WindowGrid
+    settings: CacheSettings
+
+    def __len__(self) -> int:
+        """Runs of the generator that it takes."""
+        return crops_of(self.grid, self.settings)
+
+    def crops(self) -> Iterator[NDArray[np.uint8]]:
+        """What the generator sees: the windows, then the overlaps that it gets by themselves."""
+        for box in (*self.grid.windows, *(overlap.box for overlap in self._cropped)):
+            yield _crop(self.image, self.grid, box)
+
+    @property
+    def _cropped(self) -> list[Overlap]:
+        return self.grid.overlaps if self.settings.overlap_source == 'crop' else []
+
+    def finish(
+        self, found: Iterator[InstanceMasks], generator: MaskGenerator, on_crop: Callable[[], object]
+    ) -> PanoramaMasks:
+        """What is cached, of the masks of ``crops``; takes no more than those from ``found``."""
+        grid, settings = self.grid, self.settings
+
+        def ordered() -> Iterator[InstanceMasks]:
+            for masks in islice(found, len(self)):
+                if len(masks) > MAX_MASKS:
+                    raise ImageError(
+                        f'{self.image_id}: {len(masks)} masks in one window; at most {MAX_MASKS} fit an id map'
+                    )
+                on_crop()
+                yield masks.in_painting_order(settings.order)
+
+        in_order = ordered()
+        windows = [masks.padded_to(settings.window) for masks in islice(in_order, len(grid.windows))]
+        parts = in_order if self._cropped else (_cut(windows[seam.first], grid, seam) for seam in grid.overlaps)
+        overlaps = [
+            OverlapBoundary(overlap, _boundary(masks, settings, overlap.box))
+            for overlap, masks in zip(grid.overlaps, parts, strict=True)
+        ]
+        return PanoramaMasks(
+            self.image_id,
+            self.image.sha256,
+            (grid.height, grid.width),
+            settings.fingerprint(generator),
+            windows,
+            overlaps,
+            generator.made_with,
+        )
 
 
 def _crop(image: RgbImage, grid: WindowGrid, box: Box) -> NDArray[np.uint8]:
@@ -226,16 +256,16 @@ class CacheBuilder:
     def run(self, samples: Sequence[Sample], show_progress: bool = True, label: str = 'caching masks') -> Summary:
         """Caches every panorama that is not there yet, with a progress bar on standard error.
 
-        While one panorama is with the generator, the next image is read and the one before is written. An image that
-        can't be used is noted in the summary and the others go on. Panoramas that another process has announced are
-        left for the end, and done then unless they are there.
+        While one panorama is with the generator, the next image is read and the one before is written. Windows of
+        consecutive panoramas share the generator's batches. An image that can't be used is noted in the summary and
+        the others go on. Panoramas that another process has announced are left for the end, and done then unless they
+        are there.
 
         Raises:
             CacheWriteError: If the cache can't be written; what is committed stays.
         """
         start = time.monotonic()
         later: list[Sample] = []
-        left = len(samples)
         show_progress = show_progress and sys.stderr is not None  # which is closed, of a daemon for example
         # In a log file a line every half minute is enough.
         pause = 0.1 if show_progress and sys.stderr.isatty() else 30
@@ -253,22 +283,17 @@ class CacheBuilder:
             ThreadPoolExecutor(1) as writer,
             tqdm(unit='window', desc=label, disable=not show_progress, mininterval=pause) as bar,
         ):
+            progress = _Progress(bar, len(samples))
             try:
-                for queue, wait_turn in ((samples, True), (later, False)):
-                    for sample, image in self._ahead(queue, reader):
-                        if wait_turn and not self.writer.claim(sample.id):
-                            later.append(sample)
-                            continue
-                        crops, panorama = self._make(sample, image, bar, left)
+                for queue, left_over in ((samples, later), (later, None)):
+                    for work, panorama in self._made(self._begun(queue, reader, left_over, progress), bar):
                         written()
                         if panorama is not None:
-                            writing = panorama, crops, writer.submit(self.writer.commit, panorama)
+                            writing = panorama, len(work), writer.submit(self.writer.commit, panorama)
                         else:
-                            self.writer.release(sample.id)
+                            self.writer.release(work.image_id)
                         interruption.check()
-                        left -= 1
-                        bar.total = bar.n + crops * left
-                        bar.set_postfix_str(f'{len(samples) - left}/{len(samples)} panoramas')
+                        progress.one_less()
                     written()
             finally:
                 with suppress(CacheWriteError):  # stopped early: what is being written is finished
@@ -276,6 +301,91 @@ class CacheBuilder:
                 self.writer.release_all()
                 self.summary.seconds += time.monotonic() - start
         return self.summary
+
+    def _begun(
+        self, samples: Sequence[Sample], reader: Executor, later: list[Sample] | None, progress: _Progress
+    ) -> Iterator[_Work]:
+        """Panoramas that need masks; those that others have announced go to ``later`` unless that is None."""
+        for sample, reading in self._ahead(samples, reader):
+            if later is not None and not self.writer.claim(sample.id):
+                later.append(sample)
+                continue
+            work = self._begin(sample, reading)
+            if work is None:
+                self.writer.release(sample.id)
+                interruption.check()
+                progress.one_less()
+            else:
+                progress.expect(len(work))
+                yield work
+
+    def _begin(self, sample: Sample, reading: Future[RgbImage]) -> _Work | None:
+        """A panorama that is read, unless it is cached or can't be used."""
+        try:
+            image = reading.result()
+            work = _Work(sample.id, image, grid_over(image, self.settings, sample.image), self.settings)
+            if not self.writer.is_done(sample.id, image.sha256):
+                return work
+            self.summary.already_there += 1
+        except CacheWriteError:
+            raise
+        except (ImageError, MaskCacheError) as problem:
+            self._note_failure(sample.id, problem)
+        except MemoryError:
+            self._too_large(sample.id)
+        return None
+
+    def _made(self, begun: Iterator[_Work], bar: tqdm) -> Iterator[tuple[_Work, PanoramaMasks | None]]:
+        """Panoramas with their masks, or None for those that have none.
+
+        Their crops are one stream, from which the generator takes as many as it likes before it gives masks.
+        """
+        in_hand: deque[_Work] = deque()
+
+        def crops() -> Iterator[NDArray[np.uint8]]:
+            for work in begun:
+                in_hand.append(work)
+                yield from work.crops()
+
+        found = generate_many(self.generator, crops())
+        while True:
+            counted = bar.n
+            try:
+                first = next(found, None)  # puts the panorama it is of in hand
+                if first is None:
+                    return
+                masks = chain([first], islice(found, len(in_hand[0]) - 1))
+                panorama = None
+                try:
+                    panorama = in_hand[0].finish(masks, self.generator, bar.update)
+                except ImageError as problem:
+                    self._note_failure(in_hand[0].image_id, problem)
+                    deque(masks, maxlen=0)  # the rest of this panorama's
+            except MemoryError:
+                bar.update(counted - bar.n)
+                for work in in_hand:  # whose windows are too much shows when each has the generator for itself
+                    yield work, self._alone(work, bar)
+                in_hand.clear()
+                found = generate_many(self.generator, crops())
+            else:
+                yield in_hand.popleft(), panorama
+
+    def _alone(self, work: _Work, bar: tqdm) -> PanoramaMasks | None:
+        """The masks of one panorama, whose windows share no batch with another's; None if it failed."""
+        try:
+            return work.finish(generate_many(self.generator, work.crops()), self.generator, bar.update)
+        except ImageError as problem:
+            self._note_failure(work.image_id, problem)
+        except MemoryError:
+            self._too_large(work.image_id)
+        return None
+
+    def _note_failure(self, image_id: str, problem: Exception) -> None:
+        interruption.check()  # not the image's fault, perhaps
+        self.summary.failed.append((image_id, str(problem)))
+
+    def _too_large(self, image_id: str) -> None:
+        self.summary.failed.append((image_id, f'{image_id}: there is not enough memory for its masks'))
 
     def _ahead(self, samples: Sequence[Sample], reader: Executor) -> Iterator[tuple[Sample, Future[RgbImage]]]:
         """Samples with their images, each read while the one before is in use."""
@@ -285,28 +395,6 @@ class CacheBuilder:
             if len(waiting) > 1:
                 yield waiting.popleft()
         yield from waiting
-
-    def _make(
-        self, sample: Sample, reading: Future[RgbImage], bar: tqdm, left: int
-    ) -> tuple[int, PanoramaMasks | None]:
-        """How many crops a panorama of this size takes, to foresee the rest, and its masks unless there are none."""
-        crops = 0
-        try:
-            image = reading.result()
-            crops = crops_of(grid_over(image, self.settings, sample.image), self.settings)
-            if self.writer.is_done(sample.id, image.sha256):
-                self.summary.already_there += 1
-                return crops, None
-            bar.total = bar.n + crops * left
-            return crops, make_masks(sample.id, image, self.settings, self.generator, bar.update)
-        except CacheWriteError:
-            raise
-        except (ImageError, MaskCacheError) as problem:
-            interruption.check()  # not the image's fault, perhaps
-            self.summary.failed.append((sample.id, str(problem)))
-        except MemoryError:
-            self.summary.failed.append((sample.id, f'{sample.image}: there is not enough memory for its masks'))
-        return crops, None
 
     def _count(self, panorama: PanoramaMasks, crops: int, writing: Future[int]) -> None:
         """Waits until a panorama is written, and counts it."""
@@ -330,6 +418,25 @@ class CacheBuilder:
         self.summary.windows += len(panorama.windows)
         self.summary.masks += sum(len(masks) for masks in panorama.windows)
         self.summary.coverage += sum(panorama.coverage)
+
+
+class _Progress:
+    """How many windows are left, if the panoramas that were not read yet are like the last one that was."""
+
+    def __init__(self, bar: tqdm, panoramas: int) -> None:
+        self._bar, self._panoramas, self._left, self._crops = bar, panoramas, panoramas, 0
+
+    def expect(self, crops: int) -> None:
+        """A panorama was read."""
+        self._crops = crops
+        if self._bar.total is None:
+            self._bar.total = crops * self._left
+
+    def one_less(self) -> None:
+        """A panorama is done with."""
+        self._left -= 1
+        self._bar.total = self._bar.n + self._crops * self._left
+        self._bar.set_postfix_str(f'{self._panoramas - self._left}/{self._panoramas} panoramas')
 
 
 @dataclass(frozen=True)

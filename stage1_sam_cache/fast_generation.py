@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,12 +136,12 @@ class FastMaskGenerator(ExactMaskGenerator):
             sam.image_encoder.compile()
 
     @torch.no_grad()
-    def generate_dense_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Dense]:
+    def generate_dense_together(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[Dense]:
         """``generate_dense`` of several images that go through the encoder as one batch."""
         try:
             if self.crop_n_layers == 0:
                 self.predictor.foresee(images)
-            return [self.generate_dense(image) for image in images]
+            yield from map(self.generate_dense, images)
         finally:
             self.predictor.forget()  # after an error, embeddings of images that were not set
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,7 +29,10 @@ class MaskGenerator(Protocol):
         ...
 
 
-def generate_many(generator: MaskGenerator, images: Sequence[NDArray[np.uint8]]) -> Iterable[InstanceMasks]:
-    """The masks of several images, in their order; at once if the generator has a ``generate_many`` for it."""
+def generate_many(generator: MaskGenerator, images: Iterable[NDArray[np.uint8]]) -> Iterator[InstanceMasks]:
+    """The masks of several images, in their order.
+
+    A generator that has a ``generate_many`` may take more than one image before it gives masks.
+    """
     together = getattr(generator, 'generate_many', None)
     return together(images) if together else map(generator.generate, images)

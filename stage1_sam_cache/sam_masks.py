@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -101,8 +102,8 @@ class SamMaskGenerator:
         """
         return next(self.generate_many([image]))
 
-    def generate_many(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[InstanceMasks]:
-        """The masks of several images, one after the other; some at a time share a run of the encoder.
+    def generate_many(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[InstanceMasks]:
+        """The masks of several images, one after the other; ``encoder_batch`` at a time share a run of the encoder.
 
         Raises:
             Stage1Error: If the device's memory is too small.
@@ -115,11 +116,11 @@ class SamMaskGenerator:
                 'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam'
             ) from problem
 
-    def _dense(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[Dense]:
-        generator = self._generator
+    def _dense(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Dense]:
+        generator, images = self._generator, iter(images)
         if isinstance(generator, FastMaskGenerator):
-            for i in range(0, len(images), self.encoder_batch):
-                yield from generator.generate_dense_together(images[i : i + self.encoder_batch])
+            while some := list(islice(images, self.encoder_batch)):
+                yield from generator.generate_dense_together(some)
         elif isinstance(generator, ExactMaskGenerator):
             yield from map(generator.generate_dense, images)
         else:

@@ -1,5 +1,7 @@
 """Stage 1's loop: windows, overlaps, order, padding, resuming, failures."""
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,23 @@ class ColourGenerator:
     def generate(self, image):
         self.crops.append(image.copy())
         return InstanceMasks.from_label_maps([image.astype(np.int64) @ (65536, 256, 1)])
+
+
+class BatchingGenerator(ColourGenerator):
+    """Takes ``many`` crops before it gives masks of one; has memory for batches without a crop of ``too_large``."""
+
+    def __init__(self, many, too_large=None):
+        super().__init__()
+        self.many, self.too_large = many, too_large
+        self.batches = []
+
+    def generate_many(self, images):
+        images = iter(images)
+        while batch := list(islice(images, self.many)):
+            self.batches.append(len(batch))
+            if any(np.array_equal(crop, self.too_large) for crop in batch):
+                raise MemoryError
+            yield from map(self.generate, batch)
 
 
 def rgb(pixels):
@@ -181,6 +200,61 @@ def test_a_second_run_does_nothing_again(tmp_path, image_folder):
     assert (summary.done, summary.already_there) == (0, 3)
     assert generator.crops == []
     assert {file: file.read_bytes() for file in cache.files()} == before
+
+
+@pytest.mark.parametrize('many', [1, 4, 7, 12, 100])
+@pytest.mark.parametrize('source', ['crop', 'window'])
+def test_batches_are_filled_across_panoramas_and_the_cache_is_the_same(tmp_path, image_folder, many, source):
+    """Also where some are cached already, one is unreadable, and sizes differ."""
+    settings = replace(SETTINGS, overlap_source=source)
+    folder = image_folder('a', 'b', 'c', 'd', 'e')
+    image_folder('f', size=(69, 100))
+    (folder / 'b.png').write_bytes(b'')
+    _, expected, single = run(tmp_path / 'one', folder, settings=settings)
+    partly = tmp_path / 'partly'
+    partly.mkdir()
+    (folder / 'd.png').rename(partly / 'd.png')
+    run(tmp_path / 'many', partly, settings=settings)
+    (partly / 'd.png').rename(folder / 'd.png')
+    generator = BatchingGenerator(many)
+    summary, cache, _ = run(tmp_path / 'many', folder, generator, settings)
+    crops = len(single.crops) - (7 if source == 'crop' else 4)  # d's
+    assert generator.batches == [many] * (crops // many) + ([crops % many] if crops % many else [])
+    assert (summary.done, summary.already_there, summary.crops) == (4, 1, crops)
+    assert [image_id for image_id, _ in summary.failed] == ['b']
+    assert [file.name for file in cache.files()] == [file.name for file in expected.files()]
+    assert [file.read_bytes() for file in cache.files()] == [file.read_bytes() for file in expected.files()]
+
+
+@pytest.mark.parametrize('many', [1, 5, 10, 100])
+@pytest.mark.parametrize('where', [0, 3, 6])
+def test_a_panorama_too_large_for_the_memory_fails_alone(tmp_path, image_folder, many, where):
+    folder = image_folder('a', 'b', 'c', 'd')
+    _, expected, single = run(tmp_path / 'one', folder)
+    generator = BatchingGenerator(many, too_large=single.crops[7 + where])
+    summary, cache, _ = run(tmp_path / 'many', folder, generator)
+    assert [(image_id, 'not enough memory' in reason) for image_id, reason in summary.failed] == [('b', True)]
+    assert (summary.done, summary.crops) == (3, 21)
+    assert set(cache) == {'a', 'c', 'd'}
+    assert all(
+        (cache.path / file.name).read_bytes() == file.read_bytes()
+        for file in expected.files()
+        if file.stem != entry_name('b')[:-3]
+    )
+    assert not list(cache.path.glob('.claim-*'))
+
+
+@pytest.mark.parametrize('many', [1, 5, 100])
+def test_too_many_masks_in_one_window_fail_its_panorama_alone(tmp_path, image_folder, many, monkeypatch):
+    folder = image_folder('a', 'b', 'c')
+    noisy = np.asarray(Image.open(folder / 'b.png')).copy()
+    noisy[:8, 70:78] = np.arange(64 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    Image.fromarray(noisy).save(folder / 'b.png')
+    monkeypatch.setattr('stage1_sam_cache.build_cache.MAX_MASKS', 40)
+    summary, cache, _ = run(tmp_path / 'many', folder, BatchingGenerator(many))
+    assert [image_id for image_id, _ in summary.failed] == ['b']
+    assert 'masks in one window; at most 40' in summary.failed[0][1]
+    assert set(cache) == {'a', 'c'}
 
 
 def test_one_bad_image_does_not_stop_the_others(tmp_path, image_folder):
