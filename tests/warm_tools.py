@@ -11,6 +11,7 @@ import atexit
 import json
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -30,16 +31,25 @@ def leave_configs_unformatted() -> None:
 
 
 class WarmTools:
-    """Starts the process at the first command and ends it with this one."""
+    """Starts the process at the first command and ends it with this one.
 
-    def __init__(self) -> None:
+    Args:
+        program: What the process runs.
+    """
+
+    def __init__(self, program: str | Path = __file__) -> None:
+        self._program = str(program)
         self._server: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket
 
     def run(
         self, command: list[str], env: dict[str, str] | None = None, cwd: object = None, timeout: float = 300
     ) -> subprocess.CompletedProcess[str]:
-        """A Python file and its arguments, run as by ``subprocess.run`` with ``capture_output``, ``text``."""
+        """A Python file and its arguments, run as by ``subprocess.run`` with ``capture_output``, ``text``.
+
+        Raises:
+            TimeoutError: With where every thread of it was.
+        """
         self._start()
         request = {'argv': command, 'env': env or dict(os.environ), 'cwd': str(cwd or Path.cwd())}
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -48,12 +58,14 @@ class WarmTools:
             try:
                 status = json.loads(self._socket.recv(64))
             except TimeoutError:
-                self.stop()
-                raise subprocess.TimeoutExpired(command, timeout) from None
+                self.stop(signal.SIGABRT)
+                status = None
             texts = []
             for file in (out, err):
                 file.seek(0)
                 texts.append(file.read().decode())
+            if status is None:
+                raise TimeoutError(f'{command} took over {timeout} s\n{texts[0]}\n{texts[1]}')
         return subprocess.CompletedProcess(command, status, *texts)
 
     def _start(self) -> None:
@@ -62,17 +74,17 @@ class WarmTools:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._server = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
+                [sys.executable, '-X', 'faulthandler', self._program, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
         atexit.register(self.stop)
 
-    def stop(self) -> None:
+    def stop(self, number: int = signal.SIGKILL) -> None:
         """Ends the process and what it runs."""
         if self._server is not None:
-            os.killpg(self._server.pid, 9)
+            os.killpg(self._server.pid, number)
             self._server.wait()
             self._socket.close()
             self._server = None

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
+from warm_tools import WarmTools
 
 
 @dataclass
@@ -52,6 +54,14 @@ def trials(request):
     for kind, (tries, lost) in trials.counted.items():
         request.node.user_properties.append(('faults', (kind, tries, lost, seconds / len(trials.counted))))
     assert not any(lost for _, lost in trials.counted.values()), trials.counted
+
+
+@pytest.fixture(scope='session')
+def warm():
+    """``run_tool``, also for other files, in a process that has imported this project and mmseg already."""
+    tools = WarmTools(Path(__file__).with_name('warm_stage2.py'))
+    yield lambda name, *arguments, **options: tools.run([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
+    tools.stop()
 
 
 def pytest_generate_tests(metafunc):

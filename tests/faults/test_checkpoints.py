@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-import warm_tools
 from conftest import ROOT, build_tiny_sam
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -28,8 +27,6 @@ from stage1_sam_cache.sam_weights import ARCHITECTURES, load_sam
 from stage2_distill.errors import CheckpointError
 from stage2_distill.safe_checkpoints import check_checkpoint, load_weights_only
 from stage2_distill.safetensors_files import load_safetensors, save_safetensors
-
-pytestmark = pytest.mark.long
 
 GOODSAM, SOURCE = ROOT / 'mmseg_configs/goodsam_b0_toypass.py', ROOT / 'mmseg_configs/source/segformer_b0_toypass.py'
 SHIPPED = ROOT / 'tools/toypass/weights/segformer_b0.safetensors'
@@ -282,18 +279,6 @@ class Place(NamedTuple):
     flag: bool = True
     status: int = 2
     said: str = 'error: '
-
-
-@pytest.fixture(scope='module')
-def warm():
-    """``run_tool`` that has also imported this project and mmseg, which would else take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        tools = warm_tools.WarmTools()
-        patch.setattr(warm_tools, '__file__', str(Path(__file__).with_name('warm_stage2.py')))
-        yield lambda name, *arguments, **options: tools.run(
-            [str(ROOT / 'tools' / name), *map(str, arguments)], **options
-        )
-        tools.stop()
 
 
 @pytest.fixture(scope='module')

@@ -44,8 +44,6 @@ from .hostile_images import (
     write_no_files,
 )
 
-pytestmark = pytest.mark.long
-
 FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
 QUICK = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x160', '--stride', '160')  # one window each
 PEAK = 'peak resident KB: '

@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import re
-import resource
+import select
 import shutil
 import subprocess
 import sys
@@ -26,8 +26,6 @@ from conftest import ROOT
 from PIL import Image
 
 from stage1_sam_cache.mask_cache import entry_name
-
-pytestmark = pytest.mark.long
 
 LAUNCHER = Path(__file__).with_name('failing_io.py')
 FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')  # two windows an image
@@ -87,6 +85,8 @@ class Server:
         """Runs the launcher's command line."""
         request = dict(zip(('out', 'err'), map(str, self._texts), strict=True))
         print(json.dumps({'argv': [str(part) for part in argv], **request}), file=self._process.stdin)
+        if not select.select([self._process.stdout], [], [], 100)[0]:
+            raise TimeoutError(f'{argv} took over 100 s')
         status = int(self._process.stdout.readline())
         out, err = (text.read_text() for text in self._texts)
         lines = out.splitlines()
@@ -450,17 +450,25 @@ def test_something_else_in_the_place_of_a_part_of_the_cache_is_a_line(laboratory
         assert not problems, case
 
 
+# Runs the command that is its second argument and the rest; files may have as many bytes as its first one says.
+WITH_FILES_UP_TO = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
 def run_really(laboratory: Laboratory, command: str, cache: Path, redirection: str = '', limit: int | None = None):
     """A command line as a shell runs it, without the launcher; returns status, output, errors."""
     shell = ['bash', '-c', f'set -o pipefail; {sys.executable} "$@" {redirection}', 'bash']
+    limited = [] if limit is None else [sys.executable, '-c', WITH_FILES_UP_TO, str(limit)]
     finished = subprocess.run(
-        [*shell, *map(str, flags_of(command, cache, laboratory.images))],
+        [*limited, *shell, *map(str, flags_of(command, cache, laboratory.images))],
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
         check=False,
         timeout=100,
-        preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     return Finished(finished.returncode, finished.stdout, finished.stderr, {})
 

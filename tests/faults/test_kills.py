@@ -16,8 +16,6 @@ from conftest import ROOT
 
 from faults.conftest import draw_panoramas
 
-pytestmark = pytest.mark.long
-
 _PANORAMAS = 16
 _FLAGS = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
 

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from conftest import ROOT
 from mmengine.config import Config
 
-from faults.read_digests import dataset_of, digest
+from faults.read_digests import Digests
 
-pytestmark = pytest.mark.long
+READER = ROOT / 'tests/faults/read_digests.py'
 
 
-class Digests(torch.utils.data.Dataset):
-    """Where a sample came from, its digest, and how many files its process has open."""
+@dataclass(frozen=True)
+class Sample:
+    """A line of the reader's."""
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
+    epoch: int
+    image: str
+    digest: str
+    files: int
 
-    def __len__(self) -> int:
-        return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[str, str, int]:
-        sample = self.dataset[index]
-        return sample['data_samples'].img_path, digest(sample), len(list(Path('/proc/self/fd').iterdir()))
+def samples(text: str) -> list[Sample]:
+    found = []
+    for line in text.splitlines():
+        epoch, image, digest, files = line.split()
+        found.append(Sample(int(epoch), image, digest, int(files)))
+    return found
 
 
 @pytest.fixture(scope='module')
-def dataset(tmp_path_factory, tiny_toypass, tiny_caches) -> tuple[Path, Any]:
+def config(tmp_path_factory, tiny_toypass, tiny_caches) -> Path:
     data, _ = tiny_toypass
     config = tmp_path_factory.mktemp('readers') / 'readers.py'
     config.write_text(
@@ -43,20 +45,16 @@ train_dataloader = dict(dataset=dict(
     root='{data}', cache='{tiny_caches['train']}', grid=dict(window=(100, 128), stride=(100, 64), wrap=True)))
 """
     )
-    return config, dataset_of(Config.fromfile(config))
+    return config
 
 
 @pytest.fixture(scope='module')
-def expected(dataset) -> dict[str, str]:
-    _, own = dataset
-    found = {path: text for path, text, _ in (Digests(own)[i] for i in range(len(own)))}
+def expected(config) -> dict[str, str]:
+    """Digests of the images, read here one after the other."""
+    dataset = Digests(Config.fromfile(config))
+    found = dict(dataset[i].split()[:2] for i in range(len(dataset)))
     assert len(set(found.values())) == len(found) >= 4
     return found
-
-
-def epochs(loader: Any, count: int) -> Iterator[list[tuple[str, str, int]]]:
-    for _ in range(count):
-        yield [batch[0] for batch in loader]
 
 
 @pytest.mark.parametrize(
@@ -71,31 +69,28 @@ def epochs(loader: Any, count: int) -> Iterator[list[tuple[str, str, int]]]:
         pytest.param(4, 'spawn', True, marks=pytest.mark.long),
     ],
 )
-def test_any_loader_reads_the_same_and_opens_no_more_files(trials, dataset, expected, workers, method, persistent):
-    loader = torch.utils.data.DataLoader(
-        Digests(dataset[1]),
-        num_workers=workers,
-        multiprocessing_context=method,
-        persistent_workers=persistent,
-        collate_fn=list,
-        shuffle=True,
-    )
-    most = 0
-    for seen in epochs(loader, 3):
-        lost = {path: text for path, text, _ in seen} != expected
-        trials.count(f'loader, {method or "this process"}', len(seen), lost * len(seen))
-        handles = max(count for *_, count in seen)
-        assert most in (0, handles) or handles <= most + 1  # a socket of the loader itself, perhaps
-        most = max(most, handles)
+def test_any_loader_reads_the_same_and_opens_no_more_files(trials, warm, config, expected, workers, method, persistent):
+    flags = ['--method', method] if method else []
+    flags += ['--persistent'] if persistent else []
+    finished = warm(READER, config, '--workers', workers, *flags)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    read = samples(finished.stdout)
+    epochs = [[sample for sample in read if sample.epoch == epoch] for epoch in range(3)]
+    for epoch in epochs:
+        lost = len(epoch) != len(expected) or {sample.image: sample.digest for sample in epoch} != expected
+        trials.count(f'loader, {method or "this process"}', len(epoch), lost)
+    first, *later = (max(sample.files for sample in epoch) for epoch in epochs)
+    assert max(later) <= first + 1, (first, later)  # a socket of the loader itself, perhaps
 
 
 @pytest.mark.long
-def test_two_ranks_read_their_shares_of_the_same_content(trials, dataset, expected):
+def test_two_ranks_read_their_shares_of_the_same_content(trials, config, expected):
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
-    command += [str(ROOT / 'tests/faults/read_digests.py'), str(dataset[0])]
+    command += [str(READER), str(config), '--workers', '2']
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT)
     assert finished.returncode == 0, finished.stderr[-3000:]
-    lines = [line.rsplit(' ', 1) for line in finished.stdout.splitlines() if line.startswith('/')]
-    found = dict(lines)
-    assert len(lines) >= len(found) == len(expected)  # an odd one is read twice, so that both have as many
-    trials.count('loader, two ranks', len(lines), found != expected)
+    read = samples('\n'.join(line for line in finished.stdout.splitlines() if line[:1].isdigit()))
+    for epoch in range(3):
+        lines = [sample for sample in read if sample.epoch == epoch]
+        assert len(lines) >= len(expected)  # an odd one is read twice, so that both have as many
+        trials.count('loader, two ranks', len(lines), {sample.image: sample.digest for sample in lines} != expected)

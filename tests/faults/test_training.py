@@ -17,8 +17,6 @@ from conftest import ROOT
 
 from stage2_distill.safe_checkpoints import check_checkpoint
 
-pytestmark = pytest.mark.long
-
 _LAUNCHER = ROOT / 'tests/faults/kill_at.py'
 _ITERATIONS = 4
 _OPTIONS = (
