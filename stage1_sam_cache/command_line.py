@@ -68,10 +68,11 @@ def _let_go(stream: Any) -> None:
 
 
 def report(text: str) -> None:
-    """Prints a text as one line to standard error."""
+    """Prints a text as one line to standard error, without what a terminal would obey."""
+    line = ''.join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in ' '.join(text.splitlines()))
     if sys.stderr is not None:
         with suppress(OSError):  # the exit status has to do
-            print(' '.join(text.splitlines()), file=sys.stderr, flush=True)  # noqa: T201
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:

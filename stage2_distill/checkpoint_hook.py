@@ -18,6 +18,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
 from stage1_sam_cache.atomic_file import commit, remove_abandoned
+from stage2_distill.errors import CheckpointError
+from stage2_distill.safe_checkpoints import check_checkpoint, check_resumable, load_weights_only
 
 POINTER = 'last_checkpoint'  # MMEngine's name of the file that says which checkpoint --resume takes
 _BACKEND = 'atomic'
@@ -132,3 +134,25 @@ def find_latest(work_dir: str | Path) -> Path | None:
         return None
     commit(pointer, str(saved[-1][1]).encode(), replace=True)
     return saved[-1][1]
+
+
+def has_resumable(work_dir: str | Path, trusted: bool = False) -> bool:
+    """Whether there is a checkpoint to go on from; makes sure that it can be used, before anything is built.
+
+    Args:
+        work_dir: Where a training has saved it.
+        trusted: Let the file run code.
+
+    Raises:
+        CheckpointError: If it is damaged, asks to run code, or lacks what a training needs to go on.
+    """
+    load_weights_only(trusted)
+    latest = find_latest(work_dir)
+    if latest is None:
+        return False
+    try:
+        found = check_checkpoint(str(latest), trusted)
+    except CheckpointError as problem:
+        raise CheckpointError(f'{problem}; without it, --resume goes on from the newest of the others') from problem
+    check_resumable(found, str(latest))
+    return True

@@ -224,6 +224,15 @@ def test_failures_are_listed_at_the_end_and_the_status_is_1(tmp_path, image_fold
         assert any(name in line and reason in line for line in failures), failures
 
 
+def test_a_terminal_obeys_no_name(tmp_path, image_folder, run_tool):
+    folder = image_folder('a')
+    (folder / 'x\x1b[2J\x07.png').write_bytes(b'')
+    finished = run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
+    assert finished.returncode == 1
+    assert r'x\x1b[2J\x07.png' in finished.stderr
+    assert not {'\x1b', '\x07'} & set(finished.stdout + finished.stderr)
+
+
 def test_a_list_entry_that_leaves_the_root_is_refused(tmp_path, image_folder, run_tool):
     folder = image_folder('a', 'b')
     names = tmp_path / 'list.txt'

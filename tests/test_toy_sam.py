@@ -106,6 +106,12 @@ def test_training_resumes_exactly_and_its_weights_make_a_cache(tiny_toypass, run
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
     wanted = ('--points-per-side', '2', '--pred-iou-thresh', '-100', '--stability-score-thresh', '0')
+    files[1].replace(tmp_path / 'b/iter_2.pth')  # weights alone
+    (tmp_path / 'b/last_checkpoint').write_text(str(tmp_path / 'b/iter_2.pth'))
+    refused = run_tool('train_toy_sam.py', *flags, '--work-dir', tmp_path / 'b', '--resume')
+    assert refused.returncode == 2
+    assert refused.stderr.endswith('b/iter_2.pth holds no optimizer, so training cannot go on from it\n')
+
     cached = run_tool(
         'cache_sam.py', '--dataset', 'toypass', '--split', 'val', '--data-root', data, *TINY_WINDOWS, '--limit', '1',
         '--sam', 'toy', '--checkpoint', files[0], *wanted, '--out', tmp_path / 'cache',

@@ -24,11 +24,10 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from stage1_sam_cache.memory import keep_freed_memory
-from stage2_distill.checkpoint_hook import find_latest
-from stage2_distill.errors import CheckpointError, ConfigError
+from stage2_distill.checkpoint_hook import has_resumable
+from stage2_distill.errors import ConfigError
 from stage2_distill.experiment import build_runner, choose_work_dir, plain_errors, read_config
 from stage2_distill.runner import optimizer_configs
-from stage2_distill.safe_checkpoints import check_checkpoint, check_resumable, load_weights_only
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -73,7 +72,7 @@ def main() -> int:
         config.randomness = {**config.get('randomness', {}), **given, 'deterministic': args.deterministic}
     if args.load_from:
         config.load_from = args.load_from
-    config.resume = args.resume and has_latest(config.work_dir, args.trust_checkpoint)
+    config.resume = args.resume and has_resumable(config.work_dir, args.trust_checkpoint)
     if config.resume:
         config.load_from = None  # MMEngine would go on from there
     if not torch.cuda.is_available():
@@ -95,24 +94,6 @@ def enable_amp(wrapper: Any) -> None:
         wrapper.type = 'BFloat16OptimWrapper'
     elif wrapper.type == 'OptimWrapper':
         wrapper.type, wrapper.loss_scale = 'AmpOptimWrapper', 'dynamic'
-
-
-def has_latest(work_dir: str, trusted: bool) -> bool:
-    """Whether there is a checkpoint for --resume to go on from; makes sure that it can be used.
-
-    Raises:
-        CheckpointError: If it can't be used.
-    """
-    load_weights_only(trusted)
-    latest = find_latest(work_dir)
-    if latest is None:
-        return False
-    try:
-        found = check_checkpoint(str(latest), trusted)
-    except CheckpointError as problem:
-        raise CheckpointError(f'{problem}; without it, --resume goes on from the newest of the others') from problem
-    check_resumable(found, str(latest))
-    return True
 
 
 if __name__ == '__main__':

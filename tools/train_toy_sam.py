@@ -23,7 +23,7 @@ except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 import toypass.sam_training as training
 from stage2_distill import bfloat16, hooks, sampler  # noqa: F401  registers
-from stage2_distill.checkpoint_hook import find_latest
+from stage2_distill.checkpoint_hook import has_resumable
 from stage2_distill.safe_checkpoints import load_weights_only
 
 
@@ -98,7 +98,7 @@ def main() -> int:
         },
         custom_hooks=[{'type': 'IterationSeedHook'}, {'type': 'StopOnBadLossHook'}],
         log_processor={'by_epoch': False},
-        resume=args.resume and find_latest(args.work_dir) is not None,
+        resume=args.resume and has_resumable(args.work_dir),
         randomness={'seed': args.seed},
         default_scope='mmengine',
     )
