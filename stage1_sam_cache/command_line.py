@@ -42,14 +42,16 @@ def run_command(main: Callable[[], int]) -> None:
             sys.stdout.flush()
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (GoodSAMError, OSError) as problem:
-        if interruption.requested():  # C code made an error of it
+    except Exception as problem:
+        if interruption.requested():  # C code, or a bare except of a library, made an error of it
             status = INTERRUPTED
         elif isinstance(problem, BrokenPipeError):  # the reader (head, less) went away
             status = FAILED
-        else:
+        elif isinstance(problem, (GoodSAMError, OSError)):
             report(f'error: {problem}')
             status = BAD_INPUT if isinstance(problem, GoodSAMError) else FAILED
+        else:
+            raise
     if status == INTERRUPTED:
         report('interrupted')
     for stream in (sys.stdout, sys.stderr):

@@ -1,7 +1,8 @@
 """Signals that end a run: each raises ``KeyboardInterrupt``, and stays known where that exception got lost.
 
 It is lost when it is raised in a Python function that C code calls, such as a destructor or one of HDF5's file
-operations: C code can only drop it or turn it into an error of its own.
+operations: C code can only drop it or turn it into an error of its own. So does Python with a bare ``except``, as where
+MMEngine formats its config.
 """
 
 from __future__ import annotations

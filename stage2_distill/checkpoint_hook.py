@@ -17,6 +17,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
+from stage1_sam_cache import interruption
 from stage1_sam_cache.atomic_file import commit, remove_abandoned
 from stage2_distill.errors import CheckpointError
 from stage2_distill.safe_checkpoints import check_checkpoint, check_resumable, load_weights_only
@@ -78,6 +79,10 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process():
             for folder in {str(self.out_dir), str(runner.work_dir)}:
                 remove_abandoned(Path(folder))
+
+    def _before_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, mode: str = 'train') -> None:
+        """Ends training or validation if a signal asked for it and a library has made nothing of it."""
+        interruption.check()
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
         """Writes a checkpoint, then the pointer to it, then removes the oldest if there are too many."""

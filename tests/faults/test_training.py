@@ -114,9 +114,11 @@ def test_a_disk_that_fails_under_a_checkpoint_ends_training_in_one_line(trials, 
 
 @pytest.mark.long
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
-def test_ended_at_any_moment_it_goes_on_as_if_it_had_not_been(trials, run, undisturbed, tiny_goodsam, tmp_path, number):
+def test_ended_at_any_moment_it_goes_on_as_if_it_had_not_been(
+    trials, run, undisturbed, tiny_goodsam, tmp_path, number, part
+):
     expected, weights, _ = undisturbed
-    for turn in range(6):
+    for turn in range(5):
         work = tmp_path / str(turn)
         command = [sys.executable, str(ROOT / 'tools/train.py'), str(tiny_goodsam), '--work-dir', str(work)]
         process = subprocess.Popen(
@@ -140,6 +142,43 @@ def test_ended_at_any_moment_it_goes_on_as_if_it_had_not_been(trials, run, undis
         ends = check_checkpoint(str(work / f'iter_{_ITERATIONS}.pth'))['state_dict']
         same &= all(torch.equal(value, ends[name]) for name, value in weights.items())
         trials.count(f'{number.name}, stage 2, at any moment', 1, not same)
+
+
+SWALLOWS = """
+import os, runpy, signal, sys
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class Swallows(Hook):
+    def __init__(self, how):
+        self.how = how
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except:
+            if self.how == 'makes an error':
+                raise SyntaxError('something else')
+
+sys.path[0] = os.path.dirname(sys.argv[1])
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.mark.parametrize('how', ['makes an error', 'goes on'])
+def test_a_signal_that_a_library_swallows_ends_the_training(trials, warm, tiny_goodsam, tmp_path, how):
+    """As MMEngine does where it formats its config."""
+    launcher, work = tmp_path / 'swallows.py', tmp_path / 'work'
+    launcher.write_text(SWALLOWS)
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = '{tiny_goodsam}'\ncustom_hooks = [dict(type='Swallows', how='{how}')]\n")
+    ended = warm(launcher, ROOT / 'tools/train.py', config, '--work-dir', work)
+    assert ended.returncode == 130, ended.stderr[-3000:]
+    assert ended.stderr.endswith('interrupted\n')
+    assert 'Traceback' not in ended.stderr
+    trials.count('SIGTERM, stage 2, swallowed', 1, max(losses(work), default=0) > 1)
 
 
 def test_a_pointer_that_leads_nowhere_is_mended(trials, tmp_path):
