@@ -79,8 +79,7 @@ def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int)
     """Refuses by the header alone what need not or must not be decoded."""
     width, height = _webp_size(file)
     _check_pixels(width, height, path, max_pixels)
-    header = cast(IO[bytes], _Header(file, _METADATA_BYTES + 8 * width * height, path))
-    with _open(header) as image:
+    with _open(limited(file, (height, width), path)) as image:
         width, height = image.size
         _check_pixels(width, height, path, max_pixels)
         if size > _METADATA_BYTES + 8 * width * height:
@@ -102,9 +101,18 @@ def _check_pixels(width: int, height: int, path: str | Path, max_pixels: int) ->
         )
 
 
-class _Header:
-    """A file from which no more than ``limit`` bytes are read, whatever lengths it tells Pillow to believe."""
+def limited(file: IO[bytes], size: tuple[int, ...], path: str | Path) -> IO[bytes]:
+    """An image file of which no more is read than one of this size can need, whatever lengths it tells Pillow.
 
+    Args:
+        file: The file.
+        size: Its rows and columns, zeros if only the header is read.
+        path: What ``ImageError`` calls the file when more is asked of it.
+    """
+    return cast(IO[bytes], _Limited(file, _METADATA_BYTES + 8 * size[0] * size[1], path))
+
+
+class _Limited:
     def __init__(self, file: IO[bytes], limit: int, path: str | Path) -> None:
         self.seek, self.tell = file.seek, file.tell
         self._file, self._left, self._path = file, limit, path

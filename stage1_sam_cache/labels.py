@@ -11,7 +11,7 @@ from PIL import Image
 
 from stage1_sam_cache.catalog import Dataset
 from stage1_sam_cache.errors import DatasetError, ImageError
-from stage1_sam_cache.images import read_rgb
+from stage1_sam_cache.images import limited, read_rgb
 from stage1_sam_cache.label_spaces import IGNORE, LABEL_SPACES, REMAPS, convert_labels, decode_stanford2d3d
 
 _STANFORD = 'stanford_instances'  # an encoding of its own: colours that index a table of names
@@ -51,10 +51,10 @@ class LabelReader:
             _check_size(path, colours.shape[:2], pixels)
             return convert_labels(decode_stanford2d3d(colours, pixels, self._names), self._encoding, self.space.name)
         try:
-            with Image.open(path, formats=('PNG',)) as file:
-                _check_size(path, (file.height, file.width), pixels)  # before it is decoded
-                stored = file.tile[0].args if file.tile else ''  # of grey with 2 and 4 bits Pillow spreads the ids
-                raw = np.asarray(file)
+            with path.open('rb') as file, Image.open(limited(file, pixels.shape, path), formats=('PNG',)) as label:
+                _check_size(path, (label.height, label.width), pixels)  # before it is decoded
+                stored = label.tile[0].args if label.tile else ''  # of grey with 2 and 4 bits Pillow spreads the ids
+                raw = np.asarray(label)
         except (ImageError, MemoryError):
             raise
         except Exception as problem:  # Pillow lets anything through

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import unicodedata
@@ -449,7 +451,8 @@ def test_hostile_entries_are_a_line_each_and_the_others_are_cached(tmp_path, gua
         number = wanted.index(entry) + 1
         lines = [line for line in failed if f': line {number} of ' in line]
         assert len(lines) == 1, entry
-        assert lines[0].startswith(f'{entry}: ')
+        harmless = re.sub(r'[\x00-\x1f]', lambda control: repr(control[0])[1:-1], entry)  # no terminal obeys it
+        assert lines[0].startswith(f'{harmless}: ')
         assert reason in lines[0]
     assert sum('named in line 2 before' in line for line in failed) == 1
     assert len(failed) == len(REFUSED_ENTRIES) + 1 + len(many)
@@ -665,6 +668,23 @@ def test_what_is_no_label_file_is_said_before_anything_is_loaded(labelled, trial
         len(as_scored(root))
     assert len(str(refused.value).splitlines()) == 1
     trials.count('hostile labels')
+
+
+def test_a_label_with_a_promise_of_a_huge_chunk_is_refused_before_it_takes_memory(labelled, trials):
+    root, label, ids = labelled
+    good = encoded(ids, 'PNG')
+    dataset = as_scored(root)
+    dataset[1]
+    for name in (b'tEXt', b'iCCP', b'IDAT'):
+        with label.open('wb') as file:
+            file.write(good[:33] + struct.pack('>I', 2**31 - 1) + name)
+            file.truncate(2**31 + 60)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(ImageError, match=r'1_labelTrainIds\.png: '):
+            dataset[0]
+        # Kilobytes of Linux; twice what may be read.
+        lost = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > 2**17
+        trials.count('hostile labels', lost=int(lost))
 
 
 def test_a_label_that_goes_away_after_it_was_listed_is_named(labelled, trials):
