@@ -188,7 +188,7 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2, max_ke
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption('--long', action='store_true', help='the long form of tests/faults, and ten times the fuzzing')
+    parser.addoption('--long', action='store_true', help='the long form of tests/faults, and 25 times the fuzzing')
     parser.addoption('--faults-seed', type=int, default=0, help='of all that is random in tests/faults')
 
 
@@ -200,25 +200,25 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The long form is fault tests and fuzzing alone; the short form leaves out what is marked ``long``."""
     if config.getoption('--long'):
-        left_out = [item for item in items if 'faults' not in item.path.parts and not _examples(item)]
+        left_out = [item for item in items if 'faults' not in item.path.parts and not _is_fuzz(item)]
     else:
         left_out = [item for item in items if item.get_closest_marker('long')]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
 
-def _examples(item: pytest.Item) -> int:
-    return getattr(getattr(item, 'obj', None), 'fuzz_examples', 0)
+def _is_fuzz(item: pytest.Item) -> bool:
+    return hasattr(getattr(item, 'obj', None), 'fuzz_tried')
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item):
     """Counts the examples of a property test for the table."""
-    begun = time.monotonic()
+    begun, before = time.monotonic(), item.obj.fuzz_tried[0] if _is_fuzz(item) else 0
     outcome = yield
-    if _examples(item) and 'faults' not in item.path.parts and item.config.getoption('--long'):
+    if _is_fuzz(item) and 'faults' not in item.path.parts and item.config.getoption('--long'):
         kind = f'fuzz, {item.path.stem.removeprefix("test_").replace("_", " ")}'
-        figures = (kind, _examples(item), int(outcome.excinfo is not None), time.monotonic() - begun)
+        figures = (kind, item.obj.fuzz_tried[0] - before, int(outcome.excinfo is not None), time.monotonic() - begun)
         item.user_properties.append(('faults', figures))
 
 

@@ -1,7 +1,8 @@
-"""How many examples property tests try: ten times as many in the long form of the fault tests."""
+"""How many examples property tests try: 25 times as many in the long form of the fault tests."""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +13,20 @@ FORM = 'GOODSAM_TESTS_LONG'  # set by the option --long, for test processes too
 
 
 def examples(count: int, **options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """``hypothesis.settings`` for so many examples, counted in the table of ``make faults``."""
-    count *= 10 if os.environ.get(FORM) else 1
+    """``hypothesis.settings`` for so many examples; goes below ``given``.
+
+    Those that were tried are counted in the test's ``fuzz_tried``, for the table of ``make faults``.
+    """
+    count *= 25 if os.environ.get(FORM) else 1
+    tried = [0]
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
-        test.fuzz_examples = count
-        return settings(max_examples=count, deadline=None, **options)(test)
+        @functools.wraps(test)
+        def counted(*args: Any, **drawn: Any) -> None:
+            tried[0] += 1
+            test(*args, **drawn)
+
+        counted.fuzz_tried = tried  # ``given`` copies it
+        return settings(max_examples=count, deadline=None, **options)(counted)
 
     return decorate
