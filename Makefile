@@ -1,7 +1,7 @@
 # make demo   draws ToyPASS, caches masks, trains GoodSAM on them, scores it and writes pictures to demo/
 #             MASKS=toy-sam takes the toy SAM's masks instead of Felzenszwalb's
 # make test   ruff, mypy and pytest
-# make faults the long form of tests/faults and of the fuzzing, about half an hour; SEED=1 for other faults
+# make faults the long form of tests/faults and of the fuzzing, about 20 minutes; SEED=1 for other faults
 # All set up $(VENV) when it is missing or older than the pinned requirements.
 PYTHON ?= python3
 VENV ?= .venv
