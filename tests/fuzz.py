@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 FORM = 'GOODSAM_TESTS_LONG'  # set by the option --long, for test processes too
 
@@ -21,6 +21,8 @@ def examples(count: int, **options: Any) -> Callable[[Callable[..., None]], Call
     tried = [0]
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        assert not is_hypothesis_test(test), 'examples goes below given'
+
         @functools.wraps(test)
         def counted(*args: Any, **drawn: Any) -> None:
             tried[0] += 1

@@ -73,8 +73,8 @@ def cache(tmp_path):
 # round trip
 
 
-@examples(30)
 @given(seed=st.integers(0, 2**32), most=st.integers(0, 40), wrap=st.booleans(), height=st.integers(5, 40))
+@examples(30)
 def test_random_overlapping_masks_come_back_bit_for_bit(seed, most, wrap, height):
     setting = replace(SMALL, wrap=wrap)
     fingerprint = setting.fingerprint(FelzenszwalbMaskGenerator())
@@ -274,8 +274,8 @@ def test_a_file_of_another_cache_or_of_another_id_is_refused_by_name(cache):
 # damage
 
 
-@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_flipped_bit_is_found(data):
     file = bytearray(_ENCODED)
     position = data.draw(st.integers(0, len(file) - 1))
@@ -284,8 +284,8 @@ def test_any_flipped_bit_is_found(data):
         cache_file.decode(bytes(file), 'x')
 
 
-@examples(80)
 @given(st.integers(0, 10**6))
+@examples(80)
 def test_any_truncation_is_found(length):
     with pytest.raises(MaskCacheError, match='x: damaged'):
         cache_file.decode(_ENCODED[: length % len(_ENCODED)], 'x')
