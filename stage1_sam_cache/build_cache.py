@@ -362,6 +362,8 @@ class CacheBuilder:
                     self._note_failure(in_hand[0].image_id, problem)
                     deque(masks, maxlen=0)  # the rest of this panorama's
             except MemoryError:
+                if not in_hand:  # no panorama's fault
+                    raise
                 bar.update(counted - bar.n)
                 for work in in_hand:  # whose windows are too much shows when each has the generator for itself
                     yield work, self._alone(work, bar)

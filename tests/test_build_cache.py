@@ -244,6 +244,18 @@ def test_a_panorama_too_large_for_the_memory_fails_alone(tmp_path, image_folder,
     assert not list(cache.path.glob('.claim-*'))
 
 
+def test_a_generator_without_any_memory_ends_the_run(tmp_path, image_folder):
+    class Starved(ColourGenerator):
+        def generate_many(self, images):
+            raise MemoryError
+            yield
+
+    folder, generator = image_folder('a', 'b'), Starved()
+    with pytest.raises(MemoryError):
+        run(tmp_path / 'cache', folder, generator)
+    assert not list((tmp_path / 'cache').rglob('.claim-*'))
+
+
 @pytest.mark.parametrize('many', [1, 5, 100])
 def test_too_many_masks_in_one_window_fail_its_panorama_alone(tmp_path, image_folder, many, monkeypatch):
     folder = image_folder('a', 'b', 'c')
