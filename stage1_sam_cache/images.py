@@ -106,7 +106,7 @@ def limited(file: IO[bytes], size: tuple[int, ...], path: str | Path) -> IO[byte
 
     Args:
         file: The file.
-        size: Its rows and columns, zeros if only the header is read.
+        size: Its rows and columns; zeros where only its header will be read.
         path: What ``ImageError`` calls the file when more is asked of it.
     """
     return cast(IO[bytes], _Limited(file, _METADATA_BYTES + 8 * size[0] * size[1], path))

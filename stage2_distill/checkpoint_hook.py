@@ -68,7 +68,10 @@ register_backend(_BACKEND, AtomicBackend, force=True)
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's, with files that survive a kill at any moment. Takes the same arguments."""
+    """MMEngine's, with files that survive a kill at any moment. Takes the same arguments.
+
+    Between iterations, where nothing is half written, it also ends a run for a signal that got lost, see ``interruption``.
+    """
 
     def __init__(self, *args: Any, backend_args: dict[str, Any] | None = None, **options: Any) -> None:
         super().__init__(*args, backend_args=backend_args or {'backend': _BACKEND}, **options)
@@ -81,7 +84,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 remove_abandoned(Path(folder))
 
     def _before_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, mode: str = 'train') -> None:
-        """Ends training or validation if a signal asked for it and a library has made nothing of it."""
+        """Ends training, validation or test if a signal has asked for it and a library swallowed that."""
         interruption.check()
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:

@@ -486,12 +486,17 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_a_flipped_bit_is_refused_or_changes_nothing(kind, training, tmp_path, trials, monkeypatch):
+@pytest.fixture(params=KINDS)
+def saved(request, training, tmp_path, monkeypatch) -> tuple[Path, Callable[[str], Any]]:
+    """A file of every kind, and what loads it."""
     monkeypatch.setitem(ARCHITECTURES, 'tiny', build_tiny_sam)
     load_weights_only()
-    make, load = KINDS[kind]
-    path = make(tmp_path, training)
+    make, load = KINDS[request.param]
+    return make(tmp_path, training), load
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(saved, trials):
+    path, load = saved
     whole, original = path.read_bytes(), load(str(path))
     harmless = 0
     for place in trials.rng.integers(0, len(whole) * 8, trials.many(20, 400)):
@@ -522,12 +527,8 @@ def test_a_flipped_bit_of_a_directory_is_refused_or_changes_nothing(training, tm
         trials.count('checkpoint, flipped bit', lost=int(lost))
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_a_truncated_file_is_refused(kind, training, tmp_path, trials, monkeypatch):
-    monkeypatch.setitem(ARCHITECTURES, 'tiny', build_tiny_sam)
-    load_weights_only()
-    make, load = KINDS[kind]
-    path = make(tmp_path, training)
+def test_a_truncated_file_is_refused(saved, trials):
+    path, load = saved
     whole = path.read_bytes()
     for length in {0, len(whole) - 1, *trials.rng.integers(0, len(whole), trials.many(10, 100) - 2).tolist()}:
         path.write_bytes(whole[:length])
