@@ -70,7 +70,7 @@ register_backend(_BACKEND, AtomicBackend, force=True)
 class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's, with files that survive a kill at any moment. Takes the same arguments.
 
-    Between iterations, where nothing is half written, it also ends a run for a signal that got lost, see ``interruption``.
+    Between iterations it also ends a run for a signal that got lost, see ``interruption``.
     """
 
     def __init__(self, *args: Any, backend_args: dict[str, Any] | None = None, **options: Any) -> None:
