@@ -3,9 +3,9 @@
 ``WindowGrid`` is the geometry that both stages share; ``open_cache`` reads the masks back.
 """
 
+from stage1_sam_cache.cache.reader import MaskCache, open_cache
 from stage1_sam_cache.errors import DatasetError, ImageError, MaskCacheError, Stage1Error, WeightsError
-from stage1_sam_cache.mask_cache import MaskCache, open_cache
-from stage1_sam_cache.windows import WindowGrid
+from stage1_sam_cache.geometry.windows import WindowGrid
 
 __all__ = [
     'DatasetError',

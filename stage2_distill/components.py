@@ -1,18 +1,9 @@
 """Imports everything that a config can name, so that it is registered."""
 
-from stage2_distill import (  # noqa: F401
-    bfloat16,
-    checkpoint_hook,
-    datasets,
-    fusion,
-    goodsam,
-    heads,
-    hooks,
-    metrics,
-    networks,
-    optimizers,
-    runner,
-    safetensors_files,
-    sampler,
-    transforms,
-)
+from stage2_distill.checkpoints import safetensors_files  # noqa: F401
+from stage2_distill.data import datasets, sampler, transforms  # noqa: F401
+from stage2_distill.evaluation import metrics  # noqa: F401
+from stage2_distill.fusion import registered  # noqa: F401
+from stage2_distill.heads import heads  # noqa: F401
+from stage2_distill.models import goodsam, networks  # noqa: F401
+from stage2_distill.training import bfloat16, checkpoint_hook, hooks, optimizers, runner  # noqa: F401

@@ -34,7 +34,7 @@ def test_the_loop_and_the_fast_way_give_the_same(measured, part, monkeypatch):
 
 
 def test_every_level_of_mask_generation_is_compared_with_the_stock_generator(measured, monkeypatch):
-    from stage1_sam_cache.sam_settings import TOY_SETTINGS
+    from stage1_sam_cache.sam.settings import TOY_SETTINGS
 
     monkeypatch.setattr('benchmarks.stage1.TOY_SETTINGS', replace(TOY_SETTINGS, points_per_side=4))
     rows = measured('stage1', '--model', 'toy', '--points', '5')
@@ -74,7 +74,7 @@ def test_freed_memory_is_kept_for_the_next_tensors():
     counted = """
 import resource, sys
 import numpy as np
-from stage1_sam_cache.memory import keep_freed_memory
+from stage1_sam_cache.system.memory import keep_freed_memory
 if sys.argv[1] == 'keep' and not keep_freed_memory():
     sys.exit('this C library does not offer it')
 np.ones(10_000_000)

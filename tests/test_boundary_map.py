@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 from reference import painting
 from skimage.segmentation import find_boundaries
 
-from stage1_sam_cache.boundary_map import boundary_map, contour_map
-from stage1_sam_cache.instance_masks import InstanceMasks
+from stage1_sam_cache.masks.boundary_map import boundary_map, contour_map
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 LABELS = hnp.arrays(
     st.sampled_from([np.uint8, np.uint16, np.int64]),

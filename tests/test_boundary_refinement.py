@@ -10,10 +10,10 @@ from hypothesis.extra import numpy as hnp
 from reference import boundaries
 from reference import refinement as literal
 
-from stage1_sam_cache.boundary_map import boundary_map
-from stage2_distill import boundary_refinement
-from stage2_distill.label_boundary import hard_boundary, soft_boundary
-from stage2_distill.pixelwise import margins
+from stage1_sam_cache.masks.boundary_map import boundary_map
+from stage2_distill.boundaries import refinement as boundary_refinement
+from stage2_distill.boundaries.label_boundary import hard_boundary, soft_boundary
+from stage2_distill.fusion.pixelwise import margins
 
 LABELS = hnp.arrays(
     st.sampled_from([np.uint8, np.int32, np.int64]),

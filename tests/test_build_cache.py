@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stage1_sam_cache.boundary_map import boundary_map, contour_map
-from stage1_sam_cache.build_cache import CacheBuilder, CacheSettings, estimate, make_masks
-from stage1_sam_cache.cache_writer import CacheWriter
+from stage1_sam_cache.build.build_cache import CacheBuilder, CacheSettings, estimate, make_masks
+from stage1_sam_cache.cache.reader import entry_name
+from stage1_sam_cache.cache.writer import CacheWriter
+from stage1_sam_cache.data.images import RgbImage
+from stage1_sam_cache.data.listing import list_folder
 from stage1_sam_cache.errors import CacheWriteError
-from stage1_sam_cache.felzenszwalb_masks import FelzenszwalbMaskGenerator, FelzenszwalbSettings
-from stage1_sam_cache.image_listing import list_folder
-from stage1_sam_cache.images import RgbImage
-from stage1_sam_cache.instance_masks import InstanceMasks
-from stage1_sam_cache.mask_cache import entry_name
+from stage1_sam_cache.masks.boundary_map import boundary_map, contour_map
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
 
 SETTINGS = CacheSettings(window=(40, 64), stride=32)
 
@@ -262,7 +262,7 @@ def test_too_many_masks_in_one_window_fail_its_panorama_alone(tmp_path, image_fo
     noisy = np.asarray(Image.open(folder / 'b.png')).copy()
     noisy[:8, 70:78] = np.arange(64 * 3, dtype=np.uint8).reshape(8, 8, 3)
     Image.fromarray(noisy).save(folder / 'b.png')
-    monkeypatch.setattr('stage1_sam_cache.build_cache.MAX_MASKS', 40)
+    monkeypatch.setattr('stage1_sam_cache.build.build_cache.MAX_MASKS', 40)
     summary, cache, _ = run(tmp_path / 'many', folder, BatchingGenerator(many))
     assert [image_id for image_id, _ in summary.failed] == ['b']
     assert 'masks in one window; at most 40' in summary.failed[0][1]

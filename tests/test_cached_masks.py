@@ -7,14 +7,13 @@ from fuzz import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stage1_sam_cache.boundary_map import boundary_map
-from stage1_sam_cache.instance_masks import InstanceMasks
-from stage1_sam_cache.windows import WindowGrid
-from stage2_distill.cached_masks import CachedMasks, mirrored_order, rolled_order
+from stage1_sam_cache.geometry.windows import WindowGrid
+from stage1_sam_cache.masks.boundary_map import boundary_map
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage2_distill.data.cached_masks import CachedMasks, mirrored_order, rolled_order
 from stage2_distill.errors import ConfigError
-from stage2_distill.losses.knowledge_adaptation import weighted_cross_entropy, weighted_nll
-from stage2_distill.mask_atoms import MaskAtoms
-from stage2_distill.window_batch import (
+from stage2_distill.fusion.mask_atoms import MaskAtoms
+from stage2_distill.geometry.window_batch import (
     both_sides,
     cut_overlaps,
     cut_windows,
@@ -23,6 +22,7 @@ from stage2_distill.window_batch import (
     places,
     stitch_windows,
 )
+from stage2_distill.losses.knowledge_adaptation import weighted_cross_entropy, weighted_nll
 
 PAPER = WindowGrid(400, 2048)
 CLOSED = WindowGrid(8, 64, (8, 16), 8, wrap=True)
@@ -195,7 +195,7 @@ def test_the_loader_pins_packed_masks(monkeypatch):
     """As on a machine with a GPU: what it pins there is noted here."""
     from torch.utils.data._utils.pin_memory import pin_memory
 
-    from stage2_distill.transforms import PackPanorama
+    from stage2_distill.data.transforms import PackPanorama
 
     results = {'img': np.zeros((8, 64, 3), np.uint8), 'cached_masks': panorama_of(OPEN), 'image_id': 'a'}
     results['ori_shape'] = results['img_shape'] = (8, 64)

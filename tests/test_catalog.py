@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stage1_sam_cache.catalog import DATASETS, list_dataset
+from stage1_sam_cache.data.catalog import DATASETS, list_dataset
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES, REMAPS
+from stage1_sam_cache.data.listing import list_folder
 from stage1_sam_cache.errors import DatasetError
-from stage1_sam_cache.image_listing import list_folder
-from stage1_sam_cache.label_spaces import LABEL_SPACES, REMAPS
 
 
 def touch(root, *names):

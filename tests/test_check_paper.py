@@ -17,8 +17,8 @@ from test_source_training import complaint, load_tool
 
 from paper.figures import NETWORKS, SCORES, Figure, Row, all_rows, figures_of
 from paper.report import Found, compare, make_records, print_table
-from stage2_distill.safe_checkpoints import check_checkpoint
-from stage2_distill.student import Student
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
+from stage2_distill.deployment.student import Student
 
 SHIPPED = ROOT / 'tools/toypass/weights/segformer_b0.safetensors'
 # All assistants become B0s, so that the small weights serve where the paper has a B5.

@@ -163,11 +163,11 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, image_folder, number):
 LOSES_THE_SIGNAL = """
 import os, signal, sys
 from pathlib import Path
-from stage1_sam_cache.build_cache import CacheBuilder, CacheSettings
-from stage1_sam_cache.command_line import run_command
+from stage1_sam_cache.build.build_cache import CacheBuilder, CacheSettings
+from stage1_sam_cache.commands.cli import run_command
 from stage1_sam_cache.errors import ImageError
-from stage1_sam_cache.felzenszwalb_masks import FelzenszwalbMaskGenerator
-from stage1_sam_cache.image_listing import list_folder
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator
+from stage1_sam_cache.data.listing import list_folder
 
 class Ends:
     def __del__(self):
@@ -391,7 +391,7 @@ def test_sam_caches_from_end_to_end_with_a_small_random_model(tmp_path, image_fo
     # In this process, because the small SAM is an architecture that only the tests know.
     from conftest import build_tiny_sam
 
-    from stage1_sam_cache import sam_weights
+    from stage1_sam_cache.sam import weights as sam_weights
 
     monkeypatch.setitem(sam_weights.ARCHITECTURES, 'tiny', build_tiny_sam)
     monkeypatch.syspath_prepend(ROOT / 'tools')

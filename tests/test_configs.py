@@ -10,12 +10,12 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
-from stage1_sam_cache.catalog import DATASETS
-from stage1_sam_cache.windows import WindowGrid
+from stage1_sam_cache.data.catalog import DATASETS
+from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill import components  # noqa: F401
-from stage2_distill.cache_check import cache_command
-from stage2_distill.cached_masks import CachedMasks, mirrored_order
-from stage2_distill.mask_atoms import MaskAtoms
+from stage2_distill.data.cached_masks import CachedMasks, mirrored_order
+from stage2_distill.fusion.mask_atoms import MaskAtoms
+from stage2_distill.training.cache_check import cache_command
 
 CONFIGS = ROOT / 'mmseg_configs'
 GOODSAM = sorted([*CONFIGS.glob('goodsam_*.py'), *(CONFIGS / 'ablations').glob('*.py')])

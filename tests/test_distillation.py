@@ -18,8 +18,8 @@ from mmseg.apis import init_model
 from PIL import Image
 from test_source_training import complaint
 
-from stage2_distill.safe_checkpoints import check_checkpoint, load_weights_only
-from stage2_distill.student import Student
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_weights_only
+from stage2_distill.deployment.student import Student
 
 TERMS = ['ce_t_ta', 'cc', 'bd_t_ta', 'ta', 'ce_ta_s', 'ce_t_s', 'bd_t_s', 'student']
 

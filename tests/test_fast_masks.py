@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 from segment_anything.modeling import Sam
 
-from stage1_sam_cache.fast_generation import ExactMaskGenerator, FastMaskGenerator, points_that_fit
-from stage1_sam_cache.fast_networks import accelerate, attend
-from stage1_sam_cache.sam_masks import SamMaskGenerator
-from stage1_sam_cache.sam_settings import LEVELS, SamSettings
-from stage1_sam_cache.sam_weights import find_weights, load_sam
+from stage1_sam_cache.sam.fast_generation import ExactMaskGenerator, FastMaskGenerator, points_that_fit
+from stage1_sam_cache.sam.fast_networks import accelerate, attend
+from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
+from stage1_sam_cache.sam.settings import LEVELS, SamSettings
+from stage1_sam_cache.sam.weights import find_weights, load_sam
 
 SHAPES = [(200, 256), (256, 200), (128, 256), (97, 61), (256, 256)]
 OPTIONS = [

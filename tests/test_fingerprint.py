@@ -2,11 +2,11 @@
 
 import pytest
 
-from stage1_sam_cache.build_cache import CacheSettings
-from stage1_sam_cache.felzenszwalb_masks import FelzenszwalbMaskGenerator, FelzenszwalbSettings
-from stage1_sam_cache.fingerprint import Fingerprint
-from stage1_sam_cache.sam_masks import SamMaskGenerator
-from stage1_sam_cache.sam_settings import SamSettings
+from stage1_sam_cache.build.build_cache import CacheSettings
+from stage1_sam_cache.cache.fingerprint import Fingerprint
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
+from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
+from stage1_sam_cache.sam.settings import SamSettings
 
 FELZENSZWALB = FelzenszwalbMaskGenerator()
 

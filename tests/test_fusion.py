@@ -10,9 +10,9 @@ from reference import ctcf as literal
 from reference import sepl as literal_sepl
 from reference import ssa as literal_ssa
 
-from stage1_sam_cache.instance_masks import InstanceMasks
-from stage2_distill import ctcf, sepl, ssa
-from stage2_distill.mask_atoms import MaskAtoms
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage2_distill.fusion import ctcf, sepl, ssa
+from stage2_distill.fusion.mask_atoms import MaskAtoms
 
 FUSIONS = [ctcf.fuse, ssa.fuse, sepl.fuse]
 ENTROPIES = ['region_mean', 'mean_dist', 'spatial', 'binary']

@@ -16,12 +16,12 @@ from reference.boundaries import hard as literal_boundary
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stage1_sam_cache.errors import MaskCacheError
-from stage1_sam_cache.windows import WindowGrid
+from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill import components  # noqa: F401
-from stage2_distill.cached_masks import CachedMasks
+from stage2_distill.data.cached_masks import CachedMasks
 from stage2_distill.errors import ConfigError
-from stage2_distill.mask_atoms import MaskAtoms
-from stage2_distill.window_batch import stitch_windows
+from stage2_distill.fusion.mask_atoms import MaskAtoms
+from stage2_distill.geometry.window_batch import stitch_windows
 
 TERMS_TA = ['loss_ce_t_ta', 'loss_cc', 'loss_bd_t_ta']
 TERMS_STUDENT = ['loss_ce_ta_s', 'loss_ce_t_s', 'loss_bd_t_s']
@@ -327,9 +327,9 @@ def test_every_fusion_takes_a_step(fusion):
 
 
 def test_the_lesson_is_the_pure_functions_of_every_window_and_overlap():
-    from stage2_distill.boundary_refinement import refine
-    from stage2_distill.ctcf import fuse
-    from stage2_distill.pixelwise import margins
+    from stage2_distill.boundaries.refinement import refine
+    from stage2_distill.fusion.ctcf import fuse
+    from stage2_distill.fusion.pixelwise import margins
 
     model = build().eval()
     data = model.data_preprocessor(batch(2), False)

@@ -17,8 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
 from stage1_sam_cache.errors import ImageError
-from stage1_sam_cache.images import MAX_PIXELS, read_rgb
 
 ORIENTATION = 0x0112
 NOISE = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
@@ -380,7 +380,7 @@ def png(width, height, bits, colour, raw):
 READS_AND_TELLS_ITS_MEMORY = """
 import os, resource, sys
 from stage1_sam_cache.errors import ImageError
-from stage1_sam_cache.images import read_rgb
+from stage1_sam_cache.data.images import read_rgb
 if os.fork():  # the peak of a new program begins with that of its parent: measure in a child of this small one
     os.wait()
     sys.exit()

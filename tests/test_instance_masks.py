@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference import painting
 
-from stage1_sam_cache.instance_masks import ORDERS, InstanceMasks
+from stage1_sam_cache.masks.instance_masks import ORDERS, InstanceMasks
 
 NAN = float('nan')
 LABELS = st.integers(-2, 3)

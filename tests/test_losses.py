@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import losses as literal
 
-from stage2_distill.label_boundary import hard_boundary, soft_boundary
+from stage2_distill.boundaries.label_boundary import hard_boundary, soft_boundary
 from stage2_distill.losses.boundary import (
     boundary_cross_entropy,
     boundary_loss,

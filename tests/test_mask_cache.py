@@ -19,15 +19,16 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
-from stage1_sam_cache import MaskCacheError, cache_file, open_cache
-from stage1_sam_cache.atomic_file import commit, remove_abandoned
-from stage1_sam_cache.build_cache import CacheSettings
-from stage1_sam_cache.cache_file import OverlapBoundary, PanoramaMasks
-from stage1_sam_cache.cache_writer import CacheWriter, restore_description
+from stage1_sam_cache import MaskCacheError, open_cache
+from stage1_sam_cache.build.build_cache import CacheSettings
+from stage1_sam_cache.cache import panorama_file as cache_file
+from stage1_sam_cache.cache.panorama_file import OverlapBoundary, PanoramaMasks
+from stage1_sam_cache.cache.reader import MANIFEST_FILE, cache_folders, entry_name
+from stage1_sam_cache.cache.writer import CacheWriter, restore_description
 from stage1_sam_cache.errors import CacheWriteError
-from stage1_sam_cache.felzenszwalb_masks import FelzenszwalbMaskGenerator, FelzenszwalbSettings
-from stage1_sam_cache.instance_masks import InstanceMasks
-from stage1_sam_cache.mask_cache import MANIFEST_FILE, cache_folders, entry_name
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
+from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 
 SMALL = CacheSettings(window=(16, 24), stride=12, wrap=True)
 FINGERPRINT = SMALL.fingerprint(FelzenszwalbMaskGenerator())
@@ -409,7 +410,7 @@ def test_a_file_system_without_hard_links_still_commits_whole_files(tmp_path, mo
 def test_only_temporaries_of_dead_writers_are_removed(tmp_path):
     # A writer that dies just before its file gets its name.
     script = (
-        'import os, sys; from pathlib import Path; from stage1_sam_cache.atomic_file import commit; '
+        'import os, sys; from pathlib import Path; from stage1_sam_cache.system.atomic_file import commit; '
         'os.link = lambda *names: os._exit(9); commit(Path(sys.argv[1]) / "file", b"x")'
     )
     dead = subprocess.run([sys.executable, '-c', script, str(tmp_path)], check=False)

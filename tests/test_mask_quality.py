@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stage1_sam_cache import open_cache
-from stage1_sam_cache.instance_masks import InstanceMasks
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from toypass.mask_quality import best_overlaps, confusion, label_by_truth, mean_iou
 from toypass.truth_masks import TruthMaskGenerator, encode
 

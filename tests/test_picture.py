@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from stage1_sam_cache import MaskCacheError
-from stage1_sam_cache.build_cache import CacheSettings, make_masks
-from stage1_sam_cache.felzenszwalb_masks import FelzenszwalbMaskGenerator, FelzenszwalbSettings
-from stage1_sam_cache.images import RgbImage
-from stage1_sam_cache.picture import draw
+from stage1_sam_cache.build.build_cache import CacheSettings, make_masks
+from stage1_sam_cache.cache.picture import draw
+from stage1_sam_cache.data.images import RgbImage
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
 
 HEIGHT, WIDTH, CAPTION = 48, 192, 28
 

@@ -2,8 +2,13 @@
 
 import ast
 import re
+import subprocess
+import sys
+from collections.abc import Collection
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 from mmengine.config import Config
 
@@ -19,22 +24,95 @@ def test_environment_yml_and_the_requirements_pin_the_same():
     assert len(conda) >= 15
 
 
-def imports_of(package: str) -> set[str]:
+# The rooms of each stage from the bottom up: a module imports its own room and rooms below it, never one above.
+ROOMS = {
+    'stage1_sam_cache': [
+        ['errors'],
+        ['system'],
+        ['geometry'],
+        ['data', 'masks'],
+        ['sam'],
+        ['cache'],
+        ['build'],
+        ['adaptation'],
+        ['commands'],
+    ],
+    'stage2_distill': [
+        ['errors'],
+        ['checkpoints'],
+        ['geometry'],
+        ['fusion', 'boundaries'],
+        ['losses', 'data'],
+        ['heads'],
+        ['models'],
+        ['omnisam'],
+        ['training'],
+        ['evaluation'],
+        ['components'],
+        ['deployment'],
+        ['commands'],
+    ],
+}
+SAM_PACKAGES = {'segment_anything', 'sam2', 'sam3', 'mobile_sam'}
+
+
+def modules_of(package: str) -> dict[str, Path]:
+    return {
+        '.'.join(file.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): file
+        for file in (ROOT / package).rglob('*.py')
+    }
+
+
+def imports_of(file: Path, known: Collection[str] = ()) -> set[str]:
+    """What a file imports, wherever in it: modules of ``known`` by their whole names, anything else too."""
     found = set()
-    for file in (ROOT / package).rglob('*.py'):
-        for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.split('.')[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                found.add(node.module.split('.')[0])
+    for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, f'{file}: relative import'
+            names = {f'{node.module}.{alias.name}' for alias in node.names}
+            found |= {name if name in known else node.module for name in names}
     return found
 
 
+def packages(names: Collection[str]) -> set[str]:
+    return {name.split('.')[0] for name in names}
+
+
 def test_data_flows_one_way():
-    stage1, stage2 = imports_of('stage1_sam_cache'), imports_of('stage2_distill')
-    assert not stage1 & {'stage2_distill', 'mmseg', 'mmcv', 'mmengine'}
-    assert 'segment_anything' in stage1
-    assert 'segment_anything' not in stage2
+    for name, file in modules_of('stage1_sam_cache').items():
+        assert not packages(imports_of(file)) & {'stage2_distill', 'mmseg', 'mmcv', 'mmengine'}, name
+    for name, file in modules_of('stage2_distill').items():
+        if not name.startswith('stage2_distill.omnisam'):
+            assert not packages(imports_of(file)) & SAM_PACKAGES, name
+    assert any('segment_anything' in packages(imports_of(file)) for file in modules_of('stage1_sam_cache').values())
+
+
+@pytest.mark.parametrize('package', ROOMS)
+def test_no_import_runs_upwards(package):
+    """From room to room; the package's own ``__init__`` is the roof."""
+    modules = modules_of(package)
+    level = {room: i for i, rooms in enumerate(ROOMS[package]) for room in rooms}
+    rooms = {name.split('.')[1] for name in modules if '.' in name}
+    assert rooms == set(level), 'rooms that ROOMS does not place, or places that are gone'
+    for name, file in modules.items():
+        if name == package:
+            continue
+        room = name.split('.')[1]
+        for other in imports_of(file, modules):
+            if other == package or not other.startswith(package + '.'):
+                assert other != package, f'{name} imports the roof {package}'
+                continue
+            target = other.split('.')[1]
+            assert target == room or level[target] < level[room], f'{name} imports {other}'
+
+
+@pytest.mark.parametrize('package', ROOMS)
+def test_no_circle_of_imports(package):
+    modules = modules_of(package)
+    graph = {name: imports_of(file, modules) & set(modules) for name, file in modules.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_stage_2_gets_geometry_and_reader_without_sam():
@@ -43,9 +121,6 @@ def test_stage_2_gets_geometry_and_reader_without_sam():
         'assert stage1_sam_cache.WindowGrid and stage1_sam_cache.open_cache; '
         "assert not {'segment_anything', 'torch'} & set(sys.modules), 'heavy imports'"
     )
-    import subprocess
-    import sys
-
     assert subprocess.run([sys.executable, '-c', script], check=False).returncode == 0
 
 

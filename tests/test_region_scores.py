@@ -15,9 +15,9 @@ from reference import region_scores as literal
 from scipy.ndimage import binary_erosion
 from test_source_training import complaint, load_tool
 
-from stage1_sam_cache.label_spaces import LABEL_SPACES
-from stage2_distill.metrics import PerClassIoUMetric
-from stage2_distill.region_scores import (
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES
+from stage2_distill.evaluation.metrics import PerClassIoUMetric
+from stage2_distill.evaluation.region_scores import (
     BANDS,
     RegionSettings,
     class_ious,

@@ -11,12 +11,13 @@ import pytest
 import torch
 from segment_anything import SamPredictor
 
-from stage1_sam_cache import WeightsError, sam_weights
-from stage1_sam_cache.build_cache import CacheSettings, make_masks
-from stage1_sam_cache.images import RgbImage
-from stage1_sam_cache.sam_masks import SamMaskGenerator
-from stage1_sam_cache.sam_settings import LEVELS, SamSettings
-from stage1_sam_cache.sam_weights import PUBLISHED, find_weights, load_sam
+from stage1_sam_cache import WeightsError
+from stage1_sam_cache.build.build_cache import CacheSettings, make_masks
+from stage1_sam_cache.data.images import RgbImage
+from stage1_sam_cache.sam import weights as sam_weights
+from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
+from stage1_sam_cache.sam.settings import LEVELS, SamSettings
+from stage1_sam_cache.sam.weights import PUBLISHED, find_weights, load_sam
 
 # An untrained SAM is sure of nothing, so nothing is filtered by score.
 KEEP_ALL = SamSettings(points_per_side=4, pred_iou_thresh=-100.0, stability_score_thresh=0.0)

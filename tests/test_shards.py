@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stage1_sam_cache.build.shards import Shard, parse_shard, shard_of_environment
 from stage1_sam_cache.errors import Stage1Error
-from stage1_sam_cache.shards import Shard, choose_device, parse_shard, shard_of_environment
+from stage1_sam_cache.system.devices import choose_device
 
 
 def torchrun(rank, world, **more):

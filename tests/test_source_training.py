@@ -15,14 +15,14 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.errors import DatasetError, GoodSAMError
-from stage1_sam_cache.label_spaces import LABEL_SPACES
 from stage2_distill import components  # noqa: F401
-from stage2_distill.bfloat16 import BFloat16OptimWrapper
-from stage2_distill.datasets import CatalogueDataset
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
+from stage2_distill.data.datasets import CatalogueDataset
 from stage2_distill.errors import CheckpointError, ConfigError
-from stage2_distill.metrics import PerClassIoUMetric
-from stage2_distill.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
+from stage2_distill.evaluation.metrics import PerClassIoUMetric
+from stage2_distill.training.bfloat16 import BFloat16OptimWrapper
 
 SOURCE = ROOT / 'mmseg_configs/source'
 B0 = SOURCE / 'segformer_b0_toypass.py'

@@ -10,9 +10,9 @@ from conftest import TINY_WINDOWS
 from segment_anything import SamAutomaticMaskGenerator
 
 from stage1_sam_cache import WeightsError, open_cache
-from stage1_sam_cache.sam_weights import PUBLISHED, find_weights, load_sam
-from stage1_sam_cache.toy_sam import SIZE, build_toy_sam
-from stage2_distill.sampler import Draw
+from stage1_sam_cache.sam.toy_sam import SIZE, build_toy_sam
+from stage1_sam_cache.sam.weights import PUBLISHED, find_weights, load_sam
+from stage2_distill.data.sampler import Draw
 from toypass.sam_training import MASK_STRIDE, MIN_PIXELS, SegmentDataset, ToySamTraining, compare
 
 

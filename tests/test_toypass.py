@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from reference.rays import equirectangular_direction, first_hit, pinhole_direction
 
-from stage1_sam_cache.catalog import list_dataset
+from stage1_sam_cache.data.catalog import list_dataset
+from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.errors import DatasetError
-from stage1_sam_cache.label_spaces import IGNORE
 from toypass.cameras import EquirectangularCamera, PinholeCamera, on_grid
 from toypass.dataset import Job, World, jobs, look_at, make_all, paths, prepare, statistics
 from toypass.knobs import LOOKS, PRESETS, Counts, preset

@@ -20,12 +20,12 @@ from pathlib import Path
 try:
     import torch
 
-    from stage1_sam_cache import command_line as cli
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from benchmarks import cache, fusion, scale, stage1, step
 from benchmarks.common import Measurement, hardware, markdown
-from stage1_sam_cache.memory import keep_freed_memory
+from stage1_sam_cache.system.memory import keep_freed_memory
 
 TITLES = {
     'stage1': "Mask generation: segment_anything's generator against each level",

@@ -15,15 +15,15 @@ try:
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
-    from stage1_sam_cache import command_line as cli
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.catalog import DATASETS
+from stage1_sam_cache.data.catalog import DATASETS
+from stage1_sam_cache.data.images import read_rgb
+from stage1_sam_cache.data.label_spaces import IGNORE, LabelSpace
+from stage1_sam_cache.data.labels import LabelReader
+from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.errors import DatasetError
-from stage1_sam_cache.image_listing import Sample
-from stage1_sam_cache.images import read_rgb
-from stage1_sam_cache.label_spaces import IGNORE, LabelSpace
-from stage1_sam_cache.labels import LabelReader
 
 _MARGIN, _LINE = 6, 24
 

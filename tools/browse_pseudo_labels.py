@@ -23,19 +23,18 @@ try:
     from numpy.typing import NDArray
     from PIL import Image, ImageDraw, ImageFont
 
-    from stage1_sam_cache import command_line as cli
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.images import read_rgb
-from stage1_sam_cache.label_spaces import IGNORE, LABEL_SPACES
-from stage1_sam_cache.picture import draw_masks
-from stage2_distill.cache_check import check_cache, grid_settings
+from stage1_sam_cache.cache.picture import draw_masks
+from stage1_sam_cache.data.images import read_rgb
+from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
 from stage2_distill.errors import ConfigError
-from stage2_distill.experiment import plain_errors, read_config
-from stage2_distill.goodsam import GoodSAM
-from stage2_distill.optimizers import NETWORKS
-from stage2_distill.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
-from stage2_distill.window_batch import stitch_windows
+from stage2_distill.geometry.window_batch import stitch_windows
+from stage2_distill.models.goodsam import NETWORKS, GoodSAM
+from stage2_distill.training.cache_check import check_cache, grid_settings
+from stage2_distill.training.experiment import plain_errors, read_config
 
 Panel = tuple[str, NDArray[np.uint8]]  # caption and pixels
 _CAPTION = 26

@@ -18,22 +18,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 try:
-    from stage1_sam_cache import command_line as cli
-    from stage1_sam_cache.build_cache import OVERLAP_SOURCES, CacheBuilder, CacheSettings, Summary, estimate
+    from stage1_sam_cache.build.build_cache import OVERLAP_SOURCES, CacheBuilder, CacheSettings, Summary, estimate
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.boundary_map import RULES
-from stage1_sam_cache.cache_writer import CacheWriter
-from stage1_sam_cache.catalog import DATASETS
+from stage1_sam_cache.build.shards import Shard, parse_shard, shard_of_environment, worst_status
+from stage1_sam_cache.cache.writer import CacheWriter
+from stage1_sam_cache.data.catalog import DATASETS
+from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
+from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.errors import ImageError
-from stage1_sam_cache.felzenszwalb_masks import FelzenszwalbMaskGenerator, FelzenszwalbSettings
-from stage1_sam_cache.image_listing import Sample
-from stage1_sam_cache.images import MAX_PIXELS, read_rgb
-from stage1_sam_cache.instance_masks import ORDERS
-from stage1_sam_cache.mask_generator import MaskGenerator
-from stage1_sam_cache.memory import keep_freed_memory
-from stage1_sam_cache.sam_settings import LEVELS, TOY_SETTINGS, SamSettings
-from stage1_sam_cache.shards import Shard, choose_device, parse_shard, shard_of_environment, worst_status
+from stage1_sam_cache.masks.boundary_map import RULES
+from stage1_sam_cache.masks.instance_masks import ORDERS
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
+from stage1_sam_cache.sam.mask_generator import MaskGenerator
+from stage1_sam_cache.sam.settings import LEVELS, TOY_SETTINGS, SamSettings
+from stage1_sam_cache.system.devices import choose_device
+from stage1_sam_cache.system.memory import keep_freed_memory
 
 NOTES = """
 windows: along each axis a window starts every stride pixels and the last one is moved back to end at the border. A
@@ -235,9 +236,9 @@ def _make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     defaults = asdict(TOY_SETTINGS if model == 'toy' else SamSettings())
     settings = cli.make_settings(parser, SamSettings, {**defaults, **sam_values})
     # Only now, because importing PyTorch takes seconds.
-    from stage1_sam_cache.fast_generation import points_that_fit
-    from stage1_sam_cache.sam_masks import SamMaskGenerator
-    from stage1_sam_cache.sam_weights import find_weights, load_sam
+    from stage1_sam_cache.sam.fast_generation import points_that_fit
+    from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
+    from stage1_sam_cache.sam.weights import find_weights, load_sam
 
     device = choose_device(args.device or 'auto', os.environ)
     if device.type == 'cpu':

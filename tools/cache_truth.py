@@ -16,13 +16,13 @@ try:
     from PIL import Image
     from tqdm import tqdm
 
-    from stage1_sam_cache import command_line as cli
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.build_cache import CacheSettings, make_masks
-from stage1_sam_cache.cache_writer import CacheWriter
+from stage1_sam_cache.build.build_cache import CacheSettings, make_masks
+from stage1_sam_cache.cache.writer import CacheWriter
+from stage1_sam_cache.data.images import RgbImage, read_rgb
 from stage1_sam_cache.errors import DatasetError
-from stage1_sam_cache.images import RgbImage, read_rgb
 from toypass.truth_masks import KINDS, TruthMaskGenerator, encode
 
 

@@ -31,20 +31,28 @@ try:
     from mmengine.runner import CheckpointLoader
     from mmseg.registry import MODELS
 
-    from stage1_sam_cache import command_line as cli
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from paper.figures import SCORES, STUDENTS, Row, all_rows, figures_of
 from paper.report import Found, make_records, print_table
-from stage1_sam_cache.atomic_file import commit
-from stage1_sam_cache.catalog import list_dataset
+from stage1_sam_cache.cache.reader import MaskCache
+from stage1_sam_cache.data.catalog import list_dataset
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.errors import GoodSAMError
-from stage1_sam_cache.label_spaces import LABEL_SPACES
-from stage1_sam_cache.mask_cache import MaskCache
+from stage1_sam_cache.system.atomic_file import commit
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_weights_only
 from stage2_distill.errors import CheckpointError, ConfigError
-from stage2_distill.experiment import read_config
-from stage2_distill.safe_checkpoints import check_checkpoint, load_weights_only
-from stage2_distill.scoring import drop_training, image_size, score, scores_of, use_cache, use_dataset, use_predictors
+from stage2_distill.evaluation.scoring import (
+    drop_training,
+    image_size,
+    score,
+    scores_of,
+    use_cache,
+    use_dataset,
+    use_predictors,
+)
+from stage2_distill.training.experiment import read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'mmseg_configs'

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 try:
-    from stage1_sam_cache import command_line as cli
-    from stage2_distill.student import Student, export_onnx, export_student
+    from stage1_sam_cache.commands import cli
+    from stage2_distill.deployment.student import Student, export_onnx, export_student
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 

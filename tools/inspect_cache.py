@@ -18,14 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 try:
-    from stage1_sam_cache import command_line as cli
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.atomic_file import commit, remove_abandoned
-from stage1_sam_cache.cache_writer import QUARANTINE, quarantine, restore_description
-from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
-from stage1_sam_cache.images import MAX_PIXELS, read_rgb
-from stage1_sam_cache.mask_cache import (
+from stage1_sam_cache.cache.picture import draw
+from stage1_sam_cache.cache.reader import (
     FINGERPRINT_FILE,
     MANIFEST_FILE,
     Check,
@@ -34,7 +31,10 @@ from stage1_sam_cache.mask_cache import (
     entry_name,
     open_cache,
 )
-from stage1_sam_cache.picture import draw
+from stage1_sam_cache.cache.writer import QUARANTINE, quarantine, restore_description
+from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
+from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
+from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 
 
 def build_parser() -> argparse.ArgumentParser:

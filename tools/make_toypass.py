@@ -21,8 +21,8 @@ try:
     import numpy as np
     from tqdm import tqdm
 
-    from stage1_sam_cache import command_line as cli
-    from stage1_sam_cache.label_spaces import IGNORE, LABEL_SPACES
+    from stage1_sam_cache.commands import cli
+    from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from toypass.dataset import DOMAINS, World, jobs, make_all, prepare, statistics

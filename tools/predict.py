@@ -17,12 +17,12 @@ try:
     from PIL import Image
     from tqdm import tqdm
 
-    from stage1_sam_cache import command_line as cli
-    from stage2_distill.student import Student
+    from stage1_sam_cache.commands import cli
+    from stage2_distill.deployment.student import Student
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
+from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import ImageError
-from stage1_sam_cache.images import read_rgb
 
 
 def build_parser() -> argparse.ArgumentParser:

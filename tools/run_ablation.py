@@ -27,7 +27,7 @@ try:
     from PIL import Image, ImageDraw, ImageFont
     from tqdm import tqdm
 
-    from stage1_sam_cache import command_line as cli
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from stage2_distill.errors import ConfigError

@@ -20,13 +20,13 @@ try:
     from PIL import Image
     from tqdm import tqdm
 
-    from stage1_sam_cache import command_line as cli
     from stage1_sam_cache import open_cache
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
+from stage1_sam_cache.cache.reader import MaskCache
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.errors import DatasetError
-from stage1_sam_cache.label_spaces import LABEL_SPACES
-from stage1_sam_cache.mask_cache import MaskCache
 from toypass.mask_quality import best_overlaps, confusion, label_by_truth, mean_iou
 
 CLASSES = len(LABEL_SPACES['cityscapes19'].classes)

@@ -13,7 +13,7 @@ whole images, or windows (--mode, --window, --stride): 'slide' averages them, 't
 given in pixels of the unscaled image and grow with the input scale; predictions are always scored at the label's size.
 
 With --regions a second table has boundary IoU, and of panoramas the mIoU near the 0/360 degree seam and in the upper,
-middle and lower third of the rows; stage2_distill/region_scores.py says how they are counted.
+middle and lower third of the rows; stage2_distill/evaluation/region_scores.py says how they are counted.
 """
 
 from __future__ import annotations
@@ -30,17 +30,14 @@ from typing import Any
 try:
     from mmengine.config import Config, DictAction
 
-    from stage1_sam_cache import command_line as cli
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.catalog import DATASETS
-from stage1_sam_cache.label_spaces import LABEL_SPACES
+from stage1_sam_cache.data.catalog import DATASETS
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage2_distill.errors import ConfigError
-from stage2_distill.experiment import choose_work_dir, read_config
-from stage2_distill.goodsam import PREDICTORS
-from stage2_distill.optimizers import NETWORKS
-from stage2_distill.region_scores import BANDS, RegionSettings
-from stage2_distill.scoring import (
+from stage2_distill.evaluation.region_scores import BANDS, RegionSettings
+from stage2_distill.evaluation.scoring import (
     drop_training,
     image_size,
     model_space,
@@ -50,6 +47,8 @@ from stage2_distill.scoring import (
     use_dataset,
     use_predictors,
 )
+from stage2_distill.models.goodsam import NETWORKS, PREDICTORS
+from stage2_distill.training.experiment import choose_work_dir, read_config
 
 MODES = ('whole', 'slide', 'tile')
 

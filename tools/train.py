@@ -20,14 +20,14 @@ try:
     import torch
     from mmengine.config import DictAction
 
-    from stage1_sam_cache import command_line as cli
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.memory import keep_freed_memory
-from stage2_distill.checkpoint_hook import has_resumable
+from stage1_sam_cache.system.memory import keep_freed_memory
 from stage2_distill.errors import ConfigError
-from stage2_distill.experiment import build_runner, choose_work_dir, plain_errors, read_config
-from stage2_distill.runner import optimizer_configs
+from stage2_distill.training.checkpoint_hook import has_resumable
+from stage2_distill.training.experiment import build_runner, choose_work_dir, plain_errors, read_config
+from stage2_distill.training.runner import optimizer_configs
 
 
 def build_parser() -> argparse.ArgumentParser:

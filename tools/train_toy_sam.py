@@ -18,13 +18,14 @@ try:
     import torch
     from mmengine.runner import Runner
 
-    from stage1_sam_cache import command_line as cli
+    from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 import toypass.sam_training as training
-from stage2_distill import bfloat16, hooks, sampler  # noqa: F401  registers
-from stage2_distill.checkpoint_hook import has_resumable
-from stage2_distill.safe_checkpoints import load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import load_weights_only
+from stage2_distill.data import sampler  # noqa: F401  registers
+from stage2_distill.training import bfloat16, hooks  # noqa: F401  registers
+from stage2_distill.training.checkpoint_hook import has_resumable
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stage2_distill.label_boundary import hard_boundary, soft_boundary
-from stage2_distill.pixelwise import first_argmax
+from stage2_distill.boundaries.label_boundary import hard_boundary, soft_boundary
+from stage2_distill.fusion.pixelwise import first_argmax
 
 MODES = ('ste', 'soft', 'bce', 'weighted_ce', 'head', 'hard')
 BAND_WEIGHT = 0.2  # of the pixels around a boundary in mode weighted_ce

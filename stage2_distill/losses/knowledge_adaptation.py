@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stage1_sam_cache.label_spaces import IGNORE
-from stage2_distill.pixelwise import first_argmax
+from stage1_sam_cache.data.label_spaces import IGNORE
+from stage2_distill.fusion.pixelwise import first_argmax
 
 REDUCTIONS = ('mean', 'sum')
 

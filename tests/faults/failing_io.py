@@ -32,12 +32,12 @@ _LOOKS = ('read', 'stat', 'list')
 _PRELOADED = (
     'multiprocessing.synchronize',
     'skimage.segmentation',
-    'stage1_sam_cache.build_cache',
-    'stage1_sam_cache.command_line',
-    'stage1_sam_cache.felzenszwalb_masks',
-    'stage1_sam_cache.picture',
-    'stage1_sam_cache.sam_settings',
-    'stage1_sam_cache.shards',
+    'stage1_sam_cache.build.build_cache',
+    'stage1_sam_cache.commands.cli',
+    'stage1_sam_cache.sam.felzenszwalb',
+    'stage1_sam_cache.cache.picture',
+    'stage1_sam_cache.sam.settings',
+    'stage1_sam_cache.build.shards',
 )
 # What still works when a disk has failed for good.
 SPARED = {

@@ -23,10 +23,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from stage1_sam_cache.errors import WeightsError
-from stage1_sam_cache.sam_weights import ARCHITECTURES, load_sam
+from stage1_sam_cache.sam.weights import ARCHITECTURES, load_sam
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_weights_only
+from stage2_distill.checkpoints.safetensors_files import load_safetensors, save_safetensors
 from stage2_distill.errors import CheckpointError
-from stage2_distill.safe_checkpoints import check_checkpoint, load_weights_only
-from stage2_distill.safetensors_files import load_safetensors, save_safetensors
 
 GOODSAM, SOURCE = ROOT / 'mmseg_configs/goodsam_b0_toypass.py', ROOT / 'mmseg_configs/source/segformer_b0_toypass.py'
 SHIPPED = ROOT / 'tools/toypass/weights/segformer_b0.safetensors'
@@ -588,7 +588,7 @@ def test_files_without_checksums_still_load(training, tmp_path, trials):
 def test_a_file_that_is_not_what_its_name_says_is_told(tmp_path, caplog, monkeypatch, trials):
     """OpenMMLab's names end with the beginning of a SHA-256; some are wrong, so that it is no error."""
     told = []
-    monkeypatch.setattr('stage2_distill.safe_checkpoints.print_log', lambda line, *_: told.append(line))
+    monkeypatch.setattr('stage2_distill.checkpoints.safe_checkpoints.print_log', lambda line, *_: told.append(line))
     path = tmp_path / PUBLISHED
     torch.save({'state_dict': {}}, path)
     check_checkpoint(str(path))

@@ -11,11 +11,11 @@ import pytest
 
 from faults.conftest import draw_panoramas
 from stage1_sam_cache import open_cache
-from stage1_sam_cache.cache_file import encode
-from stage1_sam_cache.cache_writer import CacheWriter
+from stage1_sam_cache.cache.fingerprint import Fingerprint
+from stage1_sam_cache.cache.panorama_file import encode
+from stage1_sam_cache.cache.reader import MaskCache
+from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
-from stage1_sam_cache.fingerprint import Fingerprint
-from stage1_sam_cache.mask_cache import MaskCache
 
 _PANORAMAS = 40
 _FLAGS = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
@@ -131,8 +131,8 @@ def changed(settings: dict, path: tuple[str, ...]) -> dict:
 
 @pytest.mark.parametrize('masks', ['felzenszwalb', 'sam'])
 def test_every_changed_field_of_the_identity_is_refused_by_name(trials, whole, tmp_path, tiny_sam, masks):
-    from stage1_sam_cache.build_cache import CacheSettings
-    from stage1_sam_cache.sam_masks import SamMaskGenerator
+    from stage1_sam_cache.build.build_cache import CacheSettings
+    from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 
     sound = open_cache(whole[1])
     panorama = sound[next(iter(sound))]

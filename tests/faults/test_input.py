@@ -25,12 +25,12 @@ from mmseg.registry import DATASETS as MMSEG_DATASETS
 from PIL import Image
 
 from stage1_sam_cache import open_cache
-from stage1_sam_cache.catalog import list_dataset
+from stage1_sam_cache.cache.reader import entry_name
+from stage1_sam_cache.data.catalog import list_dataset
+from stage1_sam_cache.data.listing import list_folder
 from stage1_sam_cache.errors import DatasetError, ImageError
-from stage1_sam_cache.image_listing import list_folder
-from stage1_sam_cache.mask_cache import entry_name
 from stage2_distill.errors import ConfigError
-from stage2_distill.scoring import use_dataset
+from stage2_distill.evaluation.scoring import use_dataset
 
 from .hostile_images import (
     ACCEPTED,

@@ -25,7 +25,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from stage1_sam_cache.mask_cache import entry_name
+from stage1_sam_cache.cache.reader import entry_name
 
 LAUNCHER = Path(__file__).with_name('failing_io.py')
 FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')  # two windows an image

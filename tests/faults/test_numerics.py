@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper
 from test_goodsam import batch, build, optimizers
 
 from stage2_distill.errors import TrainingError
-from stage2_distill.hooks import StopOnBadLossHook
+from stage2_distill.training.hooks import StopOnBadLossHook
 
 _BAD = [math.nan, math.inf, -math.inf]
 

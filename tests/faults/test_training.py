@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from stage2_distill.safe_checkpoints import check_checkpoint
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
 
 _LAUNCHER = ROOT / 'tests/faults/kill_at.py'
 _ITERATIONS = 4
@@ -183,7 +183,7 @@ def test_a_signal_that_a_library_swallows_ends_the_training(trials, warm, tiny_g
 
 def test_a_pointer_that_leads_nowhere_is_mended(trials, tmp_path):
     """MMEngine's own hook empties it before it writes; folders are moved; disks fail."""
-    from stage2_distill.checkpoint_hook import find_latest
+    from stage2_distill.training.checkpoint_hook import find_latest
 
     for name in ('iter_2.pth', 'iter_10.pth', 'iter_x.pth', 'best_mIoU_iter_11.pth'):
         (tmp_path / name).write_bytes(b'')

@@ -17,7 +17,7 @@ import safetensors.torch  # noqa: F401
 import segment_anything  # noqa: F401
 
 import stage2_distill.components
-import stage2_distill.student  # noqa: F401
+import stage2_distill.deployment.student  # noqa: F401
 
 gc.freeze()
 try:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from benchmarks.common import HEIGHT, WIDTH, Measurement, alternate, blobs, picture
 from stage1_sam_cache import open_cache
-from stage1_sam_cache.boundary_map import boundary_map
-from stage1_sam_cache.build_cache import CacheSettings
-from stage1_sam_cache.cache_file import OverlapBoundary, PanoramaMasks
-from stage1_sam_cache.cache_writer import CacheWriter
+from stage1_sam_cache.build.build_cache import CacheSettings
+from stage1_sam_cache.cache.panorama_file import OverlapBoundary, PanoramaMasks
+from stage1_sam_cache.cache.reader import MaskCache, entry_name
+from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.errors import MaskCacheError
-from stage1_sam_cache.felzenszwalb_masks import FelzenszwalbMaskGenerator
-from stage1_sam_cache.mask_cache import MaskCache, entry_name
-from stage2_distill.mask_atoms import MaskAtoms
+from stage1_sam_cache.masks.boundary_map import boundary_map
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator
+from stage2_distill.fusion.mask_atoms import MaskAtoms
 
 
 def measure(times: int, existing: Path | None) -> list[Measurement]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from skimage.filters import gaussian
 
-from stage1_sam_cache.instance_masks import InstanceMasks
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 HEIGHT, WIDTH = 400, 512  # of a window
 CLASSES = 19

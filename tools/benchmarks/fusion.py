@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import CLASSES, HEIGHT, WIDTH, Measurement, alternate, blobs, smooth_logits
-from stage2_distill import boundary_refinement, ctcf
-from stage2_distill.label_boundary import hard_boundary
-from stage2_distill.mask_atoms import MaskAtoms
-from stage2_distill.pixelwise import margins
+from stage2_distill.boundaries import refinement as boundary_refinement
+from stage2_distill.boundaries.label_boundary import hard_boundary
+from stage2_distill.fusion import ctcf
+from stage2_distill.fusion.mask_atoms import MaskAtoms
+from stage2_distill.fusion.pixelwise import margins
 
 _WINDOWS = 7  # of a panorama
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from benchmarks.common import Measurement
 from stage1_sam_cache import open_cache
-from stage1_sam_cache.build_cache import CacheBuilder, CacheSettings
-from stage1_sam_cache.image_listing import Sample
-from stage1_sam_cache.instance_masks import InstanceMasks
+from stage1_sam_cache.build.build_cache import CacheBuilder, CacheSettings
+from stage1_sam_cache.data.listing import Sample
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 _TOOLS = Path(__file__).resolve().parents[1]
 _PANORAMAS = 96  # that processes share

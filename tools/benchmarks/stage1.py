@@ -18,15 +18,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import Measurement, alternate, blobs, picture
-from stage1_sam_cache import fast_generation
-from stage1_sam_cache.boundary_map import boundary_map
-from stage1_sam_cache.fast_generation import FastMaskGenerator
-from stage1_sam_cache.fast_networks import SharedMaskDecoder, accelerate
-from stage1_sam_cache.instance_masks import InstanceMasks
-from stage1_sam_cache.sam_masks import SamMaskGenerator
-from stage1_sam_cache.sam_settings import LEVELS, TOY_SETTINGS, SamSettings
-from stage1_sam_cache.sam_weights import ARCHITECTURES, find_weights, load_sam
-from stage1_sam_cache.windows import WindowGrid
+from stage1_sam_cache.geometry.windows import WindowGrid
+from stage1_sam_cache.masks.boundary_map import boundary_map
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage1_sam_cache.sam import fast_generation
+from stage1_sam_cache.sam.fast_generation import FastMaskGenerator
+from stage1_sam_cache.sam.fast_networks import SharedMaskDecoder, accelerate
+from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
+from stage1_sam_cache.sam.settings import LEVELS, TOY_SETTINGS, SamSettings
+from stage1_sam_cache.sam.weights import ARCHITECTURES, find_weights, load_sam
 from toypass.dataset import Job, look_at
 from toypass.knobs import LOOKS, preset
 from toypass.looks import draw_weather

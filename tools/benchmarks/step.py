@@ -16,12 +16,12 @@ from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmseg.structures import SegDataSample
 
 from benchmarks.common import Measurement, alternate, blobs, picture
-from stage1_sam_cache.boundary_map import boundary_map
-from stage1_sam_cache.windows import WindowGrid
+from stage1_sam_cache.geometry.windows import WindowGrid
+from stage1_sam_cache.masks.boundary_map import boundary_map
 from stage2_distill import components  # noqa: F401  registers
-from stage2_distill.cached_masks import CachedMasks
-from stage2_distill.goodsam import GoodSAM
-from stage2_distill.mask_atoms import MaskAtoms
+from stage2_distill.data.cached_masks import CachedMasks
+from stage2_distill.fusion.mask_atoms import MaskAtoms
+from stage2_distill.models.goodsam import GoodSAM
 
 _HALF = 200  # rows of a panorama at half size
 CONFIGS = Path(__file__).resolve().parents[2] / 'mmseg_configs'

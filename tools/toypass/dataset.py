@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stage1_sam_cache.atomic_file import commit, remove_abandoned
 from stage1_sam_cache.errors import DatasetError
+from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 from toypass.cameras import EquirectangularCamera, PinholeCamera, on_grid
 from toypass.knobs import LOOKS, VERSION, Knobs
 from toypass.looks import draw_weather

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stage1_sam_cache.instance_masks import InstanceMasks
-from stage1_sam_cache.label_spaces import IGNORE
+from stage1_sam_cache.data.label_spaces import IGNORE
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 
 class Segments(NamedTuple):

@@ -24,10 +24,10 @@ from torch import Tensor
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2 import ColorJitter
 
+from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import DatasetError
-from stage1_sam_cache.images import read_rgb
-from stage1_sam_cache.toy_sam import SIZE, STRIDE, build_toy_sam
-from stage2_distill.sampler import Draw
+from stage1_sam_cache.sam.toy_sam import SIZE, STRIDE, build_toy_sam
+from stage2_distill.data.sampler import Draw
 
 MASK_STRIDE = STRIDE // 4  # of SAM's low-resolution masks, in pixels of its input
 MIN_PIXELS = 32  # of a thing that is asked for

@@ -9,7 +9,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
-from stage1_sam_cache.label_spaces import IGNORE, LABEL_SPACES
+from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
 from toypass.looks import MATERIALS
 from toypass.shapes import turned
 from toypass.street import Street

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stage1_sam_cache.instance_masks import InstanceMasks
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from toypass.knobs import VERSION
 
 KINDS = ('instances', 'parts')

@@ -1,0 +1,1 @@
+"""Stage 1's loop: settings, one panorama, many panoramas, shards, the estimate of a dry run."""

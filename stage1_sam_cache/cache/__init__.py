@@ -1,0 +1,1 @@
+"""The mask cache: fingerprint, file format, reader, writer."""

@@ -1,0 +1,120 @@
+"""A picture of what the cache holds of one panorama: windows, instance masks, boundary maps."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from skimage.color import label2rgb
+
+from stage1_sam_cache.cache.panorama_file import PanoramaMasks
+from stage1_sam_cache.errors import MaskCacheError
+from stage1_sam_cache.geometry.windows import Box, WindowGrid
+
+_CAPTION_HEIGHT = 28
+_LINE_COLOURS = ((255, 80, 80), (80, 200, 255), (255, 220, 60))
+
+
+def draw(panorama: PanoramaMasks, pixels: NDArray[np.uint8] | None = None) -> Image.Image:
+    """Three panels, one above the other, each as large as the panorama and with a line of text.
+
+    Window outlines over the image; the masks of the owner windows, each in a colour of its own; the boundary maps
+    of the overlaps in yellow over the darkened image, with the overlaps' outlines.
+
+    Args:
+        panorama: From the cache.
+        pixels: The image, uint8 ``(H, W, 3)``; a grey surface without it.
+
+    Raises:
+        MaskCacheError: If the image has another size than the cached panorama.
+    """
+    grid = panorama.grid
+    if pixels is None:
+        pixels = np.full((*panorama.image_size, 3), 128, dtype=np.uint8)
+    if pixels.shape[:2] != panorama.image_size:
+        raise MaskCacheError(
+            f'{panorama.image_id}: the image has {pixels.shape[:2]} pixels, its masks {panorama.image_size}; '
+            'is it the right one?'
+        )
+    generator = panorama.fingerprint.settings['generator']
+    name = ' '.join(str(generator[key]) for key in ('name', 'model') if key in generator)
+    count = sum(len(masks) for masks in panorama.windows)
+    coverage = float(np.mean(panorama.coverage))
+    rows, columns = grid.window
+    panels = [
+        (f'{panorama.image_id}: {len(grid.windows)} windows of {rows}x{columns}', _windows(pixels, grid)),
+        (f'{count} {name} masks, {coverage:.0%} of the pixels covered', draw_masks(panorama, pixels)),
+        (f'{name} boundary maps of the {len(grid.overlaps)} overlaps', _boundaries(panorama, pixels)),
+    ]
+    height, width = panorama.image_size
+    sheet = Image.new('RGB', (width, len(panels) * (height + _CAPTION_HEIGHT)), 'white')
+    text = ImageDraw.Draw(sheet)
+    for i, (caption, panel) in enumerate(panels):
+        top = i * (height + _CAPTION_HEIGHT)
+        text.text((6, top + 3), caption, fill='black', font=ImageFont.load_default(size=18))
+        sheet.paste(panel, (0, top + _CAPTION_HEIGHT))
+    return sheet
+
+
+def _windows(pixels: NDArray[np.uint8], grid: WindowGrid) -> Image.Image:
+    panel = Image.fromarray(pixels.copy())
+    for i, box in enumerate(grid.windows):
+        # Outlines of neighbours lie on different lines, so that overlapping windows can be told apart.
+        _outline(panel, grid, box, _LINE_COLOURS[i % 3], inset=3 * (i % 3))
+        corner = (box.left + 10 + 3 * (i % 3), box.top + 8 + 3 * (i % 3))
+        ImageDraw.Draw(panel).text(
+            corner,
+            str(i),
+            fill=_LINE_COLOURS[i % 3],
+            stroke_width=2,
+            stroke_fill='black',
+            font=ImageFont.load_default(size=24),
+        )
+    return panel
+
+
+def draw_masks(panorama: PanoramaMasks, pixels: NDArray[np.uint8]) -> Image.Image:
+    """The masks that lie on top, each in a colour of its own, over the image."""
+    # Ids start anew in every window; an offset gives each mask of the picture a number of its own.
+    offsets = np.cumsum([0] + [len(masks) for masks in panorama.windows])
+    numbers = np.stack(
+        [
+            np.where(masks.id_map > 0, masks.id_map + int(offset), 0)
+            for masks, offset in zip(panorama.windows, offsets, strict=False)
+        ]
+    )
+    # Steps of the golden ratio keep the hues of successive masks apart.
+    colours = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.55 + 0.45 * (i % 2), 1.0) for i in range(int(offsets[-1]) + 1)]
+    labels = panorama.grid.stitch(numbers)
+    used = np.unique(labels[labels > 0])
+    painted = label2rgb(labels, pixels, colors=[colours[i] for i in used], alpha=0.55, bg_label=0)
+    return Image.fromarray((painted * 255).astype(np.uint8))
+
+
+def _boundaries(panorama: PanoramaMasks, pixels: NDArray[np.uint8]) -> Image.Image:
+    grid = panorama.grid
+    edges = np.zeros(panorama.image_size, dtype=bool)
+    for seam in panorama.overlaps:
+        box = seam.overlap.box
+        valid = grid.valid(box)
+        columns = np.arange(valid.left, valid.left + valid.width) % grid.width
+        edges[valid.top : valid.top + valid.height, columns] |= seam.boundary[: valid.height, : valid.width]
+    dark = pixels // 3
+    dark[edges] = (255, 230, 60)
+    panel = Image.fromarray(dark)
+    for i, seam in enumerate(panorama.overlaps):
+        _outline(panel, grid, seam.overlap.box, _LINE_COLOURS[i % 2])
+    return panel
+
+
+def _outline(panel: Image.Image, grid: WindowGrid, box: Box, colour: tuple[int, int, int], inset: int = 0) -> None:
+    """A box's outline; one that crosses the seam is drawn twice, once from each side."""
+    valid = grid.valid(box)
+    draw = ImageDraw.Draw(panel)
+    for left in {valid.left, valid.left - grid.width} if grid.wrap else {valid.left}:
+        corners = [left + inset, valid.top + inset]
+        corners += [left + valid.width - 1 - inset, valid.top + valid.height - 1 - inset]
+        if corners[2] > corners[0] and corners[3] > corners[1]:
+            draw.rectangle(corners, outline=colour, width=2)

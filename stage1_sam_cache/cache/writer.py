@@ -1,0 +1,184 @@
+"""The writing side of the cache: what is done already, committing, quarantine, sealing.
+
+Any number of processes on any number of hosts may write one cache at once. Correctness rests on the atomic commit
+alone; claims only spare two of them the same work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import socket
+from pathlib import Path
+
+from stage1_sam_cache.cache import panorama_file as cache_file
+from stage1_sam_cache.cache.fingerprint import Fingerprint
+from stage1_sam_cache.cache.panorama_file import PanoramaMasks
+from stage1_sam_cache.cache.reader import (
+    FINGERPRINT_FILE,
+    MANIFEST_FILE,
+    MaskCache,
+    describe,
+    entry_name,
+    manifest_of,
+    read_bytes,
+)
+from stage1_sam_cache.errors import CacheWriteError, DamagedFileError, MaskCacheError
+from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
+
+QUARANTINE = 'quarantine'
+_CLAIM_PREFIX = '.claim-'
+
+
+class CacheWriter:
+    """Adds panoramas to the cache of one fingerprint, making its folder if it is not there.
+
+    Args:
+        root: Folder of caches; the fingerprint's folder lies below it.
+        fingerprint: Settings of all masks that will be committed.
+
+    Raises:
+        CacheWriteError: If the folder can't be made or written to.
+    """
+
+    def __init__(self, root: str | Path, fingerprint: Fingerprint) -> None:
+        path = Path(root) / fingerprint.key
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise CacheWriteError(f'cannot make the cache folder {path}: {problem.strerror}') from problem
+        _write_description(path, fingerprint)
+        self.cache = MaskCache(path)
+        remove_abandoned(path)
+        self._claimed: set[str] = set()
+
+    @property
+    def path(self) -> Path:
+        """The fingerprint's folder."""
+        return self.cache.path
+
+    def is_done(self, image_id: str, image_sha256: str) -> bool:
+        """Whether the panorama is cached, soundly and for this very image; a damaged file goes to quarantine.
+
+        Raises:
+            MaskCacheError: If the cached masks were made from another image of the same name, or can't be read now.
+        """
+        if image_id not in self.cache:
+            return False
+        try:
+            cached = self.cache[image_id]
+        except KeyError:  # another process set it aside since
+            return False
+        except DamagedFileError as damage:
+            quarantine(self.path / entry_name(image_id), str(damage))
+            return False
+        if cached.image_sha256 != image_sha256:
+            raise MaskCacheError(
+                f'{image_id}: was cached from another image (SHA-256 {cached.image_sha256[:12]}..., now '
+                f'{image_sha256[:12]}...); give another --out, or set the old masks aside with '
+                f'tools/inspect_cache.py repair {shlex.quote(str(self.path))} --drop {shlex.quote(image_id)}'
+            )
+        return True
+
+    def commit(self, panorama: PanoramaMasks) -> int:
+        """Makes a panorama's masks part of the cache, atomically.
+
+        Returns:
+            The bytes of its file; 0 if another process was quicker, whose file stays.
+
+        Raises:
+            CacheWriteError: If it can't be written.
+        """
+        data = cache_file.encode(panorama)
+        return len(data) if commit(self.path / entry_name(panorama.image_id), data) else 0
+
+    def claim(self, image_id: str) -> bool:
+        """Announces that this process works on a panorama; False if another one announced it before.
+
+        A claim left by a killed process keeps nobody out: claimed panoramas are only taken last.
+        """
+        self._claimed.add(image_id)
+        try:
+            with self._claim_file(image_id).open('x') as file:
+                file.write(f'{socket.gethostname()} {os.getpid()}\n')
+        except FileExistsError:
+            self._claimed.discard(image_id)
+            return False
+        except OSError:
+            return True  # a full disk, say: the commit will tell
+        return True
+
+    def release(self, image_id: str) -> None:
+        """Takes a claim back, whoever made it."""
+        with contextlib.suppress(OSError):
+            self._claim_file(image_id).unlink()
+        self._claimed.discard(image_id)
+
+    def release_all(self) -> None:
+        """Takes back what this writer still claims, also when a signal came in the midst of a release."""
+        for image_id in list(self._claimed):
+            self.release(image_id)
+
+    def _claim_file(self, image_id: str) -> Path:
+        return self.path / (_CLAIM_PREFIX + Path(entry_name(image_id)).stem)
+
+    def seal(self) -> int:
+        """Writes the manifest of all that is cached; returns the number of panoramas.
+
+        Raises:
+            MaskCacheError: If a file is damaged or can't be read, or the manifest can't be written.
+        """
+        _write_description(self.path, self.cache.fingerprint)  # whose folder may have been replaced meanwhile
+        records = []
+        for file in self.cache.files():
+            data = read_bytes(file)
+            records.append(describe(self.cache.decode(data, file), data))
+        commit(self.path / MANIFEST_FILE, manifest_of(self.cache.fingerprint, records).encode(), replace=True)
+        return len(records)
+
+
+def restore_description(folder: Path) -> bool:
+    """Rewrites a folder's damaged or missing ``fingerprint.json`` from the panoramas in it; True if it did."""
+    for file in sorted(folder.glob('[!.]*.h5')):
+        with contextlib.suppress(DamagedFileError, OSError):
+            fingerprint = cache_file.decode(file.read_bytes(), str(file)).fingerprint
+            if fingerprint.key == folder.resolve().name:
+                return _write_description(folder, fingerprint)
+    return False
+
+
+def _write_description(folder: Path, fingerprint: Fingerprint) -> bool:
+    """Writes ``fingerprint.json`` unless it is there and right; True if it wrote."""
+    file = folder / FINGERPRINT_FILE
+    data = (json.dumps(json.loads(fingerprint.canonical), indent=2, sort_keys=True) + '\n').encode()
+    with contextlib.suppress(OSError):
+        if file.read_bytes() == data:
+            return False
+    return commit(file, data, replace=True)
+
+
+def quarantine(file: Path, reason: str) -> Path | None:
+    """Moves a file out of the cache into its quarantine folder and notes why; None if it was gone already."""
+    folder = file.parent / QUARANTINE
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as problem:
+        raise CacheWriteError(f'cannot make {folder}, where damaged files go: {problem.strerror}') from problem
+    number = 0
+    while (target := folder / f'{file.name}.{number}').exists():
+        number += 1
+    try:
+        file.rename(target)
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        raise CacheWriteError(f'cannot move {file} to {folder}: {problem.strerror}; {reason}') from problem
+    notes = folder / 'reasons.txt'
+    try:
+        with notes.open('a', encoding='utf-8') as text:
+            text.write(f'{target.name}: {reason}\n')
+    except OSError as problem:
+        raise CacheWriteError(f'{target} was set aside, but {notes} cannot be written: {problem.strerror}') from problem
+    return target

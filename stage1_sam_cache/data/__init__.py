@@ -1,0 +1,1 @@
+"""Data sets: where images and labels lie, how they are read, and what the labels mean."""

@@ -1,0 +1,224 @@
+"""The only list of data sets: where their images and labels lie, and what the labels mean.
+
+A data set has splits, a split has layouts: the folder trees in which the public releases and well-known code keep the
+same images. ``list_dataset`` searches the layouts in order and takes the first that holds images. A new data set
+is an entry of ``DATASETS``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stage1_sam_cache.data.listing import (
+    DATASET_EXTENSIONS,
+    Listing,
+    Refused,
+    Sample,
+    choose,
+    is_folder,
+    link_problem,
+    require_samples,
+    scan,
+)
+from stage1_sam_cache.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One place where a release keeps a split; folders are relative to the data set's folder.
+
+    Args:
+        images: The image folder; ids are relative to it.
+        labels: The label folder, None without labels.
+        rename: (pattern, replacement) of ``re.sub`` that makes a label's name of an image's id; ``.png`` is added.
+        files: Globs that an id has to match, ``*`` within one folder, a last ``**`` for everything below.
+    """
+
+    images: str
+    labels: str | None = None
+    rename: tuple[str, str] = ('', '')
+    files: tuple[str, ...] = ('**',)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Layouts in the order in which they are tried; ``evaluation`` marks labelled images used for scoring.
+
+    ``pinhole`` marks images that are no panoramas although the data set's are, so that their borders don't join.
+    """
+
+    layouts: tuple[Layout, ...]
+    evaluation: bool = False
+    pinhole: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set.
+
+    Args:
+        folder: Where it lies by default.
+        label_space: Key of ``label_spaces.LABEL_SPACES`` in which it is scored.
+        label_encoding: The ids in its label files, a source of ``label_spaces.convert_labels``; 'stanford_instances'
+            needs ``label_spaces.decode_stanford2d3d`` first.
+        closed: True if the left and right border of its panoramas join (0 and 360 degrees).
+        remedy: What to do when it is not there.
+    """
+
+    name: str
+    folder: str
+    label_space: str
+    label_encoding: str
+    splits: Mapping[str, Split]
+    default_split: str = 'train'
+    closed: bool = True
+    remedy: str = 'Get the data set, or give its folder with --data-root.'
+
+
+def _stanford2d3d() -> dict[str, Split]:
+    areas = ('1', '2', '3', '4', '5a', '5b', '6')
+    folds = {'': ('5a', '5b'), 'fold2_': ('2', '4'), 'fold3_': ('1', '3', '6'), 'pinhole_': ('5a', '5b')}  # validation
+    splits = {}
+    for prefix, held_out in folds.items():
+        kind = 'data' if prefix == 'pinhole_' else 'pano'
+        for name in ('train', 'val'):
+            chosen = [area for area in areas if (area in held_out) == (name == 'val')]
+            files = tuple(f'area_{area}/{kind}/rgb/*_rgb' for area in chosen)
+            # The label's path is the image's with 'rgb' replaced everywhere below the data set's folder.
+            layout = Layout('', '', ('rgb', 'semantic'), files)
+            splits[prefix + name] = Split((layout,), evaluation=name == 'val', pinhole=kind == 'data')
+    return splits
+
+
+# Some copies of DensePASS name an image '100_.png'; its label never has that last underscore.
+_TRAIN_IDS = (r'^(.*?)_?$', r'\1_labelTrainIds')
+_FINE_TRAIN_IDS = (r'^(.*?)(_leftImg8bit)?$', r'\1_gtFine_labelTrainIds')
+_DENSEPASS = {
+    # The training images are also published as a folder of their own, which ends up in the data set's or beside it.
+    'train': Split(
+        tuple(map(Layout, ('leftImg8bit/train', 'DensePASStrain/leftImg8bit', '../DensePASStrain/leftImg8bit')))
+    ),
+    'val': Split((Layout('leftImg8bit/val', 'gtFine/val', _TRAIN_IDS),), evaluation=True),
+}
+_WILDPASS = {
+    'train': Split(tuple(map(Layout, ('leftImg8bit/train', 'WildPASS2K', '../WildPASS2K')))),
+    'val': Split((Layout('leftImg8bit/val', 'gtFine/val'),), evaluation=True),
+}
+_SYNPASS = {  # img/<weather>/<split>/<place>/<number>.jpg
+    s: Split((Layout('img', 'semantic', ('$', '_trainID'), (f'*/{s}/**',)),), evaluation=s != 'train')
+    for s in ('train', 'val', 'test')
+}
+_CITYSCAPES = {
+    s: Split(
+        (
+            Layout(f'leftImg8bit/{s}', f'gtFine/{s}', _FINE_TRAIN_IDS),
+            Layout(f'images/{s}', f'segmentation/{s}', _FINE_TRAIN_IDS),
+        ),
+        evaluation=s == 'val',
+    )
+    for s in ('train', 'val')
+}
+# Made by tools/make_toypass.py, in the layouts of DensePASS and Cityscapes. The truth of its training panoramas lies
+# apart and is no label here.
+_MAKE_IT = 'Make it with tools/make_toypass.py --out data/ToyPASS --preset demo, or give its folder with --data-root.'
+_TOYPASS = {
+    'train': Split((Layout('leftImg8bit/train'),)),
+    **{
+        s: Split((Layout(f'leftImg8bit/{s}', f'gtFine/{s}', _TRAIN_IDS),), evaluation=True)
+        for s in ('val', 'val_source_look')
+    },
+}
+_TOYPASS_SOURCE = {
+    s: Split((Layout(f'leftImg8bit/{s}', f'gtFine/{s}', _FINE_TRAIN_IDS),), evaluation=s == 'val')
+    for s in ('train', 'val')
+}
+_ALL = (
+    Dataset('densepass', 'data/DensePASS', 'cityscapes19', 'cityscapes19', _DENSEPASS),
+    Dataset('wildpass', 'data/WildPASS', 'wildpass6', 'wildpass25', _WILDPASS),
+    Dataset('synpass', 'data/SynPASS', 'synpass22', 'synpass_raw', _SYNPASS),
+    Dataset('stanford2d3d', 'data/Stanford2D3D', 'stanford13', 'stanford_instances', _stanford2d3d()),
+    Dataset('cityscapes', 'data/Cityscapes', 'cityscapes19', 'cityscapes19', _CITYSCAPES, closed=False),
+    Dataset('toypass', 'data/ToyPASS/target', 'cityscapes19', 'cityscapes19', _TOYPASS, remedy=_MAKE_IT),
+    Dataset(
+        'toypass_source',
+        'data/ToyPASS/source',
+        'cityscapes19',
+        'cityscapes19',
+        _TOYPASS_SOURCE,
+        closed=False,
+        remedy=_MAKE_IT,
+    ),
+)
+DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in _ALL}
+
+
+def list_dataset(
+    name: str,
+    split: str | None = None,
+    root: str | Path | None = None,
+    list_file: str | Path | None = None,
+    follow_links: bool = False,
+) -> Listing:
+    """List the images of a data set's split with their labels.
+
+    Args:
+        name: Key of ``DATASETS``.
+        split: Key of its splits; None takes the default, the training images.
+        root: The data set's folder, or a folder that holds it under its own name; None takes ``data/<Name>``.
+        list_file: UTF-8 text, one image a line, that chooses and orders the images. Blank lines and lines that start
+            with '#' are passed over. Leading slashes, another or no extension, a leading folder that is the split's or
+            the end of the image folder's path, 'cs' too much or too little, and what follows a tab or comma don't
+            matter, because the public lists differ in them.
+        follow_links: Whether to take files, folders and labels that lie elsewhere behind a link.
+
+    Returns:
+        The samples, what was refused, and the image folder. ``label`` is None where there is no label file.
+
+    Raises:
+        DatasetError: For an unknown data set or split, if no layout holds an image, and for a list that can't be
+            read or yields no image.
+    """
+    if name not in DATASETS:
+        raise DatasetError(f'unknown data set {name!r}; known: {", ".join(DATASETS)}')
+    dataset = DATASETS[name]
+    split = dataset.default_split if split is None else split
+    if split not in dataset.splits:
+        raise DatasetError(f'{name} has no split {split!r}; known: {", ".join(dataset.splits)}')
+    folder = Path(dataset.folder if root is None else root)
+    layouts = dataset.splits[split].layouts
+    for layout in layouts:
+        # The second: the archive was unpacked one folder deeper, or root holds several data sets.
+        for base in (folder, folder / Path(dataset.folder).name):
+            image_root = Path(os.path.normpath(base / layout.images))
+            if not is_folder(image_root):
+                continue
+            found = scan(image_root, DATASET_EXTENSIONS, layout.files, follow_links)
+            if not found.samples and not found.refused:
+                continue
+            if list_file is not None:
+                found = choose(found, Path(list_file), split)
+            found = require_samples(found)
+            return found if layout.labels is None else _with_labels(found, layout, base / layout.labels, follow_links)
+    searched = ', '.join(f'{layout.images}/{files}'.lstrip('/') for layout in layouts for files in layout.files)
+    raise DatasetError(
+        f'{name} has no images of split {split!r} in {folder}; searched there and in its subfolder '
+        f'{Path(dataset.folder).name}: {searched}. {dataset.remedy}'
+    )
+
+
+def _with_labels(found: Listing, layout: Layout, label_root: Path, follow_links: bool) -> Listing:
+    samples, refused = [], list(found.refused)
+    for sample in found.samples:
+        # The name on disk, not the id: the id is normalised.
+        stem = sample.image.relative_to(found.root).with_suffix('').as_posix()
+        name = re.sub(*layout.rename, stem) + '.png'
+        label = label_root / name
+        reason = link_problem(label, label_root, follow_links) if label.is_file() else ''
+        if reason:
+            refused.append(Refused(name, f'label of {sample.id}: {reason}'))
+        samples.append(Sample(sample.id, sample.image, label if label.is_file() and not reason else None))
+    return Listing(samples, refused, found.root)

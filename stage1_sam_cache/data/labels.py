@@ -1,0 +1,85 @@
+"""Reading the label files of any data set of the catalogue, as ids of a label space."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stage1_sam_cache.data.catalog import Dataset
+from stage1_sam_cache.data.images import limited, read_rgb
+from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES, REMAPS, convert_labels, decode_stanford2d3d
+from stage1_sam_cache.errors import DatasetError, ImageError
+
+_STANFORD = 'stanford_instances'  # an encoding of its own: colours that index a table of names
+
+
+class LabelReader:
+    """Reads the labels of one data set as ids of a label space.
+
+    Args:
+        dataset: Entry of the catalogue.
+        root: Its image folder; Stanford2D3D's table of names is searched there.
+        space: Key of ``LABEL_SPACES``; None takes the data set's own.
+
+    Raises:
+        DatasetError: If its labels can't be turned into the space, or the table of names is missing or damaged.
+    """
+
+    def __init__(self, dataset: Dataset, root: Path, space: str | None = None) -> None:
+        self.space = LABEL_SPACES[space or dataset.label_space]
+        self._encoding = 'stanford13' if dataset.label_encoding == _STANFORD else dataset.label_encoding
+        if (self._encoding, self.space.name) not in REMAPS:
+            raise DatasetError(f'labels of {dataset.name} ({self._encoding}) cannot be read as {self.space.name}')
+        self._names = _stanford_names(root) if dataset.label_encoding == _STANFORD else []
+
+    def __call__(self, path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The label file of an image, uint8 ``(H, W)``.
+
+        Args:
+            path: The label file.
+            pixels: The image, uint8 ``(H, W, 3)``.
+
+        Raises:
+            ImageError: If it can't be read, doesn't fit the image, or holds an id that its encoding doesn't know.
+        """
+        if self._names:
+            colours = read_rgb(path).pixels
+            _check_size(path, colours.shape[:2], pixels)
+            return convert_labels(decode_stanford2d3d(colours, pixels, self._names), self._encoding, self.space.name)
+        try:
+            with path.open('rb') as file, Image.open(limited(file, pixels.shape, path), formats=('PNG',)) as label:
+                _check_size(path, (label.height, label.width), pixels)  # before it is decoded
+                stored = label.tile[0].args if label.tile else ''  # of grey with 2 and 4 bits Pillow spreads the ids
+                raw = np.asarray(label)
+        except (ImageError, MemoryError):
+            raise
+        except Exception as problem:  # Pillow lets anything through
+            raise ImageError(f'{path}: damaged or no PNG ({problem})') from problem
+        if raw.ndim != 2 or raw.dtype != np.uint8 or stored in ('L;2', 'L;4'):
+            raise ImageError(f'{path}: label ids of 8 bits are needed, not {stored or raw.dtype} of shape {raw.shape}')
+        if self._encoding in LABEL_SPACES:
+            classes = len(LABEL_SPACES[self._encoding].classes)
+            unknown = np.setdiff1d(np.unique(raw), [*range(classes), IGNORE])
+            if len(unknown):
+                raise ImageError(f'{path}: ids {", ".join(map(str, unknown))} are none of the {classes} classes')
+        return convert_labels(raw, self._encoding, self.space.name)
+
+
+def _stanford_names(root: Path) -> list[str]:
+    places = [folder / 'semantic_labels.json' for folder in (root, root / 'assets', root.parent / 'assets')]
+    found = [place for place in places if place.is_file()]
+    if not found:
+        raise DatasetError(f'the labels need the file semantic_labels.json of the release in {root}')
+    try:
+        return [str(name) for name in json.loads(found[0].read_text(encoding='utf-8'))]
+    except (OSError, ValueError, TypeError) as problem:
+        raise DatasetError(f'{found[0]} is no list of names ({problem}); get it from the release') from problem
+
+
+def _check_size(path: Path, size: tuple[int, ...], pixels: NDArray[np.uint8]) -> None:
+    if size != pixels.shape[:2]:
+        raise ImageError(f'{path}: labels of {size} pixels for an image of {pixels.shape[:2]}')

@@ -1,0 +1,127 @@
+"""SAM's automatic mask generation as a mask generator (the frozen teacher of Sec. 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
+
+from stage1_sam_cache.errors import Stage1Error
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage1_sam_cache.sam.fast_generation import Dense, ExactMaskGenerator, FastMaskGenerator, dense_of_records
+from stage1_sam_cache.sam.settings import LEVELS, SamSettings
+from stage1_sam_cache.sam.toy_sam import NAME as TOY
+
+
+class SamMaskGenerator:
+    """Runs ``SamAutomaticMaskGenerator`` on one RGB image at a time.
+
+    Args:
+        sam: The model; it is moved to ``device``.
+        name: What the model is called in the cache's identity, such as ``vit_h``; masks of ``toy`` are never
+            called SAM's.
+        weights_sha256: Hex digest of its weights' file.
+        settings: Of the generator.
+        device: Where it runs.
+        level: One of ``LEVELS``: how much is done to be fast. From ``fp32-fast`` on, ``sam`` is changed for good.
+        encoder_batch: How many windows go through the encoder at once, from ``fp32-fast`` on.
+        compiled: Compile the encoder, from ``fp32-fast`` on.
+
+    Raises:
+        ValueError: If there is no such level.
+    """
+
+    def __init__(
+        self,
+        sam: Sam,
+        name: str,
+        weights_sha256: str,
+        settings: SamSettings | None = None,
+        device: torch.device | str = 'cpu',
+        level: str = 'exact',
+        encoder_batch: int = 1,
+        compiled: bool = False,
+    ) -> None:
+        if level not in LEVELS:
+            raise ValueError(f'level {level!r} is none of {", ".join(LEVELS)}')
+        self.settings = settings or SamSettings()
+        self.name = name
+        self.weights_sha256 = weights_sha256
+        self.device = torch.device(device)
+        self.level, self.encoder_batch = level, encoder_batch
+        sam, options = sam.to(self.device), asdict(self.settings)
+        self._generator: SamAutomaticMaskGenerator
+        if level == 'stock':
+            self._generator = SamAutomaticMaskGenerator(sam, **options)
+        elif level == 'exact':
+            self._generator = ExactMaskGenerator(sam, **options)
+        else:
+            dtype = {'bf16': torch.bfloat16, 'fp16': torch.float16}.get(level, torch.float32)
+            self._generator = FastMaskGenerator(sam, dtype, compiled, **options)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Model, digest of its weights, settings, level and package version.
+
+        The points per batch and the device are left out: they change rounding at most, and nodes with other
+        hardware should be able to fill one cache.
+        """
+        settings = asdict(self.settings)
+        del settings['points_per_batch']
+        return {
+            'name': 'toy_sam' if self.name == TOY else 'sam',
+            'model': self.name,
+            'weights_sha256': self.weights_sha256,
+            'segment-anything': version('segment-anything'),
+            'level': self.level,
+            **settings,
+        }
+
+    @property
+    def made_with(self) -> dict[str, str]:
+        """PyTorch's version and the device's name."""
+        cuda = self.device.type == 'cuda'
+        return {
+            'device': torch.cuda.get_device_name(self.device) if cuda else self.device.type,
+            'torch': torch.__version__,
+        }
+
+    def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
+        """SAM's masks of an RGB image uint8 ``(h, w, 3)``, with predicted IoU and stability.
+
+        Raises:
+            Stage1Error: If the device's memory is too small.
+        """
+        return next(self.generate_many([image]))
+
+    def generate_many(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[InstanceMasks]:
+        """The masks of several images, one after the other; ``encoder_batch`` at a time share a run of the encoder.
+
+        Raises:
+            Stage1Error: If the device's memory is too small.
+        """
+        try:
+            yield from (InstanceMasks.from_dense(*found) for found in self._dense(images))
+        except torch.OutOfMemoryError as problem:
+            raise Stage1Error(
+                f'{self.device} is out of memory with {self.settings.points_per_batch} points per batch; '
+                'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam'
+            ) from problem
+
+    def _dense(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Dense]:
+        generator, images = self._generator, iter(images)
+        if isinstance(generator, FastMaskGenerator):
+            while some := list(islice(images, self.encoder_batch)):
+                yield from generator.generate_dense_together(some)
+        elif isinstance(generator, ExactMaskGenerator):
+            yield from map(generator.generate_dense, images)
+        else:
+            yield from (dense_of_records(generator.generate(image), image.shape[:2]) for image in images)

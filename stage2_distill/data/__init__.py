@@ -1,0 +1,1 @@
+"""Panoramas with their cached masks: data set, transforms, order of samples."""

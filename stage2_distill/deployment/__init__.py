@@ -1,0 +1,1 @@
+"""The student by itself: loaded, exported, run over images."""

@@ -1,0 +1,253 @@
+"""The student by itself: taken out of a GoodSAM training, exported, and run over images."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES
+from stage1_sam_cache.system.atomic_file import commit
+from stage2_distill import components  # noqa: F401
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, misfits
+from stage2_distill.checkpoints.safetensors_files import DIGESTS, SUFFIX, save_safetensors
+from stage2_distill.errors import CheckpointError, ConfigError
+from stage2_distill.training.experiment import read_config
+
+_PREFIX = 'student.'
+
+
+def student_config(config: Config) -> dict[str, Any]:
+    """The model of a plain mmseg config: the student of a GoodSAM config, or the config's own network."""
+    model = copy.deepcopy(config.model.to_dict())
+    if model['type'] == 'GoodSAM':
+        kept = {name: value for name, value in model['data_preprocessor'].items() if name != 'size_divisor'}
+        preprocessor = {**kept, 'type': 'SegDataPreProcessor'}
+        model = {**model['student'], 'data_preprocessor': preprocessor}
+    for part in (model, model['backbone'], model['decode_head']):
+        part.pop('init_cfg', None)
+    model.pop('pretrained', None)
+    # mmseg's preprocessor pads test images only if it is told to; panoramas keep their size.
+    return {**model, 'train_cfg': None, 'test_cfg': {'mode': 'whole'}}
+
+
+def student_weights(checkpoint: dict[str, Any], path: str) -> dict[str, Tensor]:
+    """The student's weights of a GoodSAM checkpoint, or those of a plain network.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    weights: dict[str, Tensor] = checkpoint.get('state_dict', checkpoint)
+    weights = {name.removeprefix('module.'): value for name, value in weights.items()}
+    own = {name.removeprefix(_PREFIX): value for name, value in weights.items() if name.startswith(_PREFIX)}
+    found = own or weights
+    if not any(name.startswith('backbone.') for name in found):
+        raise CheckpointError(f'checkpoint {path} holds no student: it has no weights of a backbone')
+    return found
+
+
+def classes_of(checkpoint: dict[str, Any], path: str) -> tuple[list[str], list[list[int]]]:
+    """Names and colours of a checkpoint's classes; those of Cityscapes if it has none.
+
+    Raises:
+        CheckpointError: If they are no names and colours.
+    """
+    meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    space = LABEL_SPACES['cityscapes19']
+    try:
+        classes = [str(name) for name in meta.get('classes') or space.classes]
+        palette = np.array([[int(c) for c in colour] for colour in meta.get('palette') or space.palette])
+        if palette.shape != (max(len(classes), len(palette)), 3) or palette.min() < 0 or palette.max() > 255:
+            raise ValueError(f'{len(classes)} classes, colours of shape {palette.shape}')
+    except (TypeError, ValueError, AttributeError, OverflowError) as problem:
+        raise CheckpointError(f'checkpoint {path} has no usable classes and colours ({problem})') from problem
+    return classes, palette.tolist()
+
+
+class Student(nn.Module):
+    """A network with its normalisation and upsampling: images in, logits at their size out.
+
+    Args:
+        network: An mmseg ``EncoderDecoder``.
+        mean: Of each RGB channel, in 0 to 255.
+        std: The same.
+        classes: Names, in the order of the ids.
+        palette: RGB of each.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, network: nn.Module, mean: list[float], std: list[float], classes: list[str], palette: list[list[int]]
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.classes, self.palette = classes, palette
+
+    @classmethod
+    def load(cls, config: str, checkpoint: str, trusted: bool = False) -> Student:
+        """Builds the student of a config and loads its weights.
+
+        Args:
+            config: A GoodSAM config, an exported student's, or a source network's.
+            checkpoint: Of the same training, or an exported student.
+            trusted: Let the checkpoint run code.
+
+        Raises:
+            ConfigError: If the config can't be built.
+            CheckpointError: If the checkpoint can't be used or doesn't fit.
+        """
+        settings = read_config(config)
+        init_default_scope('mmseg')
+        model = student_config(settings)
+        network = MODELS.build(copy.deepcopy(model))
+        found = check_checkpoint(checkpoint, trusted)
+        weights = student_weights(found, checkpoint)
+        wanted = network.state_dict()
+        bad = misfits(wanted, weights)
+        if bad:
+            raise CheckpointError(
+                f'checkpoint {checkpoint} does not fit {config}: {len(bad)} of {len(wanted)} weights are missing or '
+                f'have another shape, such as {bad[0]}'
+            )
+        network.load_state_dict({name: weights[name] for name in wanted})
+        classes, palette = classes_of(found, checkpoint)
+        if len(classes) != network.num_classes:
+            raise ConfigError(f'{config} has {network.num_classes} classes, {checkpoint} names {len(classes)}')
+        preprocessor = model['data_preprocessor']
+        return cls(network, preprocessor['mean'], preprocessor['std'], classes, palette).eval()
+
+    @property
+    def parameter_count(self) -> int:
+        """Weights that training changes."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of RGB images.
+
+        Args:
+            images: float32 ``(B, 3, H, W)`` in 0 to 255.
+
+        Returns:
+            float32 ``(B, C, H, W)``.
+        """
+        logits = self.network((images - self.mean) / self.std, mode='tensor')
+        return F.interpolate(logits, images.shape[-2:], mode='bilinear', align_corners=False)
+
+    @torch.no_grad()
+    def label(self, pixels: NDArray[np.uint8], wrap_columns: int = 0) -> NDArray[np.uint8]:
+        """Labels one image.
+
+        Args:
+            pixels: uint8 RGB ``(H, W, 3)``.
+            wrap_columns: Columns of the other side that are laid beside each border, for panoramas that close.
+
+        Returns:
+            uint8 ``(H, W)``, class ids.
+        """
+        image = torch.tensor(pixels, device=self.mean.device).movedim(-1, 0)[None].float()
+        if wrap_columns:
+            image = F.pad(image, (wrap_columns, wrap_columns, 0, 0), mode='circular')
+        labels = self(image)[0].argmax(0)
+        if wrap_columns:
+            labels = labels[:, wrap_columns:-wrap_columns]
+        return labels.to(torch.uint8).cpu().numpy()
+
+
+def export_student(config: str, checkpoint: str, out: Path, half: bool = False, trusted: bool = False) -> list[Path]:
+    """Writes the student as three files: weights, config and digest.
+
+    ``mmseg.apis.init_model(config, weights)`` loads them where this project is installed.
+
+    Args:
+        config: As ``Student.load``.
+        checkpoint: As ``Student.load``.
+        out: The weights' file; the others lie beside it.
+        half: Store float16.
+        trusted: Let the checkpoint run code.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: If the config can't be built.
+        CheckpointError: If the checkpoint can't be used or doesn't fit.
+    """
+    if out.suffix != SUFFIX:
+        raise ConfigError(f'{out}: the name of an exported student ends with {SUFFIX}')
+    student = Student.load(config, checkpoint, trusted)
+    meta = {
+        'dataset_meta': {'classes': student.classes, 'palette': student.palette},
+        'parameters': student.parameter_count,
+    }
+    files = [out, out.with_suffix('.py'), out.with_suffix(DIGESTS)]
+    files[2].unlink(missing_ok=True)  # of an earlier export; if this one is stopped, it must not stand beside it
+    save_safetensors(student.network.state_dict(), meta, out, half)
+    plain = Config(
+        {
+            'default_scope': 'mmseg',
+            'custom_imports': {'imports': ['stage2_distill.components'], 'allow_failed_imports': False},
+            'model': student_config(read_config(config)),
+            'test_pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'PackSegInputs'}],
+            'test_dataloader': {'dataset': {'pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'PackSegInputs'}]}},
+        }
+    )
+    commit(files[1], plain.pretty_text.encode(), replace=True)
+    digests = ''.join(f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n' for file in files[:2])
+    commit(files[2], digests.encode(), replace=True)
+    return files
+
+
+def export_onnx(student: Student, size: tuple[int, int], out: Path) -> float:
+    """Writes the student as ONNX, normalisation and upsampling inside, and runs both on a random image.
+
+    Args:
+        student: Loaded.
+        size: ``(H, W)`` of its images; ONNX's is fixed.
+        out: The file.
+
+    Returns:
+        Largest difference of a logit, relative to the largest logit.
+
+    Raises:
+        ConfigError: If the packages that it needs are missing, or the two differ by more than 1e-3.
+    """
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as missing:
+        raise ConfigError(f'export to ONNX needs {missing.name}: pip install onnx onnxruntime') from missing
+    student = student.cpu().eval()
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, *size, generator=generator) * 255
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        student,
+        (image,),
+        str(out),
+        input_names=['image'],
+        output_names=['logits'],
+        dynamic_axes={'image': {0: 'batch'}, 'logits': {0: 'batch'}},
+        opset_version=17,
+        dynamo=False,
+    )
+    session = onnxruntime.InferenceSession(str(out), providers=['CPUExecutionProvider'])
+    theirs = session.run(None, {'image': image.numpy()})[0]
+    with torch.no_grad():
+        ours = student(image).numpy()
+    difference = float(np.abs(ours - theirs).max() / np.abs(ours).max())
+    if difference > 1e-3:
+        raise ConfigError(f'{out} differs from PyTorch by {difference:.1e} of the largest logit')
+    return difference

@@ -1,0 +1,1 @@
+"""Metrics, scores of regions, and scoring of configs and checkpoints."""

@@ -1,0 +1,1 @@
+"""Windows and overlaps of a batch of panoramas as tensors."""

@@ -1,0 +1,1 @@
+"""The segmentor GoodSAM: teacher assistant and student, and one training iteration."""

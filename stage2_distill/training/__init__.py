@@ -1,0 +1,1 @@
+"""Runner, optimizers, hooks, and the checks before a training run."""
