@@ -1,10 +1,27 @@
-"""Errors that a user can cause and mend; every command line prints them as one line."""
+"""User errors of stage 1; every command line prints them as one line."""
 
 from __future__ import annotations
 
 
 class GoodSAMError(Exception):
-    """Base class of both stages: the message says what is wrong, in which file, and what to do."""
+    """Base class of both stages.
+
+    Args:
+        problem: What is wrong, and in which file.
+        remedy: What the user can do about it; empty where the problem says it all. Commands are named as
+            ``tools/<name>.py``; the command line prints the name under which the user has them.
+    """
+
+    def __init__(self, problem: str, remedy: str = '') -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy = problem, remedy
+
+    def __str__(self) -> str:
+        return f'{self.problem}; {self.remedy}' if self.remedy else self.problem
+
+
+class WriteError(GoodSAMError):
+    """A file can't be written, on a full disk for example: there is no point in going on."""
 
 
 class Stage1Error(GoodSAMError):
@@ -12,7 +29,7 @@ class Stage1Error(GoodSAMError):
 
 
 class ImageError(Stage1Error):
-    """An image that can't be read, or that is refused by the policy of ``images.read_rgb``."""
+    """An image that can't be read, or that is refused by the policy of ``data.images.read_rgb``."""
 
 
 class DatasetError(Stage1Error):
@@ -25,10 +42,6 @@ class WeightsError(Stage1Error):
 
 class MaskCacheError(Stage1Error):
     """A mask cache that is missing, damaged, or was made with other settings."""
-
-
-class CacheWriteError(MaskCacheError):
-    """The cache can't be written to, on a full disk for example: there is no point in going on."""
 
 
 class DamagedFileError(MaskCacheError):

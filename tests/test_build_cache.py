@@ -13,7 +13,7 @@ from stage1_sam_cache.cache.reader import entry_name
 from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.data.images import RgbImage
 from stage1_sam_cache.data.listing import list_folder
-from stage1_sam_cache.errors import CacheWriteError
+from stage1_sam_cache.errors import WriteError
 from stage1_sam_cache.masks.boundary_map import boundary_map, contour_map
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
@@ -348,11 +348,11 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(tmp_path, image_folder
 
     def fill_up(panorama):
         if panorama.image_id == 'b':
-            raise CacheWriteError('cannot write b: No space left on device')
+            raise WriteError('cannot write b: No space left on device')
         return commit(panorama)
 
     monkeypatch.setattr(writer, 'commit', fill_up)
-    with pytest.raises(CacheWriteError):
+    with pytest.raises(WriteError):
         builder.run(list_folder(folder).samples, show_progress=False)
     assert builder.summary.done == 1
     assert set(writer.cache) == {'a'}

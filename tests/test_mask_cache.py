@@ -25,7 +25,7 @@ from stage1_sam_cache.cache import panorama_file as cache_file
 from stage1_sam_cache.cache.panorama_file import OverlapBoundary, PanoramaMasks
 from stage1_sam_cache.cache.reader import MANIFEST_FILE, cache_folders, entry_name
 from stage1_sam_cache.cache.writer import CacheWriter, restore_description
-from stage1_sam_cache.errors import CacheWriteError
+from stage1_sam_cache.errors import WriteError
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
@@ -389,7 +389,7 @@ def test_an_error_while_writing_leaves_nothing_behind_and_says_so_in_one_line(tm
         monkeypatch.setattr(os, step, full)
         if step == 'link':
             monkeypatch.setattr(Path, 'replace', full)
-    with pytest.raises(CacheWriteError, match='No space left on device') as problem:
+    with pytest.raises(WriteError, match='No space left on device') as problem:
         writer.commit(random_panorama('b'))
     monkeypatch.undo()
     assert '\n' not in str(problem.value)

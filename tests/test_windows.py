@@ -344,7 +344,7 @@ def test_an_unknown_mode_is_refused():
 
 
 def test_settings_tell_apart_every_grid_but_not_the_panorama_size():
-    assert paper_grid().settings == {'window': [400, 512], 'stride': [400, 256], 'wrap': False}
+    assert paper_grid().settings.to_json() == {'window': [400, 512], 'stride': [400, 256], 'wrap': False}
     assert WindowGrid(692, 4096).settings == paper_grid().settings
     others = [paper_grid(400), paper_grid(wrap=True), WindowGrid(400, 2048, window=(400, 256))]
     assert all(grid.settings != paper_grid().settings for grid in others)

@@ -21,7 +21,7 @@ from stage1_sam_cache.cache.panorama_file import MAX_WINDOW, OverlapBoundary, Pa
 from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.data.images import MAX_PIXELS, RgbImage, read_rgb
 from stage1_sam_cache.data.listing import Sample
-from stage1_sam_cache.errors import CacheWriteError, ImageError, MaskCacheError
+from stage1_sam_cache.errors import ImageError, MaskCacheError, WriteError
 from stage1_sam_cache.geometry.windows import Box, Overlap, WindowGrid
 from stage1_sam_cache.masks.boundary_map import RULES, boundary_map, contour_map
 from stage1_sam_cache.masks.instance_masks import MAX_MASKS, ORDERS, InstanceMasks
@@ -81,7 +81,7 @@ class CacheSettings:
             {
                 'format': FORMAT_VERSION,
                 'version': MASKS_VERSION,
-                'grid': self.grid(*self.window).settings,
+                'grid': self.grid(*self.window).settings.to_json(),
                 'generator': generator.identity,
                 'order': self.order,
                 'boundary': {
@@ -262,7 +262,7 @@ class CacheBuilder:
         are there.
 
         Raises:
-            CacheWriteError: If the cache can't be written; what is committed stays.
+            WriteError: If the cache can't be written; what is committed stays.
         """
         start = time.monotonic()
         later: list[Sample] = []
@@ -296,7 +296,7 @@ class CacheBuilder:
                         progress.one_less()
                     written()
             finally:
-                with suppress(CacheWriteError):  # stopped early: what is being written is finished
+                with suppress(WriteError):  # stopped early: what is being written is finished
                     written()
                 self.writer.release_all()
                 self.summary.seconds += time.monotonic() - start
@@ -327,8 +327,6 @@ class CacheBuilder:
             if not self.writer.is_done(sample.id, image.sha256):
                 return work
             self.summary.already_there += 1
-        except CacheWriteError:
-            raise
         except (ImageError, MaskCacheError) as problem:
             self._note_failure(sample.id, problem)
         except MemoryError:
@@ -402,8 +400,6 @@ class CacheBuilder:
         """Waits until a panorama is written, and counts it."""
         try:
             size = writing.result()
-        except CacheWriteError:
-            raise
         except MaskCacheError as problem:
             self.summary.failed.append((panorama.image_id, str(problem)))
             return

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from stage1_sam_cache.cache.fingerprint import Fingerprint
 from stage1_sam_cache.errors import DamagedFileError
-from stage1_sam_cache.geometry.windows import Overlap, WindowGrid
+from stage1_sam_cache.geometry.windows import Overlap, WindowGrid, WindowSettings
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 USER_BLOCK = 512
@@ -72,8 +72,7 @@ class PanoramaMasks:
     @property
     def grid(self) -> WindowGrid:
         """The window grid over this panorama."""
-        grid = self.fingerprint.settings['grid']
-        return WindowGrid(*self.image_size, tuple(grid['window']), tuple(grid['stride']), grid['wrap'])
+        return WindowSettings.from_json(self.fingerprint.settings['grid']).over(*self.image_size)
 
     @property
     def coverage(self) -> list[float]:

@@ -25,7 +25,7 @@ from stage1_sam_cache.cache.reader import (
     manifest_of,
     read_bytes,
 )
-from stage1_sam_cache.errors import CacheWriteError, DamagedFileError, MaskCacheError
+from stage1_sam_cache.errors import DamagedFileError, MaskCacheError, WriteError
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 
 QUARANTINE = 'quarantine'
@@ -40,7 +40,7 @@ class CacheWriter:
         fingerprint: Settings of all masks that will be committed.
 
     Raises:
-        CacheWriteError: If the folder can't be made or written to.
+        WriteError: If the folder can't be made or written to.
     """
 
     def __init__(self, root: str | Path, fingerprint: Fingerprint) -> None:
@@ -48,7 +48,7 @@ class CacheWriter:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise CacheWriteError(f'cannot make the cache folder {path}: {problem.strerror}') from problem
+            raise WriteError(f'cannot make the cache folder {path}: {problem.strerror}') from problem
         _write_description(path, fingerprint)
         self.cache = MaskCache(path)
         remove_abandoned(path)
@@ -89,7 +89,7 @@ class CacheWriter:
             The bytes of its file; 0 if another process was quicker, whose file stays.
 
         Raises:
-            CacheWriteError: If it can't be written.
+            WriteError: If it can't be written.
         """
         data = cache_file.encode(panorama)
         return len(data) if commit(self.path / entry_name(panorama.image_id), data) else 0
@@ -165,7 +165,7 @@ def quarantine(file: Path, reason: str) -> Path | None:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as problem:
-        raise CacheWriteError(f'cannot make {folder}, where damaged files go: {problem.strerror}') from problem
+        raise WriteError(f'cannot make {folder}, where damaged files go: {problem.strerror}') from problem
     number = 0
     while (target := folder / f'{file.name}.{number}').exists():
         number += 1
@@ -174,11 +174,11 @@ def quarantine(file: Path, reason: str) -> Path | None:
     except FileNotFoundError:
         return None
     except OSError as problem:
-        raise CacheWriteError(f'cannot move {file} to {folder}: {problem.strerror}; {reason}') from problem
+        raise WriteError(f'cannot move {file} to {folder}: {problem.strerror}; {reason}') from problem
     notes = folder / 'reasons.txt'
     try:
         with notes.open('a', encoding='utf-8') as text:
             text.write(f'{target.name}: {reason}\n')
     except OSError as problem:
-        raise CacheWriteError(f'{target} was set aside, but {notes} cannot be written: {problem.strerror}') from problem
+        raise WriteError(f'{target} was set aside, but {notes} cannot be written: {problem.strerror}') from problem
     return target

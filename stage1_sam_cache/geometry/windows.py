@@ -7,9 +7,9 @@ teacher assistant sees, and the student's output is cut at the same places.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -50,6 +50,70 @@ class Owner(NamedTuple):
 
 
 @dataclass(frozen=True)
+class WindowSettings:
+    """Size, stride and wrap-around of the windows over panoramas of any size; sizes in pixels.
+
+    Args:
+        window: Rows and columns of a window; the paper's 400x512.
+        stride: Columns from one window to the next, or ``(rows, columns)``. A single number leaves the rows of
+            windows without overlap (rows stride = window height), as in the paper, where one row fills the height.
+        wrap: Treat panoramas as closed. Only for images that really show 360 degrees.
+
+    Raises:
+        ValueError: If a size is not positive, or a stride would leave gaps.
+    """
+
+    window: tuple[int, int] = (400, 512)
+    stride: int | tuple[int, int] = 256
+    wrap: bool = False
+
+    def __post_init__(self) -> None:
+        window = _pair('window', self.window)
+        stride = _pair('stride', self.stride if isinstance(self.stride, Iterable) else (window[0], self.stride))
+        if stride[0] > window[0] or stride[1] > window[1]:
+            raise ValueError(f'stride {stride} is larger than the window {window}: pixels between windows are lost')
+        # The plain and complete form of the arguments: equal windows are equal settings.
+        object.__setattr__(self, 'window', window)
+        object.__setattr__(self, 'stride', stride)
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """``stride`` per axis, ``(rows, columns)``."""
+        assert isinstance(self.stride, tuple)
+        return self.stride
+
+    def over(self, height: int, width: int) -> WindowGrid:
+        """The windows over a panorama; the same object each time, so that what it derives is derived once.
+
+        Raises:
+            ValueError: See ``WindowGrid``.
+        """
+        return _grid_over(self, height, width)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values: part of a mask cache's fingerprint, and the keywords that give these settings back."""
+        return {'window': list(self.window), 'stride': list(self.strides), 'wrap': self.wrap}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> WindowSettings:
+        """The settings of ``to_json``'s values, or of a config's ``grid``.
+
+        Raises:
+            ValueError: If there are other keys, or values that ``WindowSettings`` refuses.
+        """
+        unknown = set(values) - {'window', 'stride', 'wrap'}
+        if unknown:
+            raise ValueError(f'window settings have no {", ".join(sorted(unknown))}; window, stride and wrap are known')
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**plain)
+
+
+DEFAULT_WINDOWS = WindowSettings()
+
+
+@dataclass(frozen=True)
 class WindowGrid:
     """The windows of one panorama; every size is in pixels.
 
@@ -60,10 +124,7 @@ class WindowGrid:
     Args:
         height: Rows of the panorama, at least 1.
         width: Columns of the panorama, at least 1; with ``wrap`` at least one window wide.
-        window: Rows and columns of a window; the paper's 400x512.
-        stride: Columns from one window to the next, or ``(rows, columns)``. A single number leaves the rows of
-            windows without overlap (rows stride = window height), as in the paper, where one row fills the height.
-        wrap: Treat the panorama as closed. Only for images that really show 360 degrees.
+        window, stride, wrap: As ``WindowSettings``.
 
     Raises:
         ValueError: If a size is not positive, a stride would leave gaps, or a wrapped panorama is narrower than a
@@ -72,32 +133,32 @@ class WindowGrid:
 
     height: int
     width: int
-    window: tuple[int, int] = (400, 512)
-    stride: int | tuple[int, int] = 256
-    wrap: bool = False
+    window: tuple[int, int] = DEFAULT_WINDOWS.window
+    stride: int | tuple[int, int] = DEFAULT_WINDOWS.stride
+    wrap: bool = DEFAULT_WINDOWS.wrap
 
     def __post_init__(self) -> None:
-        window = _pair('window', self.window)
-        stride = _pair('stride', self.stride if isinstance(self.stride, Iterable) else (window[0], self.stride))
+        settings = WindowSettings(self.window, self.stride, self.wrap)
         height, width = _pair('panorama', (self.height, self.width))
-        if stride[0] > window[0] or stride[1] > window[1]:
-            raise ValueError(f'stride {stride} is larger than the window {window}: pixels between windows are lost')
-        if self.wrap and width < window[1]:
-            raise ValueError(f'a panorama of {width} columns cannot wrap around with windows of {window[1]}')
-        # The plain and complete form of what was given.
-        for name, value in [('height', height), ('width', width), ('window', window), ('stride', stride)]:
+        if self.wrap and width < settings.window[1]:
+            raise ValueError(f'a panorama of {width} columns cannot wrap around with windows of {settings.window[1]}')
+        for name, value in [
+            ('height', height),
+            ('width', width),
+            ('window', settings.window),
+            ('stride', settings.strides),
+        ]:
             object.__setattr__(self, name, value)
+
+    @cached_property
+    def settings(self) -> WindowSettings:
+        """What the grid has whatever the panorama's size."""
+        return WindowSettings(self.window, self.stride, self.wrap)
 
     @property
     def strides(self) -> tuple[int, int]:
         """``stride`` per axis, ``(rows, columns)``."""
-        assert isinstance(self.stride, tuple)
-        return self.stride
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What identifies the grid whatever the panorama's size; part of a mask cache's fingerprint."""
-        return {'window': list(self.window), 'stride': list(self.strides), 'wrap': self.wrap}
+        return self.settings.strides
 
     @cached_property
     def starts(self) -> list[int]:
@@ -226,6 +287,11 @@ class WindowGrid:
         end = box.left + box.width
         columns = slice(box.left, end) if end <= self.width else np.arange(box.left, end) % self.width
         return ..., slice(box.top, box.top + box.height), columns
+
+
+@lru_cache(maxsize=64)
+def _grid_over(settings: WindowSettings, height: int, width: int) -> WindowGrid:
+    return WindowGrid(height, width, settings.window, settings.stride, settings.wrap)
 
 
 def _axis_starts(size: int, window: int, stride: int) -> list[int]:

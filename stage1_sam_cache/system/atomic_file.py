@@ -10,7 +10,7 @@ import time
 import uuid
 from pathlib import Path
 
-from stage1_sam_cache.errors import CacheWriteError
+from stage1_sam_cache.errors import WriteError
 
 _PREFIX = '.tmp-'
 _FOREIGN_LIFE_S = 24 * 3600  # a temporary of another machine may belong to a living writer for this long
@@ -31,7 +31,7 @@ def commit(path: Path, data: bytes, replace: bool = False) -> bool:
         False if another file already had the name and was left alone.
 
     Raises:
-        CacheWriteError: If the disk is full or any step fails; the temporary is removed and ``path`` is as before.
+        WriteError: If the disk is full or any step fails; the temporary is removed and ``path`` is as before.
     """
     temporary = path.parent / f'{_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}'
     try:
@@ -44,7 +44,7 @@ def commit(path: Path, data: bytes, replace: bool = False) -> bool:
         created = _take_name(temporary, path, replace)
         _sync_folder(path.parent)
     except OSError as problem:
-        raise CacheWriteError(
+        raise WriteError(
             f'cannot write {path}: {problem.strerror or problem}; what was finished before is safe: '
             'mend the cause and run the same command again'
         ) from problem

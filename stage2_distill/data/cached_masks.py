@@ -124,6 +124,6 @@ def _order(grid: WindowGrid, source: Any, what: str) -> tuple[list[int], list[in
         index = {box: i for i, box in enumerate(boxes)}
         wanted = [source(box) for box in boxes]
         if not all(box in index for box in wanted):
-            raise ConfigError(f'windows {grid.settings} over {grid.width} columns cannot be {what}')
+            raise ConfigError(f'windows {grid.settings.to_json()} over {grid.width} columns cannot be {what}')
         orders.append([index[box] for box in wanted])
     return orders[0], orders[1]

@@ -11,14 +11,14 @@ from PIL import Image
 from stage1_sam_cache.cache.reader import MaskCache, open_cache
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.errors import MaskCacheError
-from stage1_sam_cache.geometry.windows import WindowGrid
+from stage1_sam_cache.geometry.windows import WindowSettings
 from stage2_distill.data.cached_masks import mirrored_order, rolled_order
 from stage2_distill.data.datasets import CatalogueDataset
 
 
 def grid_settings(grid: dict[str, Any]) -> dict[str, Any]:
     """A model's ``grid`` as a cache's fingerprint has it."""
-    return WindowGrid(*grid['window'], **grid).settings
+    return WindowSettings.from_json(grid).to_json()
 
 
 def cache_command(dataset: dict[str, Any], grid: dict[str, Any]) -> str:
@@ -91,7 +91,7 @@ def _check_augmentation(dataset: dict[str, Any], image: str, grid: dict[str, Any
     if not steps & {'FlipPanorama', 'RollPanorama'}:
         return
     with Image.open(Path(image)) as file:
-        windows = WindowGrid(file.height, file.width, **grid)
+        windows = WindowSettings.from_json(grid).over(file.height, file.width)
     if 'FlipPanorama' in steps:
         mirrored_order(windows)
     if 'RollPanorama' in steps:

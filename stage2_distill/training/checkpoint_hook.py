@@ -37,7 +37,7 @@ class AtomicBackend(LocalBackend):
         """Writes a file.
 
         Raises:
-            CacheWriteError: If it can't be written; the file that was there before is as it was.
+            WriteError: If it can't be written; the file that was there before is as it was.
         """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)

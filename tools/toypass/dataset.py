@@ -204,7 +204,7 @@ def make_all(world: World, workers: int, domains: Sequence[str] = DOMAINS) -> It
     """Makes all scenes in any number of processes; yields them in order.
 
     Raises:
-        CacheWriteError: If the disk is full.
+        WriteError: If the disk is full.
         DatasetError: If a worker died.
     """
     todo = jobs(world.knobs, domains)
