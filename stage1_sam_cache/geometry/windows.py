@@ -49,6 +49,16 @@ class Owner(NamedTuple):
     box: Box
 
 
+def _pair(name: str, sizes: Iterable[int]) -> tuple[int, int]:
+    try:
+        rows, columns = (operator.index(n) for n in sizes)
+    except (TypeError, ValueError):
+        rows = columns = 0
+    if rows < 1 or columns < 1:
+        raise ValueError(f'{name} of {sizes} pixels: two positive whole numbers (rows, columns) are needed')
+    return rows, columns
+
+
 @dataclass(frozen=True)
 class WindowSettings:
     """Size, stride and wrap-around of the windows over panoramas of any size; sizes in pixels.
@@ -317,16 +327,6 @@ def _axis_owners(starts: list[int], window: int, size: int) -> list[tuple[int, i
         owners.append((index, position, end - position))
         position = end
     return owners
-
-
-def _pair(name: str, sizes: Iterable[int]) -> tuple[int, int]:
-    try:
-        rows, columns = (operator.index(n) for n in sizes)
-    except (TypeError, ValueError):
-        rows = columns = 0
-    if rows < 1 or columns < 1:
-        raise ValueError(f'{name} of {sizes} pixels: two positive whole numbers (rows, columns) are needed')
-    return rows, columns
 
 
 def _check_size(array: Any, size: tuple[int, int]) -> None:
