@@ -1,1 +1,1 @@
-"""The losses of the paper, one file each: functions of tensors, and the classes that a config builds."""
+"""The losses of the paper as functions of tensors: consistency (Eq. 1), boundaries (Eq. 2, 7), knowledge (Eq. 4 to 6)."""
