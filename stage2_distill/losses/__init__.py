@@ -1,1 +1,1 @@
-"""The losses of the paper as functions of tensors: consistency (Eq. 1), boundaries (Eq. 2, 7), knowledge (Eq. 4 to 6)."""
+"""The losses of the paper as functions of tensors: Eq. 1 (consistency), 2 and 7 (boundaries), 4 to 6 (knowledge)."""

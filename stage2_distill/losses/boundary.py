@@ -96,8 +96,8 @@ def boundary_weighted_loss(refined: Tensor, logits: Tensor, labels: Tensor, igno
         ignore: Label that does not count.
 
     Returns:
-        float32 ``(...)``: the mean over the pixels of an overlap of ``(1 + 0.2 * band) * CE``, where the band is the refined
-        boundary dilated by one pixel; 0 where the refined map is empty, as in the other modes.
+        float32 ``(...)``: the mean of ``(1 + 0.2 * band) * CE`` over the pixels of an overlap, where the band is the
+        refined boundary dilated by one pixel; 0 where the refined map is empty, as in the other modes.
     """
     flat = labels.reshape(-1, *labels.shape[-2:])
     entropy = F.cross_entropy(
