@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from stage1_sam_cache import MaskCacheError, open_cache
-from stage1_sam_cache.build.build_cache import CacheSettings
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache import panorama_file as cache_file
 from stage1_sam_cache.cache.panorama_file import OverlapBoundary, PanoramaMasks
 from stage1_sam_cache.cache.reader import MANIFEST_FILE, cache_folders, entry_name
@@ -37,7 +37,7 @@ FINGERPRINT = SMALL.fingerprint(FelzenszwalbMaskGenerator())
 def random_panorama(image_id='a/b', seed=0, most=12, setting=SMALL, fingerprint=FINGERPRINT, size=(16, 60)):
     """Overlapping random masks in every window; some windows have none."""
     rng = np.random.default_rng(seed)
-    grid = setting.grid(*size)
+    grid = setting.over(*size)
     windows = []
     for _ in grid.windows:
         dense = rng.random((rng.integers(0, most + 1), *setting.window)) < rng.random()
@@ -133,7 +133,7 @@ def test_the_cache_is_at_most_0_35_of_dense_masks_with_gzip(tmp_path):
     centres = rng.uniform((0, 0, 4), (400, 512, 90), (75, 3))
     dense = np.stack([np.hypot(rows - y, columns - x) + 3 * np.sin(columns / 5) < r for y, x, r in centres])
     setting = CacheSettings()
-    grid = setting.grid(400, 2048)
+    grid = setting.over(400, 2048)
     masks = InstanceMasks.from_dense(dense, [0.9] * 75, [0.96] * 75)
     blank = [OverlapBoundary(o, np.zeros((400, 256), bool)) for o in grid.overlaps]
     fingerprint = setting.fingerprint(FelzenszwalbMaskGenerator())

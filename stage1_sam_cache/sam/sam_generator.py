@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ class SamMaskGenerator:
         self.name = name
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
-        self.level, self.encoder_batch = level, encoder_batch
+        self.level, self.batch_size = level, encoder_batch
         sam, options = sam.to(self.device), asdict(self.settings)
         self._generator: SamAutomaticMaskGenerator
         if level == 'stock':
@@ -100,27 +99,27 @@ class SamMaskGenerator:
         Raises:
             Stage1Error: If the device's memory is too small.
         """
-        return next(self.generate_many([image]))
+        return self.generate_many([image])[0]
 
-    def generate_many(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[InstanceMasks]:
-        """The masks of several images, one after the other; ``encoder_batch`` at a time share a run of the encoder.
+    def generate_many(self, images: Sequence[NDArray[np.uint8]]) -> list[InstanceMasks]:
+        """Return the masks of several images; ``batch_size`` of them at a time share a run of the encoder.
 
         Raises:
             Stage1Error: If the device's memory is too small.
         """
         try:
-            yield from (InstanceMasks.from_dense(*found) for found in self._dense(images))
+            return [InstanceMasks.from_dense(*dense) for dense in self._dense(images)]
         except torch.OutOfMemoryError as problem:
             raise Stage1Error(
-                f'{self.device} is out of memory with {self.settings.points_per_batch} points per batch; '
-                'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam'
+                f'{self.device} is out of memory with {self.settings.points_per_batch} points per batch',
+                'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam',
             ) from problem
 
-    def _dense(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Dense]:
-        generator, images = self._generator, iter(images)
+    def _dense(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[Dense]:
+        generator = self._generator
         if isinstance(generator, FastMaskGenerator):
-            while some := list(islice(images, self.encoder_batch)):
-                yield from generator.generate_dense_together(some)
+            for first in range(0, len(images), self.batch_size):
+                yield from generator.generate_dense_together(images[first : first + self.batch_size])
         elif isinstance(generator, ExactMaskGenerator):
             yield from map(generator.generate_dense, images)
         else:
