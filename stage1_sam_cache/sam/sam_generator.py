@@ -21,17 +21,18 @@ from stage1_sam_cache.sam.toy_sam import NAME as TOY
 
 
 class SamMaskGenerator:
-    """Runs ``SamAutomaticMaskGenerator`` on one RGB image at a time.
+    """Runs SAM's automatic mask generation on RGB images.
 
     Args:
         sam: The model; it is moved to ``device``.
         name: What the model is called in the cache's identity, such as ``vit_h``; masks of ``toy`` are never
             called SAM's.
         weights_sha256: Hex digest of its weights' file.
-        settings: Of the generator.
-        device: Where it runs.
-        level: One of ``LEVELS``: how much is done to be fast. From ``fp32-fast`` on, ``sam`` is changed for good.
-        encoder_batch: How many windows go through the encoder at once, from ``fp32-fast`` on.
+        settings: Arguments of the automatic mask generation.
+        device: Device of the model.
+        level: One of ``LEVELS``, from plain to fast. From ``fp32-fast`` on, the networks of ``sam`` are replaced in
+            place.
+        encoder_batch: How many images go through the encoder at once, from ``fp32-fast`` on; read as ``batch_size``.
         compiled: Compile the encoder, from ``fp32-fast`` on.
 
     Raises:
@@ -70,8 +71,8 @@ class SamMaskGenerator:
     def identity(self) -> dict[str, Any]:
         """Model, digest of its weights, settings, level and package version.
 
-        The points per batch and the device are left out: they change rounding at most, and nodes with other
-        hardware should be able to fill one cache.
+        Points per batch and device are not part of it: they change rounding at most, and nodes with different hardware
+        should be able to fill one cache.
         """
         settings = asdict(self.settings)
         del settings['points_per_batch']
@@ -94,7 +95,7 @@ class SamMaskGenerator:
         }
 
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
-        """SAM's masks of an RGB image uint8 ``(h, w, 3)``, with predicted IoU and stability.
+        """Return SAM's masks of an RGB image uint8 ``(h, w, 3)``, with predicted IoU and stability.
 
         Raises:
             Stage1Error: If the device's memory is too small.
