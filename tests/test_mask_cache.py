@@ -253,6 +253,26 @@ def test_no_cache_is_one_line_that_says_how_to_make_one(tmp_path):
         open_cache(tmp_path)
 
 
+def test_errors_of_opening_keep_problem_and_remedy_apart(tmp_path, cache):
+    problem, remedy = refusal(lambda: open_cache(tmp_path / 'nothing'))
+    assert problem == f'{tmp_path / "nothing"}: no mask cache here'
+    assert remedy == f'make one with tools/cache_sam.py --out {tmp_path / "nothing"}'
+    problem, remedy = refusal(lambda: open_cache(cache.path, expect={'order': 'score'}))
+    assert problem == f"{cache.path}: made with other settings: order is 'area_desc', not 'score'"
+    assert remedy == 'run tools/cache_sam.py with the expected settings (both caches can live side by side)'
+    description = cache.path / 'fingerprint.json'
+    description.write_text(description.read_text().replace('"area_desc"', '"score"'))
+    problem, remedy = refusal(lambda: open_cache(cache.path))
+    assert problem.endswith('one of them was changed') and remedy.startswith('rename the folder back')
+
+
+def refusal(action):
+    with pytest.raises(MaskCacheError) as error:
+        action()
+    assert str(error.value) == f'{error.value.problem}; {error.value.remedy}'
+    return error.value.problem, error.value.remedy
+
+
 def test_a_changed_description_is_refused(cache):
     description = cache.path / 'fingerprint.json'
     description.write_text(description.read_text().replace('"area_desc"', '"score"'))
