@@ -222,15 +222,10 @@ class _Loop:
             reason = f'{panorama.image_id}: there is not enough memory to write its masks'
             self._summary.failed.append((panorama.image_id, reason))
             return
-        if not written_bytes:  # another process was quicker
+        if not written_bytes:  # another process was faster
             self._summary.already_there += 1
             return
-        self._summary.done += 1
-        self._summary.crops += crops
-        self._summary.bytes += written_bytes
-        self._summary.windows += len(panorama.windows)
-        self._summary.masks += sum(len(masks) for masks in panorama.windows)
-        self._summary.coverage += sum(panorama.coverage)
+        self._summary.add(panorama, crops, written_bytes)
 
     def _drop(self, task: PanoramaTask, problem: Exception) -> None:
         """Give up a panorama."""

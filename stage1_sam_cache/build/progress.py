@@ -8,6 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from stage1_sam_cache.cache.panorama_file import PanoramaMasks
+
 
 @dataclass
 class Summary:
@@ -22,6 +24,15 @@ class Summary:
     coverage: float = 0.0
     bytes: int = 0
     seconds: float = 0.0
+
+    def add(self, panorama: PanoramaMasks, crops: int, written_bytes: int) -> None:
+        """Count a panorama that this run made, with the crops that it took and the size of its file."""
+        self.done += 1
+        self.crops += crops
+        self.bytes += written_bytes
+        self.windows += len(panorama.windows)
+        self.masks += sum(len(masks) for masks in panorama.windows)
+        self.coverage += sum(panorama.coverage)
 
 
 class ProgressBar:
