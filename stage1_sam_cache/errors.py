@@ -1,4 +1,4 @@
-"""User errors of stage 1; every command line prints them as one line."""
+"""Errors that a user can cause and fix; every command line prints them as one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class GoodSAMError(Exception):
 
     Args:
         problem: What is wrong, and in which file.
-        remedy: What the user can do about it; empty where the problem says it all. Commands are named as
+        remedy: What the user can do about it; empty if the problem says it all. Commands are named as
             ``tools/<name>.py``; the command line prints the name under which the user has them.
     """
 
@@ -21,7 +21,7 @@ class GoodSAMError(Exception):
 
 
 class WriteError(GoodSAMError):
-    """A file can't be written, on a full disk for example: there is no point in going on."""
+    """A file can't be written, on a full disk for example; the run stops."""
 
 
 class Stage1Error(GoodSAMError):
@@ -29,7 +29,7 @@ class Stage1Error(GoodSAMError):
 
 
 class ImageError(Stage1Error):
-    """An image that can't be read, or that is refused by the policy of ``data.images.read_rgb``."""
+    """An image that can't be read, or is refused by the policy of ``data.images``."""
 
 
 class DatasetError(Stage1Error):
@@ -37,7 +37,7 @@ class DatasetError(Stage1Error):
 
 
 class WeightsError(Stage1Error):
-    """SAM weights that are missing, can't be fetched, or are not what they should be."""
+    """SAM weights that are missing, can't be downloaded, or are not the expected ones."""
 
 
 class MaskCacheError(Stage1Error):
@@ -45,4 +45,4 @@ class MaskCacheError(Stage1Error):
 
 
 class DamagedFileError(MaskCacheError):
-    """A cache file whose bytes were read and are not what was written: the only reason to set it aside."""
+    """A cache file whose bytes were read and are not those written: the only reason to set a file aside."""

@@ -1,14 +1,16 @@
 """Stage 1's loop: windows, overlaps, order, padding, resuming, failures."""
 
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from stage1_sam_cache.build.build_cache import CacheBuilder, CacheSettings, estimate, make_masks
+from stage1_sam_cache.build.builder import CacheBuilder
+from stage1_sam_cache.build.estimate import estimate
+from stage1_sam_cache.build.panorama import make_masks
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.reader import entry_name
 from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.data.images import RgbImage
@@ -38,20 +40,18 @@ class ColourGenerator:
 
 
 class BatchingGenerator(ColourGenerator):
-    """Takes ``many`` crops before it gives masks of one; has memory for batches without a crop of ``too_large``."""
+    """Takes ``many`` crops at once; has memory for batches without a crop of ``too_large``."""
 
     def __init__(self, many, too_large=None):
         super().__init__()
-        self.many, self.too_large = many, too_large
+        self.batch_size, self.too_large = many, too_large
         self.batches = []
 
     def generate_many(self, images):
-        images = iter(images)
-        while batch := list(islice(images, self.many)):
-            self.batches.append(len(batch))
-            if any(np.array_equal(crop, self.too_large) for crop in batch):
-                raise MemoryError
-            yield from map(self.generate, batch)
+        self.batches.append(len(images))
+        if any(np.array_equal(crop, self.too_large) for crop in images):
+            raise MemoryError
+        return [self.generate(image) for image in images]
 
 
 def rgb(pixels):
@@ -244,16 +244,19 @@ def test_a_panorama_too_large_for_the_memory_fails_alone(tmp_path, image_folder,
     assert not list(cache.path.glob('.claim-*'))
 
 
-def test_a_generator_without_any_memory_ends_the_run(tmp_path, image_folder):
-    class Starved(ColourGenerator):
+@pytest.mark.parametrize('many', [1, 5, 100])
+def test_a_generator_without_any_memory_fails_every_panorama_and_the_run_ends(tmp_path, image_folder, many):
+    class Starved(BatchingGenerator):
         def generate_many(self, images):
             raise MemoryError
-            yield
 
-    folder, generator = image_folder('a', 'b'), Starved()
-    with pytest.raises(MemoryError):
-        run(tmp_path / 'cache', folder, generator)
-    assert not list((tmp_path / 'cache').rglob('.claim-*'))
+    summary, cache, _ = run(tmp_path / 'cache', image_folder('a', 'b'), Starved(many))
+    assert [(image_id, 'not enough memory' in reason) for image_id, reason in summary.failed] == [
+        ('a', True),
+        ('b', True),
+    ]
+    assert len(cache) == 0
+    assert not list(cache.path.glob('.claim-*'))
 
 
 @pytest.mark.parametrize('many', [1, 5, 100])
@@ -262,7 +265,7 @@ def test_too_many_masks_in_one_window_fail_its_panorama_alone(tmp_path, image_fo
     noisy = np.asarray(Image.open(folder / 'b.png')).copy()
     noisy[:8, 70:78] = np.arange(64 * 3, dtype=np.uint8).reshape(8, 8, 3)
     Image.fromarray(noisy).save(folder / 'b.png')
-    monkeypatch.setattr('stage1_sam_cache.build.build_cache.MAX_MASKS', 40)
+    monkeypatch.setattr('stage1_sam_cache.build.panorama.MAX_MASKS', 40)
     summary, cache, _ = run(tmp_path / 'many', folder, BatchingGenerator(many))
     assert [image_id for image_id, _ in summary.failed] == ['b']
     assert 'masks in one window; at most 40' in summary.failed[0][1]

@@ -163,7 +163,8 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, image_folder, number):
 LOSES_THE_SIGNAL = """
 import os, signal, sys
 from pathlib import Path
-from stage1_sam_cache.build.build_cache import CacheBuilder, CacheSettings
+from stage1_sam_cache.build.builder import CacheBuilder
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.commands.cli import run_command
 from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,10 @@ from conftest import build_tiny_sam
 from fuzz import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
 
+from stage1_sam_cache.sam import fast_generation
 from stage1_sam_cache.sam.fast_generation import ExactMaskGenerator, FastMaskGenerator, points_that_fit
 from stage1_sam_cache.sam.fast_networks import accelerate, attend
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
@@ -47,14 +50,47 @@ def street(tiny_toypass):
     return crop
 
 
-def same_records(found: list, expected: list) -> None:
-    assert len(found) == len(expected)
-    for a, b in zip(found, expected, strict=True):
+def same_records(records: list, expected: list) -> None:
+    assert len(records) == len(expected)
+    for a, b in zip(records, expected, strict=True):
         assert a.keys() == b.keys()
         np.testing.assert_array_equal(a['segmentation'], b['segmentation'])
         assert {name: a[name] for name in a if name != 'segmentation'} == {
             name: b[name] for name in b if name != 'segmentation'
         }
+
+
+OVERRIDDEN = ['_generate_masks', '_process_batch', '_process_crop']
+
+
+def test_the_overridden_private_methods_of_segment_anything_are_these():
+    theirs = vars(SamAutomaticMaskGenerator)
+    ours = set(vars(ExactMaskGenerator)) | set(vars(FastMaskGenerator))
+    assert sorted(name for name in ours & set(theirs) if name[0] == '_' and name[1] != '_') == OVERRIDDEN
+    documented = (fast_generation.__doc__ or '').split('``')
+    assert [name for name in OVERRIDDEN if name not in documented] == []
+    predictor = type(FastMaskGenerator(build_tiny_sam()).predictor)
+    assert set(vars(predictor)) & set(vars(SamPredictor)) - {'__doc__', '__module__'} == {'__init__', 'set_torch_image'}
+
+
+@pytest.mark.parametrize('name', OVERRIDDEN)
+def test_segment_anything_still_calls_what_is_overridden_with_the_same_arguments(name, monkeypatch):
+    theirs = getattr(SamAutomaticMaskGenerator, name)
+    assert list(signature(getattr(ExactMaskGenerator, name)).parameters) == list(signature(theirs).parameters)
+    calls = []
+    monkeypatch.setattr(SamAutomaticMaskGenerator, name, lambda *args: calls.append(args) or theirs(*args))
+    SamAutomaticMaskGenerator(build_tiny_sam(), points_per_side=2).generate(np.zeros((40, 64, 3), np.uint8))
+    assert calls and all(len(args) == len(signature(theirs).parameters) for args in calls)
+
+
+def test_segment_anything_still_sets_images_through_the_method_that_is_overridden(monkeypatch):
+    theirs = SamPredictor.set_torch_image
+    ours = type(FastMaskGenerator(build_tiny_sam()).predictor).set_torch_image
+    assert list(signature(ours).parameters) == list(signature(theirs).parameters)
+    calls = []
+    monkeypatch.setattr(SamPredictor, 'set_torch_image', lambda *args: calls.append(args) or theirs(*args))
+    SamPredictor(build_tiny_sam()).set_image(np.zeros((40, 64, 3), np.uint8))
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(('shape', 'options'), CASES)

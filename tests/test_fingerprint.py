@@ -2,7 +2,7 @@
 
 import pytest
 
-from stage1_sam_cache.build.build_cache import CacheSettings
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.fingerprint import Fingerprint
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator

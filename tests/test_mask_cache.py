@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from stage1_sam_cache import MaskCacheError, open_cache
-from stage1_sam_cache.build.build_cache import CacheSettings
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache import panorama_file as cache_file
 from stage1_sam_cache.cache.panorama_file import OverlapBoundary, PanoramaMasks
 from stage1_sam_cache.cache.reader import MANIFEST_FILE, cache_folders, entry_name
@@ -37,7 +37,7 @@ FINGERPRINT = SMALL.fingerprint(FelzenszwalbMaskGenerator())
 def random_panorama(image_id='a/b', seed=0, most=12, setting=SMALL, fingerprint=FINGERPRINT, size=(16, 60)):
     """Overlapping random masks in every window; some windows have none."""
     rng = np.random.default_rng(seed)
-    grid = setting.grid(*size)
+    grid = setting.over(*size)
     windows = []
     for _ in grid.windows:
         dense = rng.random((rng.integers(0, most + 1), *setting.window)) < rng.random()
@@ -133,7 +133,7 @@ def test_the_cache_is_at_most_0_35_of_dense_masks_with_gzip(tmp_path):
     centres = rng.uniform((0, 0, 4), (400, 512, 90), (75, 3))
     dense = np.stack([np.hypot(rows - y, columns - x) + 3 * np.sin(columns / 5) < r for y, x, r in centres])
     setting = CacheSettings()
-    grid = setting.grid(400, 2048)
+    grid = setting.over(400, 2048)
     masks = InstanceMasks.from_dense(dense, [0.9] * 75, [0.96] * 75)
     blank = [OverlapBoundary(o, np.zeros((400, 256), bool)) for o in grid.overlaps]
     fingerprint = setting.fingerprint(FelzenszwalbMaskGenerator())
@@ -251,6 +251,26 @@ def test_the_right_one_of_several_caches_is_chosen(cache):
 def test_no_cache_is_one_line_that_says_how_to_make_one(tmp_path):
     with pytest.raises(MaskCacheError, match=r'no mask cache here; make one with tools/cache_sam\.py'):
         open_cache(tmp_path)
+
+
+def test_errors_of_opening_keep_problem_and_remedy_apart(tmp_path, cache):
+    problem, remedy = refusal(lambda: open_cache(tmp_path / 'nothing'))
+    assert problem == f'{tmp_path / "nothing"}: no mask cache here'
+    assert remedy == f'make one with tools/cache_sam.py --out {tmp_path / "nothing"}'
+    problem, remedy = refusal(lambda: open_cache(cache.path, expect={'order': 'score'}))
+    assert problem == f"{cache.path}: made with other settings: order is 'area_desc', not 'score'"
+    assert remedy == 'run tools/cache_sam.py with the expected settings (both caches can live side by side)'
+    description = cache.path / 'fingerprint.json'
+    description.write_text(description.read_text().replace('"area_desc"', '"score"'))
+    problem, remedy = refusal(lambda: open_cache(cache.path))
+    assert problem.endswith('one of them was changed') and remedy.startswith('rename the folder back')
+
+
+def refusal(action):
+    with pytest.raises(MaskCacheError) as error:
+        action()
+    assert str(error.value) == f'{error.value.problem}; {error.value.remedy}'
+    return error.value.problem, error.value.remedy
 
 
 def test_a_changed_description_is_refused(cache):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from stage1_sam_cache import MaskCacheError
-from stage1_sam_cache.build.build_cache import CacheSettings, make_masks
+from stage1_sam_cache.build.panorama import make_masks
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.picture import draw
 from stage1_sam_cache.data.images import RgbImage
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings

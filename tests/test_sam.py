@@ -12,7 +12,8 @@ import torch
 from segment_anything import SamPredictor
 
 from stage1_sam_cache import WeightsError
-from stage1_sam_cache.build.build_cache import CacheSettings, make_masks
+from stage1_sam_cache.build.panorama import make_masks
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.data.images import RgbImage
 from stage1_sam_cache.sam import weights as sam_weights
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator

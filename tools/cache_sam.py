@@ -18,7 +18,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 try:
-    from stage1_sam_cache.build.build_cache import OVERLAP_SOURCES, CacheBuilder, CacheSettings, Summary, estimate
+    from stage1_sam_cache.build.builder import CacheBuilder
+    from stage1_sam_cache.build.estimate import estimate
+    from stage1_sam_cache.build.progress import Summary
+    from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
     from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')

@@ -19,7 +19,8 @@ try:
     from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.build.build_cache import CacheSettings, make_masks
+from stage1_sam_cache.build.panorama import make_masks
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.data.images import RgbImage, read_rgb
 from stage1_sam_cache.errors import DatasetError

@@ -1,1 +1,1 @@
-"""Stage 1's loop: settings, one panorama, many panoramas, shards, the estimate of a dry run."""
+"""Stage 1's loop: settings, one panorama, many panoramas, progress, shards, the estimate of a dry run."""

@@ -1,4 +1,4 @@
-"""Which part of the work belongs to this process."""
+"""The part of the panoramas that this process works on."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Item = TypeVar('Item')
 
 @dataclass(frozen=True)
 class Shard:
-    """Part ``index`` (from 0) of ``count`` equal parts; ``source`` says where that was read."""
+    """Part ``index`` (from 0) of ``count`` equal parts; ``source`` says where the numbers come from."""
 
     index: int = 0
     count: int = 1
     source: str = 'the whole list'
 
     def of(self, items: Sequence[Item]) -> list[Item]:
-        """Every ``count``-th item from ``index`` on: all shards together have each item once."""
+        """Return every ``count``-th item from ``index`` on: all shards together have each item once."""
         return list(items[self.index :: self.count])
 
 
 def parse_shard(text: str) -> Shard:
-    """``'2/8'`` is the third of eight parts.
+    """Parse a shard such as ``'2/8'``, the third of eight parts.
 
     Raises:
         ValueError: If it is not ``i/n`` with ``0 <= i < n``.
@@ -38,26 +38,26 @@ def parse_shard(text: str) -> Shard:
 
 
 def shard_of_environment(environment: Mapping[str, str]) -> Shard:
-    """The shard that a launcher gave this process: torchrun's rank, a SLURM array's task, or both together.
+    """Return the shard that a launcher gave this process: torchrun's rank, a SLURM array's task, or both together.
 
     Raises:
-        Stage1Error: If the variables are there but make no sense.
+        Stage1Error: If the variables are incomplete or contradictory.
     """
     parts = []
     try:
         if 'SLURM_ARRAY_TASK_ID' in environment:
             parts.append(_slurm_array(environment))
-        # torchrun sets all three; another tool's lone RANK means nothing here.
+        # torchrun sets all three; other tools may set RANK alone.
         if {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'} <= set(environment):
             parts.append(Shard(int(environment['RANK']), int(environment['WORLD_SIZE']), 'torchrun'))
     except (KeyError, ValueError, ZeroDivisionError) as problem:
         raise Stage1Error(
-            f'the SLURM or torchrun variables are incomplete or make no sense ({problem}); give --shard i/n'
+            f'the SLURM or torchrun variables are incomplete or make no sense ({problem})', 'give --shard i/n'
         ) from problem
     shard = Shard()
     for part in parts:
         if not 0 <= part.index < part.count:
-            raise Stage1Error(f'{part.source} asks for part {part.index} of {part.count}; give --shard i/n')
+            raise Stage1Error(f'{part.source} asks for part {part.index} of {part.count}', 'give --shard i/n')
         source = part.source if part is parts[0] else f'{shard.source} and {part.source}'
         shard = Shard(shard.index * part.count + part.index, shard.count * part.count, source)
     return shard
@@ -67,16 +67,16 @@ def _slurm_array(environment: Mapping[str, str]) -> Shard:
     task, first, last = (int(environment[f'SLURM_ARRAY_TASK_{name}']) for name in ('ID', 'MIN', 'MAX'))
     step = int(environment.get('SLURM_ARRAY_TASK_STEP', 1))
     count = (last - first) // step + 1
-    # An array such as 0,2,5 has holes, whose parts nobody would do.
+    # An array such as 0,2,5 has gaps: no task would do the missing parts.
     if int(environment.get('SLURM_ARRAY_TASK_COUNT', count)) != count or (task - first) % step:
         raise ValueError('an array with missing task numbers')
     return Shard((task - first) // step, count, 'SLURM array')
 
 
 def worst_status(status: int, environment: Mapping[str, str]) -> int:
-    """Waits for all processes of a torchrun and returns the largest exit status among them.
+    """Wait for all processes of a torchrun and return their largest exit status.
 
-    torchrun ends all processes as soon as one fails, so one that failed on an image has to wait for the others.
+    torchrun ends all processes as soon as one fails, so that one with a failed image has to wait for the others.
     """
     if not {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'} <= set(environment):
         return status

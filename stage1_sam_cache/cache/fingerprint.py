@@ -1,6 +1,6 @@
 """What identifies a cache: every setting that can change a mask, in one hash.
 
-Two runs with equal settings share a cache; two that differ anywhere get folders of their own, side by side.
+Runs with equal settings share a cache; runs with different settings get separate folders, side by side.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-FORMAT_VERSION = 1  # of the cache's files; raise it when an older reader would misread them
-MASKS_VERSION = 1  # of the code that makes masks; raise it when the same settings give other masks
+FORMAT_VERSION = 1  # of the files; increase it when an older reader would misread them
+MASKS_VERSION = 1  # of the code that makes masks; increase it when equal settings give other masks
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,21 @@ class Fingerprint:
         return hash(self.canonical)
 
     def differences(self, expected: Fingerprint | Mapping[str, Any]) -> list[str]:
-        """One text for each expected setting that is another here, such as ``grid.stride is [400, 512], not ...``.
+        """Return one text per setting that is not as expected, such as ``grid.stride is [400, 512], not ...``.
 
         Args:
-            expected: A whole fingerprint, or only the settings that matter to the caller, nested the same way.
+            expected: A complete fingerprint, or only the settings that matter to the caller, nested the same way.
         """
-        whole = isinstance(expected, Fingerprint)
-        wanted = dict(_flatten(json.loads(expected.canonical) if isinstance(expected, Fingerprint) else expected))
-        found = dict(_flatten(json.loads(self.canonical)))
-        names = [*wanted, *(name for name in found if whole and name not in wanted)]
+        complete = isinstance(expected, Fingerprint)
+        theirs = dict(_flatten(json.loads(expected.canonical) if isinstance(expected, Fingerprint) else expected))
+        own = dict(_flatten(json.loads(self.canonical)))
+        names = [*theirs, *(name for name in own if complete and name not in theirs)]
         return [
-            f'{name} is {found[name]!r}, not {wanted.get(name, "absent")!r}'
-            if name in found
-            else f'{name} is no setting of this cache ({wanted[name]!r} expected)'
+            f'{name} is {own[name]!r}, not {theirs.get(name, "absent")!r}'
+            if name in own
+            else f'{name} is no setting of this cache ({theirs[name]!r} expected)'
             for name in names
-            if name not in found or name not in wanted or _plain(found[name]) != _plain(wanted[name])
+            if name not in own or name not in theirs or _plain(own[name]) != _plain(theirs[name])
         ]
 
 
@@ -71,5 +71,5 @@ def _flatten(settings: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[st
 
 
 def _plain(value: Any) -> Any:
-    """A tuple that the caller gave equals the list that JSON gives back."""
+    """Turn tuples into lists, as JSON does."""
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

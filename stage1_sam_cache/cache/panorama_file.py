@@ -1,17 +1,18 @@
-"""One panorama's masks as one immutable file: HDF5 behind a digest of its own content.
+"""One panorama's masks as one immutable file: HDF5 after a digest of its content.
 
-The first 512 bytes are an HDF5 user block that holds the SHA-256 of all that follows; then comes an ordinary HDF5
-file (any HDF5 tool of version 1.10 or newer opens the whole)::
+The first 512 bytes are an HDF5 user block with the SHA-256 of all that follows, an ordinary HDF5 file (any HDF5 tool of
+version 1.10 or newer opens the file)::
 
     /                        image_id, image_sha256, image_size, fingerprint, made_with      (attributes)
     /windows/{i}             box = top, left, height, width                                  (attribute)
     /windows/{i}/runs        uint16 (3, R): row, start, end of every run, coded (see ``_code_runs``)
-    /windows/{i}/masks       one record a mask in painting order: runs, area, bbox, predicted_iou, stability
+    /windows/{i}/masks       one record per mask in painting order: runs, area, bbox, predicted_iou, stability
     /overlaps/{i}            first, second, axis, box                                        (attributes)
-    /overlaps/{i}/boundary   uint8, the bool (h, o) map, eight pixels a byte
+    /overlaps/{i}/boundary   uint8, the bool (h, o) map, eight pixels per byte
 
-The id map is not stored: painting the runs gives it, so it can't disagree with the masks. A file is made and read
-whole, in memory: no handle stays open, nothing is shared with a forked worker, and no byte is used unchecked.
+The id map is not stored: it is painted from the runs, so that it can't contradict the masks. A file is encoded and
+decoded completely in memory: no handle stays open, nothing is shared with forked workers, and every byte is checked
+before it is used.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from stage1_sam_cache.geometry.windows import Overlap, WindowGrid, WindowSetting
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 USER_BLOCK = 512
-MAX_WINDOW = 2**16 - 1  # rows and columns that a uint16 can count
+MAX_WINDOW = 2**16 - 1  # rows or columns that fit uint16
 _MASK_RECORD = np.dtype(
     [('runs', '<u4'), ('area', '<u4'), ('bbox', '<u2', (4,)), ('predicted_iou', '<f4'), ('stability', '<f4')]
 )
@@ -49,16 +50,16 @@ class OverlapBoundary:
 
 @dataclass(frozen=True, eq=False)
 class PanoramaMasks:
-    """All that stage 1 knows of one panorama.
+    """What stage 1 makes of one panorama.
 
     Attributes:
-        image_id: Name in the data-set catalogue, such as ``Amsterdam/1``.
+        image_id: Its name in the data set, such as ``Amsterdam/1``.
         image_sha256: Hex digest of the image file.
         image_size: ``(H, W)`` as decoded, in pixels.
-        fingerprint: Settings that the masks were made with.
+        fingerprint: Settings of the masks.
         windows: Instance masks of every window of the grid, in its order; masks in painting order.
         overlaps: Boundary map of every overlap of the grid, in its order.
-        made_with: Versions and device, for the record only.
+        made_with: Versions and device, for information only.
     """
 
     image_id: str
@@ -77,18 +78,19 @@ class PanoramaMasks:
     @property
     def coverage(self) -> list[float]:
         """Coverage rate of every window: the share of its pixels of the panorama that lie in a mask, in [0, 1]."""
-        seen = [self.grid.valid(box) for box in self.grid.windows]
+        grid = self.grid
+        visible = [grid.valid(box) for box in grid.windows]
         return [
             np.count_nonzero(masks.id_map) / (valid.height * valid.width)
-            for masks, valid in zip(self.windows, seen, strict=True)
+            for masks, valid in zip(self.windows, visible, strict=True)
         ]
 
 
 def encode(panorama: PanoramaMasks) -> bytes:
-    """The file's bytes; equal content gives equal bytes.
+    """Return the bytes of the panorama's file; equal content gives equal bytes.
 
     Raises:
-        ValueError: If windows or overlaps are not those of the panorama's grid, or are too large to be coded.
+        ValueError: If windows or overlaps are not those of the panorama's grid, or too large for the format.
     """
     grid = panorama.grid
     if max(grid.window) > MAX_WINDOW:
@@ -98,7 +100,7 @@ def encode(panorama: PanoramaMasks) -> bytes:
     if [o.overlap for o in panorama.overlaps] != grid.overlaps:
         raise ValueError(f'{panorama.image_id}: the overlaps are not those of the grid')
     buffer = io.BytesIO()
-    # A fixed format version keeps the bytes the same under later HDF5 releases and the metadata small and checksummed.
+    # A fixed format version keeps the bytes identical with later HDF5 releases, and metadata small and checksummed.
     with h5py.File(buffer, 'w', libver=('v110', 'v110'), userblock_size=USER_BLOCK) as file:
         file.attrs['image_id'] = panorama.image_id
         file.attrs['image_sha256'] = panorama.image_sha256
@@ -121,11 +123,11 @@ def encode(panorama: PanoramaMasks) -> bytes:
 
 
 def decode(data: bytes, name: str) -> PanoramaMasks:
-    """Reads a file's bytes, after checking their digest.
+    """Decode a panorama's file after checking its digest.
 
     Args:
-        data: The whole file.
-        name: What error messages call it.
+        data: The complete file.
+        name: Name of the file in error messages.
 
     Raises:
         DamagedFileError: If a byte differs from what was written, or the content is not of this format.
@@ -153,28 +155,28 @@ def decode(data: bytes, name: str) -> PanoramaMasks:
                 bits = np.unpackbits(file[f'overlaps/{i}/boundary'][()], count=h * o)
                 panorama.overlaps.append(OverlapBoundary(overlap, bits.view(bool).reshape(h, o)))
     except (KeyError, OSError, ValueError, TypeError) as problem:
-        # The digest is right, so the file is as it was written: by another version, or not by this project.
+        # The digest is right, so the file was written like this: by another version, or by another program.
         raise DamagedFileError(f'{name}: not a mask cache file of this version ({problem})') from problem
     return panorama
 
 
 def check_digest(data: bytes, name: str) -> str:
-    """SHA-256 (hex) of a file's content, after comparing it with the one that the file begins with.
+    """Return the SHA-256 (hex) of a file's content, after comparing it with the digest in the file's header.
 
     Raises:
-        DamagedFileError: If they differ; says whether the file is no cache file, cut short, or changed.
+        DamagedFileError: If they differ; says whether the file is not a cache file, truncated, or changed.
     """
     content = data[USER_BLOCK:]
     block = _user_block(content)
     if data[:USER_BLOCK] != block:
-        expected, found = _fields(data[:USER_BLOCK]), _fields(block)
-        if expected is None or found is None:
-            what = 'not a mask cache file, or its first bytes are damaged'
-        elif expected[0] != found[0]:
-            what = f'holds {found[0]} bytes after its header where {expected[0]} were written'
+        header, actual = _size_and_digest(data[:USER_BLOCK]), _size_and_digest(block)
+        if header is None or actual is None:
+            damage = 'not a mask cache file, or its first bytes are damaged'
+        elif header[0] != actual[0]:
+            damage = f'holds {actual[0]} bytes after its header where {header[0]} were written'
         else:
-            what = f'content has SHA-256 {found[1][:12]}... where {expected[1][:12]}... was written'
-        raise DamagedFileError(f'{name}: damaged: {what}; tools/inspect_cache.py repair sets it aside')
+            damage = f'content has SHA-256 {actual[1][:12]}... where {header[1][:12]}... was written'
+        raise DamagedFileError(f'{name}: damaged: {damage}', 'tools/inspect_cache.py repair sets it aside')
     return hashlib.sha256(content).hexdigest()
 
 
@@ -183,7 +185,7 @@ def _user_block(content: bytes) -> bytes:
     return text.encode().ljust(USER_BLOCK, b'\0')
 
 
-def _fields(block: bytes) -> tuple[str, str] | None:
+def _size_and_digest(block: bytes) -> tuple[str, str] | None:
     lines = block.rstrip(b'\0').split(b'\n')
     if len(lines) != 4 or lines[0] != b'GoodSAM mask cache':
         return None
@@ -192,7 +194,7 @@ def _fields(block: bytes) -> tuple[str, str] | None:
 
 
 def _store(group: h5py.Group, name: str, data: NDArray) -> None:
-    # HDF5 has no empty chunks, and so no filters, for a window without masks.
+    # HDF5 has no empty chunks, and therefore no filters for a window without masks.
     filters: dict[str, Any] = (
         {'chunks': data.shape, 'compression': 'gzip', 'compression_opts': 9, 'shuffle': True, 'fletcher32': True}
         if data.size
@@ -210,10 +212,10 @@ def _mask_records(masks: InstanceMasks) -> NDArray:
 
 
 def _code_runs(masks: InstanceMasks) -> NDArray[np.uint16]:
-    """Rows, starts and ends of all runs as differences to the run before, modulo 2**16, small ones small.
+    """Code rows, starts and ends of all runs as zigzag differences to the previous run, modulo 2**16.
 
-    Runs of one outline follow each other down the rows, so nearly all differences are within a few pixels; negative
-    ones are interleaved with positive ones (zigzag) to keep the high byte zero. This is what makes the cache small.
+    Consecutive runs follow an outline down the rows, so nearly all differences are a few pixels. Zigzag interleaves
+    negative and positive ones, which keeps the high byte zero. This is what makes the files small.
     """
     assert max(masks.shape) <= MAX_WINDOW
     columns = np.stack([masks.rows, masks.starts, masks.ends])
@@ -232,18 +234,18 @@ def _decode_masks(coded: NDArray[np.uint16], records: NDArray, shape: tuple[int,
 
 
 def check_records(panorama: PanoramaMasks, data: bytes, name: str) -> None:
-    """Compares the areas and boxes that a file states with those of its masks (part of ``verify --full``).
+    """Compare the areas and boxes stored in a file with those of its masks (part of ``verify --full``).
 
     Args:
-        panorama: What ``decode`` made of the file.
-        data: The whole file.
-        name: What error messages call it.
+        panorama: The file, decoded.
+        data: The complete file.
+        name: Name of the file in error messages.
 
     Raises:
         DamagedFileError: If they differ.
     """
     with h5py.File(h5py.h5f.open_file_image(data)) as file:
         for i, masks in enumerate(panorama.windows):
-            stored, made = file[f'windows/{i}/masks'][()], _mask_records(masks)
-            if stored.tobytes() != made.tobytes():
+            stored, computed = file[f'windows/{i}/masks'][()], _mask_records(masks)
+            if stored.tobytes() != computed.tobytes():
                 raise DamagedFileError(f'{name}: window {i}: areas or boxes are not those of its masks')

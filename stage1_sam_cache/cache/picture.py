@@ -18,14 +18,14 @@ _LINE_COLOURS = ((255, 80, 80), (80, 200, 255), (255, 220, 60))
 
 
 def draw(panorama: PanoramaMasks, pixels: NDArray[np.uint8] | None = None) -> Image.Image:
-    """Three panels, one above the other, each as large as the panorama and with a line of text.
+    """Draw three panels, one above the other, each as large as the panorama and with a caption.
 
-    Window outlines over the image; the masks of the owner windows, each in a colour of its own; the boundary maps
-    of the overlaps in yellow over the darkened image, with the overlaps' outlines.
+    They show the outlines of the windows over the image; the masks of the owner windows, each in its own colour; and
+    the boundary maps in yellow over the darkened image, with the outlines of the overlaps.
 
     Args:
         panorama: From the cache.
-        pixels: The image, uint8 ``(H, W, 3)``; a grey surface without it.
+        pixels: The image, uint8 ``(H, W, 3)``; None draws on grey.
 
     Raises:
         MaskCacheError: If the image has another size than the cached panorama.
@@ -35,8 +35,8 @@ def draw(panorama: PanoramaMasks, pixels: NDArray[np.uint8] | None = None) -> Im
         pixels = np.full((*panorama.image_size, 3), 128, dtype=np.uint8)
     if pixels.shape[:2] != panorama.image_size:
         raise MaskCacheError(
-            f'{panorama.image_id}: the image has {pixels.shape[:2]} pixels, its masks {panorama.image_size}; '
-            'is it the right one?'
+            f'{panorama.image_id}: the image has {pixels.shape[:2]} pixels, its masks {panorama.image_size}',
+            'is it the right one?',
         )
     generator = panorama.fingerprint.settings['generator']
     name = ' '.join(str(generator[key]) for key in ('name', 'model') if key in generator)
@@ -61,7 +61,7 @@ def draw(panorama: PanoramaMasks, pixels: NDArray[np.uint8] | None = None) -> Im
 def _windows(pixels: NDArray[np.uint8], grid: WindowGrid) -> Image.Image:
     panel = Image.fromarray(pixels.copy())
     for i, box in enumerate(grid.windows):
-        # Outlines of neighbours lie on different lines, so that overlapping windows can be told apart.
+        # Outlines of neighbours are shifted, so that overlapping windows can be told apart.
         _outline(panel, grid, box, _LINE_COLOURS[i % 3], inset=3 * (i % 3))
         corner = (box.left + 10 + 3 * (i % 3), box.top + 8 + 3 * (i % 3))
         ImageDraw.Draw(panel).text(
@@ -76,8 +76,8 @@ def _windows(pixels: NDArray[np.uint8], grid: WindowGrid) -> Image.Image:
 
 
 def draw_masks(panorama: PanoramaMasks, pixels: NDArray[np.uint8]) -> Image.Image:
-    """The masks that lie on top, each in a colour of its own, over the image."""
-    # Ids start anew in every window; an offset gives each mask of the picture a number of its own.
+    """Draw the masks that lie on top over the image, each in its own colour."""
+    # Ids start from 1 in every window; an offset makes them unique in the picture.
     offsets = np.cumsum([0] + [len(masks) for masks in panorama.windows])
     numbers = np.stack(
         [
@@ -99,8 +99,7 @@ def _boundaries(panorama: PanoramaMasks, pixels: NDArray[np.uint8]) -> Image.Ima
     for seam in panorama.overlaps:
         box = seam.overlap.box
         valid = grid.valid(box)
-        columns = np.arange(valid.left, valid.left + valid.width) % grid.width
-        edges[valid.top : valid.top + valid.height, columns] |= seam.boundary[: valid.height, : valid.width]
+        edges[grid.region(valid)] |= seam.boundary[: valid.height, : valid.width]
     dark = pixels // 3
     dark[edges] = (255, 230, 60)
     panel = Image.fromarray(dark)
@@ -110,7 +109,7 @@ def _boundaries(panorama: PanoramaMasks, pixels: NDArray[np.uint8]) -> Image.Ima
 
 
 def _outline(panel: Image.Image, grid: WindowGrid, box: Box, colour: tuple[int, int, int], inset: int = 0) -> None:
-    """A box's outline; one that crosses the seam is drawn twice, once from each side."""
+    """Draw the outline of a box; one that crosses the seam is drawn twice, once from each side."""
     valid = grid.valid(box)
     draw = ImageDraw.Draw(panel)
     for left in {valid.left, valid.left - grid.width} if grid.wrap else {valid.left}:

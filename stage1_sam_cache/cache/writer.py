@@ -1,7 +1,7 @@
 """The writing side of the cache: what is done already, committing, quarantine, sealing.
 
-Any number of processes on any number of hosts may write one cache at once. Correctness rests on the atomic commit
-alone; claims only spare two of them the same work.
+Any number of processes on any number of hosts may write one cache at once. Correctness depends on the atomic commit
+only; claims just avoid that two processes do the same work.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _CLAIM_PREFIX = '.claim-'
 
 
 class CacheWriter:
-    """Adds panoramas to the cache of one fingerprint, making its folder if it is not there.
+    """Adds panoramas to the cache of one fingerprint; creates its folder if it does not exist.
 
     Args:
-        root: Folder of caches; the fingerprint's folder lies below it.
+        root: Folder of caches; the fingerprint's folder is below it.
         fingerprint: Settings of all masks that will be committed.
 
     Raises:
@@ -60,7 +60,7 @@ class CacheWriter:
         return self.cache.path
 
     def is_done(self, image_id: str, image_sha256: str) -> bool:
-        """Whether the panorama is cached, soundly and for this very image; a damaged file goes to quarantine.
+        """Whether the panorama is cached, sound and for this image; a damaged file goes to quarantine.
 
         Raises:
             MaskCacheError: If the cached masks were made from another image of the same name, or can't be read now.
@@ -69,7 +69,7 @@ class CacheWriter:
             return False
         try:
             cached = self.cache[image_id]
-        except KeyError:  # another process set it aside since
+        except KeyError:  # set aside by another process in the meantime
             return False
         except DamagedFileError as damage:
             quarantine(self.path / entry_name(image_id), str(damage))
@@ -77,16 +77,17 @@ class CacheWriter:
         if cached.image_sha256 != image_sha256:
             raise MaskCacheError(
                 f'{image_id}: was cached from another image (SHA-256 {cached.image_sha256[:12]}..., now '
-                f'{image_sha256[:12]}...); give another --out, or set the old masks aside with '
-                f'tools/inspect_cache.py repair {shlex.quote(str(self.path))} --drop {shlex.quote(image_id)}'
+                f'{image_sha256[:12]}...)',
+                'give another --out, or set the old masks aside with '
+                f'tools/inspect_cache.py repair {shlex.quote(str(self.path))} --drop {shlex.quote(image_id)}',
             )
         return True
 
     def commit(self, panorama: PanoramaMasks) -> int:
-        """Makes a panorama's masks part of the cache, atomically.
+        """Add a panorama's masks to the cache, atomically.
 
         Returns:
-            The bytes of its file; 0 if another process was quicker, whose file stays.
+            The bytes of its file; 0 if another process was faster, whose file stays.
 
         Raises:
             WriteError: If it can't be written.
@@ -95,9 +96,9 @@ class CacheWriter:
         return len(data) if commit(self.path / entry_name(panorama.image_id), data) else 0
 
     def claim(self, image_id: str) -> bool:
-        """Announces that this process works on a panorama; False if another one announced it before.
+        """Announce that this process works on a panorama; False if another one has announced it.
 
-        A claim left by a killed process keeps nobody out: claimed panoramas are only taken last.
+        A claim left by a killed process does not block anybody: claimed panoramas are done last.
         """
         self._claimed.add(image_id)
         try:
@@ -107,17 +108,17 @@ class CacheWriter:
             self._claimed.discard(image_id)
             return False
         except OSError:
-            return True  # a full disk, say: the commit will tell
+            return True  # such as a full disk: the commit will report it
         return True
 
     def release(self, image_id: str) -> None:
-        """Takes a claim back, whoever made it."""
+        """Withdraw a claim, whoever made it."""
         with contextlib.suppress(OSError):
             self._claim_file(image_id).unlink()
         self._claimed.discard(image_id)
 
     def release_all(self) -> None:
-        """Takes back what this writer still claims, also when a signal came in the midst of a release."""
+        """Withdraw all claims of this writer, also after a signal in the middle of ``release``."""
         for image_id in list(self._claimed):
             self.release(image_id)
 
@@ -125,12 +126,12 @@ class CacheWriter:
         return self.path / (_CLAIM_PREFIX + Path(entry_name(image_id)).stem)
 
     def seal(self) -> int:
-        """Writes the manifest of all that is cached; returns the number of panoramas.
+        """Write the manifest of all that is cached; return the number of panoramas.
 
         Raises:
             MaskCacheError: If a file is damaged or can't be read, or the manifest can't be written.
         """
-        _write_description(self.path, self.cache.fingerprint)  # whose folder may have been replaced meanwhile
+        _write_description(self.path, self.cache.fingerprint)  # the folder may have been replaced
         records = []
         for file in self.cache.files():
             data = read_bytes(file)
@@ -140,7 +141,7 @@ class CacheWriter:
 
 
 def restore_description(folder: Path) -> bool:
-    """Rewrites a folder's damaged or missing ``fingerprint.json`` from the panoramas in it; True if it did."""
+    """Restore a folder's damaged or missing ``fingerprint.json`` from its panoramas; True if it was written."""
     for file in sorted(folder.glob('[!.]*.h5')):
         with contextlib.suppress(DamagedFileError, OSError):
             fingerprint = cache_file.decode(file.read_bytes(), str(file)).fingerprint
@@ -150,7 +151,7 @@ def restore_description(folder: Path) -> bool:
 
 
 def _write_description(folder: Path, fingerprint: Fingerprint) -> bool:
-    """Writes ``fingerprint.json`` unless it is there and right; True if it wrote."""
+    """Write ``fingerprint.json`` unless it is there and right; True if it was written."""
     file = folder / FINGERPRINT_FILE
     data = (json.dumps(json.loads(fingerprint.canonical), indent=2, sort_keys=True) + '\n').encode()
     with contextlib.suppress(OSError):
@@ -160,7 +161,7 @@ def _write_description(folder: Path, fingerprint: Fingerprint) -> bool:
 
 
 def quarantine(file: Path, reason: str) -> Path | None:
-    """Moves a file out of the cache into its quarantine folder and notes why; None if it was gone already."""
+    """Move a file of the cache into its quarantine folder and note why; None if the file is gone."""
     folder = file.parent / QUARANTINE
     try:
         folder.mkdir(exist_ok=True)

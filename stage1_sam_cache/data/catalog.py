@@ -1,7 +1,7 @@
-"""The only list of data sets: where their images and labels lie, and what the labels mean.
+"""The only list of data sets: where their images and labels are, and what the labels mean.
 
-A data set has splits, a split has layouts: the folder trees in which the public releases and well-known code keep the
-same images. ``list_dataset`` searches the layouts in order and takes the first that holds images. A new data set
+A data set has splits, a split has layouts: the folder trees in which public releases and well-known code store the same
+images. ``list_dataset`` searches the layouts in order and takes the first that holds images. A new data set
 is an entry of ``DATASETS``.
 """
 
@@ -29,13 +29,13 @@ from stage1_sam_cache.errors import DatasetError
 
 @dataclass(frozen=True)
 class Layout:
-    """One place where a release keeps a split; folders are relative to the data set's folder.
+    """One place where a release stores a split; folders are relative to the data set's folder.
 
     Args:
         images: The image folder; ids are relative to it.
         labels: The label folder, None without labels.
-        rename: (pattern, replacement) of ``re.sub`` that makes a label's name of an image's id; ``.png`` is added.
-        files: Globs that an id has to match, ``*`` within one folder, a last ``**`` for everything below.
+        rename: (pattern, replacement) of ``re.sub`` that turns an image's id into its label's name; ``.png`` is added.
+        files: Globs of which an id has to match one; ``*`` stays within a folder, a final ``**`` matches all below.
     """
 
     images: str
@@ -48,7 +48,7 @@ class Layout:
 class Split:
     """Layouts in the order in which they are tried; ``evaluation`` marks labelled images used for scoring.
 
-    ``pinhole`` marks images that are no panoramas although the data set's are, so that their borders don't join.
+    ``pinhole`` marks perspective images in a data set of panoramas: their left and right borders do not join.
     """
 
     layouts: tuple[Layout, ...]
@@ -61,12 +61,12 @@ class Dataset:
     """One data set.
 
     Args:
-        folder: Where it lies by default.
+        folder: Its folder by default.
         label_space: Key of ``label_spaces.LABEL_SPACES`` in which it is scored.
         label_encoding: The ids in its label files, a source of ``label_spaces.convert_labels``; 'stanford_instances'
             needs ``label_spaces.decode_stanford2d3d`` first.
         closed: True if the left and right border of its panoramas join (0 and 360 degrees).
-        remedy: What to do when it is not there.
+        remedy: What to do if it is missing; the second half of the error.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Dataset:
     splits: Mapping[str, Split]
     default_split: str = 'train'
     closed: bool = True
-    remedy: str = 'Get the data set, or give its folder with --data-root.'
+    remedy: str = 'get the data set, or give its folder with --data-root'
 
 
 def _stanford2d3d() -> dict[str, Split]:
@@ -122,9 +122,9 @@ _CITYSCAPES = {
     )
     for s in ('train', 'val')
 }
-# Made by tools/make_toypass.py, in the layouts of DensePASS and Cityscapes. The truth of its training panoramas lies
-# apart and is no label here.
-_MAKE_IT = 'Make it with tools/make_toypass.py --out data/ToyPASS --preset demo, or give its folder with --data-root.'
+# Made by tools/make_toypass.py, in the layouts of DensePASS and Cityscapes. The ground truth of its training panoramas
+# is stored elsewhere and is not a label here.
+_MAKE_IT = 'make it with tools/make_toypass.py --out data/ToyPASS --preset demo, or give its folder with --data-root'
 _TOYPASS = {
     'train': Split((Layout('leftImg8bit/train'),)),
     **{
@@ -170,10 +170,10 @@ def list_dataset(
         split: Key of its splits; None takes the default, the training images.
         root: The data set's folder, or a folder that holds it under its own name; None takes ``data/<Name>``.
         list_file: UTF-8 text, one image a line, that chooses and orders the images. Blank lines and lines that start
-            with '#' are passed over. Leading slashes, another or no extension, a leading folder that is the split's or
-            the end of the image folder's path, 'cs' too much or too little, and what follows a tab or comma don't
-            matter, because the public lists differ in them.
-        follow_links: Whether to take files, folders and labels that lie elsewhere behind a link.
+            with '#' are skipped. Leading slashes, another or no extension, a leading folder that is the split's or the
+            end of the image folder's path, an additional or missing 'cs', and text after a tab or comma are ignored,
+            because public lists differ in them.
+        follow_links: Accept files, folders and labels behind links that leave the image or label folder.
 
     Returns:
         The samples, what was refused, and the image folder. ``label`` is None where there is no label file.
@@ -196,29 +196,33 @@ def list_dataset(
             image_root = Path(os.path.normpath(base / layout.images))
             if not is_folder(image_root):
                 continue
-            found = scan(image_root, DATASET_EXTENSIONS, layout.files, follow_links)
-            if not found.samples and not found.refused:
+            listing = scan(image_root, DATASET_EXTENSIONS, layout.files, follow_links)
+            if not listing.samples and not listing.refused:
                 continue
             if list_file is not None:
-                found = choose(found, Path(list_file), split)
-            found = require_samples(found)
-            return found if layout.labels is None else _with_labels(found, layout, base / layout.labels, follow_links)
+                listing = choose(listing, Path(list_file), split)
+            listing = require_samples(listing)
+            if layout.labels is None:
+                return listing
+            return _with_labels(listing, layout, base / layout.labels, follow_links)
     searched = ', '.join(f'{layout.images}/{files}'.lstrip('/') for layout in layouts for files in layout.files)
     raise DatasetError(
         f'{name} has no images of split {split!r} in {folder}; searched there and in its subfolder '
-        f'{Path(dataset.folder).name}: {searched}. {dataset.remedy}'
+        f'{Path(dataset.folder).name}: {searched}',
+        dataset.remedy,
     )
 
 
-def _with_labels(found: Listing, layout: Layout, label_root: Path, follow_links: bool) -> Listing:
-    samples, refused = [], list(found.refused)
-    for sample in found.samples:
+def _with_labels(listing: Listing, layout: Layout, label_root: Path, follow_links: bool) -> Listing:
+    """Add the label files that exist; those behind links that may not be followed are refused."""
+    samples, refused = [], list(listing.refused)
+    for sample in listing.samples:
         # The name on disk, not the id: the id is normalised.
-        stem = sample.image.relative_to(found.root).with_suffix('').as_posix()
+        stem = sample.image.relative_to(listing.root).with_suffix('').as_posix()
         name = re.sub(*layout.rename, stem) + '.png'
         label = label_root / name
         reason = link_problem(label, label_root, follow_links) if label.is_file() else ''
         if reason:
             refused.append(Refused(name, f'label of {sample.id}: {reason}'))
         samples.append(Sample(sample.id, sample.image, label if label.is_file() and not reason else None))
-    return Listing(samples, refused, found.root)
+    return Listing(samples, refused, listing.root)

@@ -1,10 +1,12 @@
-"""Reading panoramas: RGB, 8 bits, the pixels that stage 2 will see too, or a clear refusal.
+"""Reading panoramas as 8-bit RGB, the same pixels for both stages, or a clear refusal.
 
-Policy: accepted as they are, RGB in PNG, JPEG, TIFF, BMP, WebP; converted, greyscale and palette (to RGB), RGBA (alpha
-dropped, colours as stored) and EXIF orientation (applied); refused, 16-bit and floating-point images, CMYK and other
-colour models, truncated files, files whose damage their format shows, images over ``max_pixels``, which are never
-decoded, and what would take memory beside the pixels: tens of MB of metadata, huge tiles. Of files with several
-pictures the first is taken.
+- Accepted: RGB in PNG, JPEG, TIFF, BMP, WebP.
+- Converted: greyscale and palette (to RGB), RGBA (alpha dropped, colours as stored), EXIF orientation (applied).
+- Refused: 16-bit and floating-point images, CMYK and other colour models, truncated or visibly damaged files, images
+  over ``max_pixels``, which are never decoded, and files that take much memory besides the pixels (tens of MB of
+  metadata, huge tiles).
+
+If a file holds several pictures, the first is read.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from stage1_sam_cache.errors import ImageError
 
 MAX_PIXELS = 100_000_000  # a 14142 x 7071 panorama; 300 MB decoded
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP')
-_METADATA_BYTES = 2**26  # in a file, beside its pixels
-_LEAST_BYTES = 2**6  # that every single read counts for: a million of them take a second
-_TILE_PIXELS = 2**24  # of a TIFF; a tile may be larger than its image, and is decoded whole
+_METADATA_BYTES = 2**26  # in a file, besides its pixels
+_LEAST_BYTES = 2**6  # that a read counts for at least: a million small reads take a second
+_TILE_PIXELS = 2**24  # of a TIFF: a tile may be larger than its image and is decoded completely
 _PILLOW_LIMIT = threading.Lock()
 _CONVERTED = ('RGB', '1', 'L', 'LA', 'P', 'PA', 'RGBA', 'RGBX')
 
@@ -40,14 +42,14 @@ class RgbImage(NamedTuple):
 
 
 def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
-    """Reads one image by the policy above.
+    """Read one image by the policy above.
 
     Args:
         path: The file.
-        max_pixels: Larger images are refused before they are decoded, so a decompression bomb costs no memory.
+        max_pixels: Larger images are refused before they are decoded, so that a decompression bomb costs no memory.
 
     Raises:
-        ImageError: One line that says what is wrong with which file.
+        ImageError: If the image can't be read or is refused; one line with the file and the reason.
     """
     try:
         with Path(path).open('rb') as file, warnings.catch_warnings():
@@ -61,13 +63,13 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
             with _open(io.BytesIO(data)) as image:
                 pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     except ImageError as problem:
-        raise problem.with_traceback(None) from None  # its frames hold what was read
+        raise problem.with_traceback(None) from None  # its frames hold the data
     except UnidentifiedImageError:
         raise ImageError(f'{path}: not an image of a known format ({", ".join(FORMATS)})') from None
     except MemoryError:
         raise ImageError(f'{path}: there is not enough memory to decode it') from None
     except OSError as problem:
-        if problem.errno is not None:  # from the file system; Pillow's own have none
+        if problem.errno is not None:  # set by the file system, not by Pillow
             raise ImageError(f'{path}: cannot be read ({problem.strerror})') from problem
         raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
     except Exception as problem:  # Pillow lets anything through: struct.error, AttributeError, EOFError, ...
@@ -76,38 +78,38 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
 
 
 def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int) -> None:
-    """Refuses by the header alone what need not or must not be decoded."""
+    """Refuse, by the header alone, what need not or must not be decoded."""
     width, height = _webp_size(file)
     _check_pixels(width, height, path, max_pixels)
     with _open(limited(file, (height, width), path)) as image:
         width, height = image.size
         _check_pixels(width, height, path, max_pixels)
         if size > _METADATA_BYTES + 8 * width * height:
-            raise ImageError(f'{path}: {size} bytes for {width}x{height} pixels; is it an image?')
+            raise ImageError(f'{path}: {size} bytes for {width}x{height} pixels', 'is it an image?')
         if _bits_per_channel(image, file) > 8 or image.mode.startswith(('I', 'F')):
-            raise ImageError(f'{path}: 16-bit or floating-point image; convert it to 8 bits')
+            raise ImageError(f'{path}: 16-bit or floating-point image', 'convert it to 8 bits')
         if image.mode not in _CONVERTED:
-            raise ImageError(f'{path}: colour model {image.mode}; convert it to RGB')
+            raise ImageError(f'{path}: colour model {image.mode}', 'convert it to RGB')
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             across, down = (image.tag_v2.get(tag, 1) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
             if across * down > max(width * height, _TILE_PIXELS):
-                raise ImageError(f'{path}: tiles of {across}x{down} for {width}x{height} pixels; is it an image?')
+                raise ImageError(f'{path}: tiles of {across}x{down} for {width}x{height} pixels', 'is it an image?')
 
 
 def _check_pixels(width: int, height: int, path: str | Path, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
-            f'{path}: {width}x{height} is more than {max_pixels} pixels; --max-pixels admits larger images'
+            f'{path}: {width}x{height} is more than {max_pixels} pixels', '--max-pixels admits larger images'
         )
 
 
 def limited(file: IO[bytes], size: tuple[int, ...], path: str | Path) -> IO[bytes]:
-    """An image file of which no more is read than one of this size can need, whatever lengths it tells Pillow.
+    """Limit what is read from an image file to what an image of this size can need, whatever lengths it declares.
 
     Args:
         file: The file.
-        size: Its rows and columns; zeros where only its header will be read.
-        path: What ``ImageError`` calls the file when more is asked of it.
+        size: Its rows and columns; zeros if only its header will be read.
+        path: Name of the file in the ``ImageError`` that reading more raises.
     """
     return cast(IO[bytes], _Limited(file, _METADATA_BYTES + 8 * size[0] * size[1], path))
 
@@ -121,12 +123,12 @@ class _Limited:
         data = self._file.read(min(size, self._left) if size >= 0 else self._left)
         self._left -= max(len(data), _LEAST_BYTES)
         if self._left <= 0:
-            raise ImageError(f'{self._path}: more than {_METADATA_BYTES >> 20} MB beside its pixels; is it an image?')
+            raise ImageError(f'{self._path}: more than {_METADATA_BYTES >> 20} MB beside its pixels', 'is it an image?')
         return data
 
 
 def _webp_size(file: IO[bytes]) -> tuple[int, int]:
-    """Columns and rows that a WebP promises, all of which Pillow reads at once; 0x0 of other files."""
+    """Return the columns and rows that a WebP declares, all of which Pillow reads at once; 0x0 for other files."""
     start = file.read(30)
     file.seek(0)
     if len(start) < 30 or start[:4] != b'RIFF' or start[8:12] != b'WEBP':
@@ -140,7 +142,7 @@ def _webp_size(file: IO[bytes]) -> tuple[int, int]:
 
 
 def _open(file: IO[bytes]) -> Image.Image:
-    """Reads the header only. Pillow's bomb limit holds for a whole process, so it is lifted for this moment alone."""
+    """Read the header only. Pillow's limit on pixels is global, so it is lifted for this moment only."""
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -150,7 +152,7 @@ def _open(file: IO[bytes]) -> Image.Image:
 
 
 def _bits_per_channel(image: Image.Image, file: IO[bytes]) -> int:
-    """What the file stores; Pillow itself reduces some 16-bit images to 8 bits without a word."""
+    """Return the bits that the file stores; Pillow reduces some 16-bit images to 8 bits silently."""
     if image.format == 'PNG':
         file.seek(24)
         return file.read(1)[0]

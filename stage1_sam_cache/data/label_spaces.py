@@ -1,7 +1,7 @@
-"""Classes, palettes and label remaps: the one table that everything else is derived from.
+"""Classes, palettes and label remaps: the table that everything else is derived from.
 
 A *label space* is a list of classes whose ids are 0, 1, 2, ... A *label encoding* is what a label file holds: a label
-space, or the raw ids of a release ('cityscapes34', 'wildpass25', 'synpass_raw'). ``convert_labels`` goes from an
+space, or the raw ids of a release ('cityscapes34', 'wildpass25', 'synpass_raw'). ``convert_labels`` maps an
 encoding to a space. Ids without a class are ``IGNORE``.
 """
 
@@ -126,7 +126,7 @@ LABEL_SPACES['wildpass6_merged'] = replace(LABEL_SPACES['wildpass6'], name='wild
 
 
 def _table(ids: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Lookup table, ``(256,)`` uint8; ids that are not named become ``IGNORE``, and so does 255."""
+    """Make a lookup table, uint8 ``(256,)``; ids that are not named become ``IGNORE``, and so does 255."""
     table = np.full(256, IGNORE, np.uint8)
     table[list(ids)] = list(ids.values())
     table.setflags(write=False)
@@ -134,14 +134,14 @@ def _table(ids: Mapping[int, int]) -> NDArray[np.uint8]:
 
 
 def _by_name(source: str, target: str, renamed: Mapping[str, str] | None = None) -> NDArray[np.uint8]:
-    """Each class goes to the class of its (new) name; a class whose name the target lacks is ignored."""
+    """Map each class to the class of its (new) name; a class whose name the target lacks is ignored."""
     classes = LABEL_SPACES[target].classes
     names = [(renamed or {}).get(name, name) for name in LABEL_SPACES[source].classes]
     return _table({i: classes.index(name) for i, name in enumerate(names) if name in classes})
 
 
 _CITYSCAPES_RAW_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # of train ids 0-18
-# The 13-class scheme joins road users; 'train' is in neither group and is ignored.
+# The 13-class scheme merges road users; 'train' is in neither group and is ignored.
 _TO_13 = {'rider': 'person', 'truck': 'car', 'bus': 'car', 'motorcycle': 'car', 'bicycle': 'car'}
 _SYNPASS_TO_13 = {
     'Building': 'building',
@@ -228,7 +228,7 @@ def decode_stanford2d3d(
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
             raise ValueError(f'{what} is {array.shape} {array.dtype}, not (H, W, 3) uint8')
     if label_rgb.shape != image_rgb.shape:
-        raise ValueError(f'label is {label_rgb.shape[:2]}, its image {image_rgb.shape[:2]}; are they of one panorama?')
+        raise ValueError(f'label is {label_rgb.shape[:2]}, its image {image_rgb.shape[:2]}: are they of one panorama?')
     ids = {name: i for i, name in enumerate(LABEL_SPACES['stanford13'].classes)}
     table = np.full(1 << 16, IGNORE, np.uint8)
     classes = [ids.get(name.split('_', 1)[0], IGNORE) for name in names[: table.size]]

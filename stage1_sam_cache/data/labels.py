@@ -1,4 +1,4 @@
-"""Reading the label files of any data set of the catalogue, as ids of a label space."""
+"""Label files of any data set of the catalogue, read as ids of a label space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stage1_sam_cache.data.images import limited, read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES, REMAPS, convert_labels, decode_stanford2d3d
 from stage1_sam_cache.errors import DatasetError, ImageError
 
-_STANFORD = 'stanford_instances'  # an encoding of its own: colours that index a table of names
+_STANFORD = 'stanford_instances'  # a special encoding: colours that index a table of names
 
 
 class LabelReader:
@@ -22,11 +22,11 @@ class LabelReader:
 
     Args:
         dataset: Entry of the catalogue.
-        root: Its image folder; Stanford2D3D's table of names is searched there.
-        space: Key of ``LABEL_SPACES``; None takes the data set's own.
+        root: Its image folder, in which Stanford2D3D's table of names is searched.
+        space: Key of ``LABEL_SPACES``; None is the data set's own.
 
     Raises:
-        DatasetError: If its labels can't be turned into the space, or the table of names is missing or damaged.
+        DatasetError: If its labels can't be converted to the space, or the table of names is missing or damaged.
     """
 
     def __init__(self, dataset: Dataset, root: Path, space: str | None = None) -> None:
@@ -37,14 +37,14 @@ class LabelReader:
         self._names = _stanford_names(root) if dataset.label_encoding == _STANFORD else []
 
     def __call__(self, path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The label file of an image, uint8 ``(H, W)``.
+        """Read the label file of an image, uint8 ``(H, W)``.
 
         Args:
             path: The label file.
             pixels: The image, uint8 ``(H, W, 3)``.
 
         Raises:
-            ImageError: If it can't be read, doesn't fit the image, or holds an id that its encoding doesn't know.
+            ImageError: If it can't be read, does not fit the image, or holds an id that its encoding does not have.
         """
         if self._names:
             colours = read_rgb(path).pixels
@@ -53,7 +53,7 @@ class LabelReader:
         try:
             with path.open('rb') as file, Image.open(limited(file, pixels.shape, path), formats=('PNG',)) as label:
                 _check_size(path, (label.height, label.width), pixels)  # before it is decoded
-                stored = label.tile[0].args if label.tile else ''  # of grey with 2 and 4 bits Pillow spreads the ids
+                stored = label.tile[0].args if label.tile else ''  # Pillow scales the ids of 2- and 4-bit images
                 raw = np.asarray(label)
         except (ImageError, MemoryError):
             raise
@@ -71,13 +71,13 @@ class LabelReader:
 
 def _stanford_names(root: Path) -> list[str]:
     places = [folder / 'semantic_labels.json' for folder in (root, root / 'assets', root.parent / 'assets')]
-    found = [place for place in places if place.is_file()]
-    if not found:
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
         raise DatasetError(f'the labels need the file semantic_labels.json of the release in {root}')
     try:
-        return [str(name) for name in json.loads(found[0].read_text(encoding='utf-8'))]
+        return [str(name) for name in json.loads(file.read_text(encoding='utf-8'))]
     except (OSError, ValueError, TypeError) as problem:
-        raise DatasetError(f'{found[0]} is no list of names ({problem}); get it from the release') from problem
+        raise DatasetError(f'{file} is not a list of names ({problem})', 'get it from the release') from problem
 
 
 def _check_size(path: Path, size: tuple[int, ...], pixels: NDArray[np.uint8]) -> None:

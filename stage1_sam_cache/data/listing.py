@@ -1,7 +1,7 @@
-"""Finding images: in any folder, or in the order of a list; names never lead out of the folder.
+"""Lists of images: those of any folder, or those that a list file names; names never lead out of the folder.
 
-Every image gets an id, its path below the image folder without extension. What can't be taken (links that lead
-elsewhere, two files of one id, list entries that name nothing) is returned with its reason, and the rest goes on.
+Every image gets an id, its path below the image folder without extension. What is refused (links that leave the folder,
+two files of one id, list entries that name nothing) is returned with the reason, and the others go on.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Sample:
 
 
 class Refused(NamedTuple):
-    """A file, link or list entry that was not taken, and why; the others go on."""
+    """A file, link or list entry that was refused, and why."""
 
     name: str
     reason: str
 
 
 class Listing(NamedTuple):
-    """What was found below the image folder ``root``, in natural order or in the order of a list."""
+    """The images below the image folder ``root``, in natural order or in the order of a list."""
 
     samples: list[Sample]
     refused: list[Refused]
@@ -47,7 +47,7 @@ class Listing(NamedTuple):
 
 
 def list_folder(folder: str | Path, list_file: str | Path | None = None, follow_links: bool = False) -> Listing:
-    """List all images of any folder, searched recursively; hidden files and folders are passed over.
+    """List all images of any folder, searched recursively; hidden files and folders are skipped.
 
     Args:
         folder: The image folder.
@@ -63,14 +63,15 @@ def list_folder(folder: str | Path, list_file: str | Path | None = None, follow_
     """
     folder = Path(folder)
     if not is_folder(folder):
-        raise DatasetError(f'{folder} is not a folder that exists and can be read; give a folder of images')
-    found = scan(folder, IMAGE_EXTENSIONS, ('**',), follow_links)
-    if not found.samples and not found.refused:
-        raise DatasetError(f'{folder} holds no images; give a folder with {" ".join(IMAGE_EXTENSIONS)} files')
-    return require_samples(found if list_file is None else choose(found, Path(list_file)))
+        raise DatasetError(f'{folder} is not a folder that exists and can be read', 'give a folder of images')
+    listing = scan(folder, IMAGE_EXTENSIONS, ('**',), follow_links)
+    if not listing.samples and not listing.refused:
+        raise DatasetError(f'{folder} holds no images', f'give a folder with {" ".join(IMAGE_EXTENSIONS)} files')
+    return require_samples(listing if list_file is None else choose(listing, Path(list_file)))
 
 
 def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; False if that can't be read."""
     try:
         return path.is_dir()
     except OSError:  # such as a parent that may not be searched
@@ -78,6 +79,11 @@ def is_folder(path: Path) -> bool:
 
 
 def require_samples(listing: Listing) -> Listing:
+    """Return a listing that holds at least one image.
+
+    Raises:
+        DatasetError: If it holds none.
+    """
     if not listing.samples:
         first = listing.refused[0]
         raise DatasetError(
@@ -88,7 +94,7 @@ def require_samples(listing: Listing) -> Listing:
 
 
 def link_problem(path: Path, root: Path, follow_links: bool) -> str:
-    """Why a path may not be opened as a file below root; empty if it may."""
+    """Return why a path may not be opened as a file below root; empty if it may."""
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
@@ -99,23 +105,23 @@ def link_problem(path: Path, root: Path, follow_links: bool) -> str:
 
 
 def _natural(text: str) -> tuple[list[str | int], str]:
-    """Sort key that puts Amsterdam/2 before Amsterdam/10; odd places are always numbers."""
+    """Sort key that puts Amsterdam/2 before Amsterdam/10; every second part is a number."""
     return [int(part) if i % 2 else part for i, part in enumerate(re.split('([0-9]+)', text))], text
 
 
 def _fits(parts: tuple[str, ...], glob: str, is_folder: bool = False) -> bool:
     """Whether a path matches a glob or, for a folder, whether something in it could."""
-    wanted = glob.split('/')
-    for part, pattern in zip(parts, wanted, strict=False):
+    patterns = glob.split('/')
+    for part, pattern in zip(parts, patterns, strict=False):
         if pattern == '**':
             return True
         if not fnmatchcase(part, pattern):
             return False
-    return len(parts) < len(wanted) if is_folder else len(parts) == len(wanted)
+    return len(parts) < len(patterns) if is_folder else len(parts) == len(patterns)
 
 
 def scan(root: Path, extensions: tuple[str, ...], globs: tuple[str, ...], follow_links: bool) -> Listing:
-    """All images below root whose path without extension fits a glob, without labels, in natural order."""
+    """List all images below root whose path without extension fits a glob, without labels, in natural order."""
     by_id: dict[str, list[Path]] = defaultdict(list)
     refused = []
     for parts, reason in _walk(root, extensions, globs, follow_links):
@@ -142,7 +148,7 @@ def scan(root: Path, extensions: tuple[str, ...], globs: tuple[str, ...], follow
 
 
 def _image_id(name: str) -> str:
-    """POSIX path below the image folder -> image id."""
+    """Return the image id of a POSIX path below the image folder."""
     return unicodedata.normalize('NFC', name.rpartition('.')[0])
 
 
@@ -166,8 +172,8 @@ def _walk(
             continue
         seen.add(real)
         try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(folder) as iterator:
+                entries = sorted(iterator, key=lambda entry: entry.name)
         except OSError as error:
             yield parts, f"a folder that can't be read: {error.strerror}"
             continue
@@ -190,15 +196,15 @@ def _walk(
                 yield path, reason or ('' if entry.is_file() else 'not a regular file')
 
 
-def choose(found: Listing, list_file: Path, split: str = '') -> Listing:
-    """The samples that a list names, in its order; see ``list_dataset`` for what a line may look like."""
+def choose(listing: Listing, list_file: Path, split: str = '') -> Listing:
+    """Return the samples that a list names, in its order; see ``list_dataset`` for what a line may look like."""
     try:
         lines = list_file.read_text(encoding='utf-8-sig').split('\n')
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
         what = 'is not UTF-8 text' if isinstance(error, UnicodeDecodeError) else f"can't be read: {error}"
-        raise DatasetError(f'image list {list_file} {what}; give a text file with one image name a line') from error
-    by_id = {sample.id: sample for sample in found.samples}
-    reasons = {_image_id(entry.name): entry.reason for entry in found.refused}
+        raise DatasetError(f'image list {list_file} {what}', 'give a text file with one image name per line') from error
+    by_id = {sample.id: sample for sample in listing.samples}
+    reasons = {_image_id(entry.name): entry.reason for entry in listing.refused}
     first_line: dict[str, int] = {}
     samples, refused = [], []
     for number, line in enumerate(lines, start=1):
@@ -207,9 +213,9 @@ def choose(found: Listing, list_file: Path, split: str = '') -> Listing:
             continue
         image_id, reason = None, _entry_problem(entry)
         if not reason:
-            candidates = list(_candidates(entry, found.root, split))
+            candidates = list(_candidates(entry, listing.root, split))
             image_id = next((c for c in candidates if c in by_id), None)
-            reason = next((reasons[c] for c in candidates if c in reasons), f'no such image in {found.root}')
+            reason = next((reasons[c] for c in candidates if c in reasons), f'no such image in {listing.root}')
         if image_id is None:
             refused.append(Refused(entry, f'line {number} of {list_file}: {reason}'))
         elif image_id in first_line:
@@ -218,12 +224,12 @@ def choose(found: Listing, list_file: Path, split: str = '') -> Listing:
             first_line[image_id] = number
             samples.append(by_id[image_id])
     if not samples and not refused:
-        raise DatasetError(f'image list {list_file} is empty; write one image name a line')
-    return Listing(samples, refused, found.root)
+        raise DatasetError(f'image list {list_file} is empty', 'write one image name per line')
+    return Listing(samples, refused, listing.root)
 
 
 def _entry_problem(entry: str) -> str:
-    """Why a list entry must not be looked up; empty if it may be. Only listed files are ever opened in any case."""
+    """Return why a list entry must not be looked up; empty if it may. Only files that were listed are opened anyway."""
     if '\0' in entry:
         return 'holds a NUL character'
     if '..' in re.split(r'[\\/\t,]', entry):
@@ -234,7 +240,7 @@ def _entry_problem(entry: str) -> str:
 
 
 def _candidates(entry: str, root: Path, split: str) -> Iterator[str]:
-    """Ids that a list entry may mean, best first."""
+    """Yield the ids that a list entry may mean, best first."""
     for text in dict.fromkeys((entry, re.split('[\t,]', entry)[0].strip())):
         parts = [part for part in unicodedata.normalize('NFC', text).split('/') if part not in ('', '.')]
         starts = [parts]

@@ -1,7 +1,7 @@
 """Sliding windows over an equirectangular panorama (Sec. 3.1): where they lie, meet and tile.
 
-All of it is integer geometry in pixels, the same for both stages: stage 1 cuts what SAM sees, stage 2 what the
-teacher assistant sees, and the student's output is cut at the same places.
+Integer geometry in pixels, shared by both stages: stage 1 cuts what SAM sees, stage 2 what the teacher assistant sees,
+and the student's output is cut at the same places.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Overlap(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """One tile of the panorama and the window that it is taken from; all owners together partition it."""
+    """One tile of the panorama and the window that it is taken from; all owners together partition the panorama."""
 
     window: int
     box: Box
@@ -93,7 +93,7 @@ class WindowSettings:
         return self.stride
 
     def over(self, height: int, width: int) -> WindowGrid:
-        """The windows over a panorama; the same object each time, so that what it derives is derived once.
+        """Return the windows over a panorama; the same object each time, so that derived values are computed once.
 
         Raises:
             ValueError: See ``WindowGrid``.
@@ -101,12 +101,12 @@ class WindowSettings:
         return _grid_over(self, height, width)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values: part of a mask cache's fingerprint, and the keywords that give these settings back."""
+        """Return JSON values: part of a mask cache's fingerprint, and keywords for ``from_json``."""
         return {'window': list(self.window), 'stride': list(self.strides), 'wrap': self.wrap}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> WindowSettings:
-        """The settings of ``to_json``'s values, or of a config's ``grid``.
+        """Make settings of the values of ``to_json``, or of a config's ``grid``.
 
         Raises:
             ValueError: If there are other keys, or values that ``WindowSettings`` refuses.
@@ -162,7 +162,7 @@ class WindowGrid:
 
     @cached_property
     def settings(self) -> WindowSettings:
-        """What the grid has whatever the panorama's size."""
+        """Window size, stride and wrap-around, without the panorama's size."""
         return WindowSettings(self.window, self.stride, self.wrap)
 
     @property
@@ -193,23 +193,23 @@ class WindowGrid:
     def overlaps(self) -> list[Overlap]:
         """Overlaps of neighbouring windows: left-right ones in window order, then top-bottom ones.
 
-        Only direct neighbours meet, also where the stride is under half a window. The paper's grid has the 6
+        Only direct neighbours count, also where the stride is under half a window. The paper's grid has the 6
         left-right ones of its 7 windows; with ``wrap`` the last window meets the first.
         """
         columns = _axis_overlaps(self.starts, self.window[1], self.width if self.wrap else None)
         rows = _axis_overlaps(self.row_starts, self.window[0], None)
         n = len(self.starts)
-        found = [
+        overlaps = [
             Overlap(row * n + i, row * n + j, Box(top, left, self.window[0], size), 'columns')
             for row, top in enumerate(self.row_starts)
             for i, j, left, size in columns
         ]
-        found += [
+        overlaps += [
             Overlap(i * n + column, j * n + column, Box(top, left, size, self.window[1]), 'rows')
             for i, j, top, size in rows
             for column, left in enumerate(self.starts)
         ]
-        return found
+        return overlaps
 
     @cached_property
     def owners(self) -> list[Owner]:
@@ -226,20 +226,20 @@ class WindowGrid:
         ]
 
     def valid(self, box: Box) -> Box:
-        """The part of a box that shows the panorama: smaller than the box only where there is padding."""
+        """Return the part of a box that shows the panorama: smaller than the box only where there is padding."""
         height = min(box.height, self.height - box.top)
         width = box.width if self.wrap else min(box.width, self.width - box.left)
         return Box(box.top, box.left, height, width)
 
     def crop(self, panorama: Array, box: Box) -> Array:
-        """Cuts one window or overlap out of a panorama, padding with zeros what lies outside it.
+        """Cut one window or overlap out of a panorama; what lies outside the panorama is zero.
 
         Args:
             panorama: ``(..., H, W)``, NumPy array or torch tensor of any dtype.
             box: A member of ``windows``, or the box of an overlap or owner.
 
         Returns:
-            ``(..., box.height, box.width)`` of the same dtype; a view where no seam or padding is met.
+            ``(..., box.height, box.width)`` of the same dtype; a view unless the box is padded or crosses the seam.
 
         Raises:
             ValueError: If the array is not as large as the grid's panorama.
@@ -255,7 +255,7 @@ class WindowGrid:
         return cast('Array', padded)
 
     def stitch(self, pieces: Array, mode: Literal['owners', 'mean'] = 'owners') -> Array:
-        """Puts all windows back together.
+        """Put all windows back together.
 
         Args:
             pieces: ``(n, ..., h, w)``, one for each of ``windows`` in order; NumPy array or torch tensor.
@@ -266,8 +266,8 @@ class WindowGrid:
             ``(..., H, W)``.
 
         Raises:
-            ValueError: If the number or size of the pieces is not that of the grid, the mode is unknown, or the mean of
-                integers is asked for.
+            ValueError: If number or size of the pieces differ from the grid's, the mode is unknown, or it is
+                ``'mean'`` for integers.
         """
         if len(pieces) != len(self.windows):
             raise ValueError(f'{len(pieces)} pieces for a grid of {len(self.windows)} windows')
@@ -293,7 +293,7 @@ class WindowGrid:
         return cast('Array', panorama / windows_at)
 
     def region(self, box: Box) -> tuple[Any, ...]:
-        """A box as an index of ``(..., H, W)``; its columns are cyclic where it crosses the seam."""
+        """Return a box as an index into ``(..., H, W)``; its columns are cyclic if it crosses the seam."""
         end = box.left + box.width
         columns = slice(box.left, end) if end <= self.width else np.arange(box.left, end) % self.width
         return ..., slice(box.top, box.top + box.height), columns
@@ -305,13 +305,13 @@ def _grid_over(settings: WindowSettings, height: int, width: int) -> WindowGrid:
 
 
 def _axis_starts(size: int, window: int, stride: int) -> list[int]:
-    """Starts along one open axis: every ``stride``, the last window moved back to end at the border."""
+    """Return the starts along one open axis: every ``stride``, the last window moved back to end at the border."""
     last = max(0, size - window)
     return [min(i * stride, last) for i in range(1 + -(-last // stride))]
 
 
 def _axis_overlaps(starts: list[int], window: int, cycle: int | None) -> list[tuple[int, int, int, int]]:
-    """``(first, second, start, size)`` of neighbours that meet; ``cycle`` is the axis' length if it is closed."""
+    """Return ``(first, second, start, size)`` of neighbours that overlap; ``cycle`` is the length of a closed axis."""
     pairs = [(i, i + 1, start, starts[i] + window - start) for i, start in enumerate(starts[1:])]
     if cycle is not None and len(starts) > 1:
         pairs.append((len(starts) - 1, 0, starts[0], starts[-1] + window - cycle))
@@ -319,7 +319,7 @@ def _axis_overlaps(starts: list[int], window: int, cycle: int | None) -> list[tu
 
 
 def _axis_owners(starts: list[int], window: int, size: int) -> list[tuple[int, int, int]]:
-    """``(window, start, size)`` of the greedy tiling along one axis."""
+    """Return ``(window, start, size)`` of the greedy tiling along one axis."""
     owners, position = [], 0
     while position < size:
         index = max(i for i, start in enumerate(starts) if start <= position)

@@ -14,16 +14,13 @@ RULES = ('labels', 'contours')
 
 
 def boundary_map(labels: NDArray[np.integer], thickness: int = 2) -> NDArray[np.bool_]:
-    """Marks pixels of which a 4-neighbour has another label.
+    """Mark pixels with a 4-neighbour of another label.
 
-    The border of the crop is never a boundary: only neighbours inside it count.
+    The border of the crop is not a boundary: only neighbours inside the crop count.
 
     Args:
         labels: Integer ``(h, w)``; any value is a label, 0 too.
         thickness: 2 marks both sides of an edge; 1 only the upper or left side (right and lower neighbours compared).
-
-    Thickness 2 is ``skimage.segmentation.find_boundaries(mode='thick')``; written out, because thickness 1 is none
-    of its modes and stage 2 needs the same few lines on tensors.
 
     Returns:
         bool ``(h, w)``.
@@ -33,6 +30,8 @@ def boundary_map(labels: NDArray[np.integer], thickness: int = 2) -> NDArray[np.
     """
     if thickness not in (1, 2):
         raise ValueError(f'boundary thickness {thickness}; 1 or 2 is needed')
+    # Thickness 2 is skimage.segmentation.find_boundaries(mode='thick'). It is written out because that function has no
+    # thickness 1 and stage 2 needs the same few lines on tensors.
     down = labels[1:] != labels[:-1]
     right = labels[:, 1:] != labels[:, :-1]
     edge = np.zeros(labels.shape, dtype=bool)
@@ -45,15 +44,15 @@ def boundary_map(labels: NDArray[np.integer], thickness: int = 2) -> NDArray[np.
 
 
 def contour_map(masks: InstanceMasks) -> NDArray[np.bool_]:
-    """Union of the inner contours of all masks, whatever lies on top.
+    """Unite the inner contours of all masks, hidden ones too.
 
-    An alternative to ``boundary_map`` of the id map: denser, as edges of parts hidden under other masks stay.
+    An alternative to ``boundary_map`` of the id map; denser, because edges of parts under other masks count.
 
     Args:
         masks: Any number of masks over ``(h, w)``.
 
     Returns:
-        bool ``(h, w)``: pixels of a mask of which a 4-neighbour inside the crop is outside that mask.
+        bool ``(h, w)``: pixels of a mask with a 4-neighbour inside the crop that is not in that mask.
     """
     inside = masks.masks
     contour = np.zeros(masks.shape, dtype=bool)

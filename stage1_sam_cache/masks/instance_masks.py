@@ -1,8 +1,8 @@
 """The instance masks of one window, held as runs, and the order in which they are painted.
 
-Masks overlap (whole, part, subpart), so they are kept one by one and in full. A run is a horizontal stretch of one
-mask in one row; all that later steps need (dense masks, id map, areas, boxes) is derived from the runs by array
-operations, never by a loop over masks.
+Masks overlap (whole, part, subpart), so each is stored on its own and completely. A run is a horizontal stretch of one
+mask in one row. Dense masks, id map, areas and boxes are derived from the runs by array operations, without a loop over
+masks.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_MASKS = np.iinfo(np.uint16).max  # in one window: what an id map can tell apart
+MAX_MASKS = np.iinfo(np.uint16).max  # per window: as many as the ids of an id map
 ORDERS = ('area_desc', 'area_asc', 'score')
 
 
 @dataclass(frozen=True, eq=False)
 class InstanceMasks:
-    """``K`` overlapping instance masks over ``h x w`` pixels; lengths and positions in pixels.
+    """``K`` overlapping instance masks of one window of ``h x w`` pixels; lengths and positions in pixels.
 
     Attributes:
         shape: ``(h, w)`` of the window.
         runs_per_mask: int64 ``(K,)``, at least 1 each.
         rows: int64 ``(R,)``, the row of each run. Runs are sorted by mask, then by their rank among the mask's runs
-            in the same row, then by row: an outline is then followed downwards, which the cache's coding relies on.
+            in the same row, then by row, so that they follow an outline downwards: the cache's coding relies on that.
         starts: int64 ``(R,)``, first column of each run.
         ends: int64 ``(R,)``, column after the last of each run.
-        predicted_iou: float32 ``(K,)``, SAM's own estimate, about 0 to 1; NaN where the generator gives none.
-        stability: float32 ``(K,)`` in [0, 1], SAM's stability score; NaN where the generator gives none.
+        predicted_iou: float32 ``(K,)``, SAM's own estimate, about 0 to 1; NaN if the generator gives none.
+        stability: float32 ``(K,)`` in [0, 1], SAM's stability score; NaN if the generator gives none.
     """
 
     shape: tuple[int, int]
@@ -48,7 +48,7 @@ class InstanceMasks:
         predicted_iou: Sequence[float] | None = None,
         stability: Sequence[float] | None = None,
     ) -> InstanceMasks:
-        """Takes masks as bool ``(K, h, w)``, leaving out empty ones and keeping the order of the others.
+        """Make them of masks bool ``(K, h, w)``; empty ones are skipped, and the order of the others is kept.
 
         Raises:
             ValueError: If the array is not three-dimensional or a score list has another length.
@@ -64,12 +64,12 @@ class InstanceMasks:
 
     @classmethod
     def from_label_maps(cls, label_maps: Sequence[NDArray[np.integer]]) -> InstanceMasks:
-        """Takes every region of several integer label maps ``(h, w)`` as a mask, without scores.
+        """Make them of several integer label maps ``(h, w)``: every region is a mask, without scores.
 
-        A region that stands in two maps is taken once. All pixels of equal label are one region, connected or not.
+        A region that is in two maps gives one mask. All pixels of equal label are one region, connected or not.
         """
         h, w = label_maps[0].shape
-        found: list[tuple[NDArray, ...]] = []
+        parts: list[tuple[NDArray, ...]] = []
         count = 0
         earlier: list[NDArray[np.int64]] = []
         for raw in label_maps:
@@ -87,8 +87,8 @@ class InstanceMasks:
             count += int(new.sum())
             kept = new[label]
             position, length, label = position[kept], length[kept], label[kept]
-            found.append((number[label], position // w, position % w, position % w + length))
-        mask, row, start, end = (np.concatenate(part) for part in zip(*found, strict=True))
+            parts.append((number[label], position // w, position % w, position % w + length))
+        mask, row, start, end = (np.concatenate(part) for part in zip(*parts, strict=True))
         return cls._from_runs((h, w), count, mask, row, start, end, None, None)
 
     @classmethod
@@ -103,7 +103,7 @@ class InstanceMasks:
         predicted_iou: Sequence[float] | None,
         stability: Sequence[float] | None,
     ) -> InstanceMasks:
-        """Sorts runs as the class promises and drops the scores of masks that have none."""
+        """Sort runs as the class documents, and drop the scores of empty masks."""
         line = mask * shape[0] + row
         order = np.lexsort((start, line))
         line = line[order]
@@ -155,9 +155,9 @@ class InstanceMasks:
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """bool ``(K, h, w)``, made anew at each call."""
+        """bool ``(K, h, w)``, computed at each access."""
         row = (self.mask_of_run * self.shape[0] + self.rows) * self.shape[1]
-        # Through all masks, laid end to end, stretches outside and inside of them alternate.
+        # In the concatenation of all masks, stretches outside and inside alternate.
         edges = np.sort(np.concatenate([row + self.starts, row + self.ends]))
         lengths = np.diff(edges, prepend=0, append=len(self) * self.shape[0] * self.shape[1])
         inside = np.arange(len(lengths)) % 2 == 1
@@ -165,7 +165,7 @@ class InstanceMasks:
 
     @cached_property
     def id_map(self) -> NDArray[np.uint16]:
-        """uint16 ``(h, w)``: 1 + index of the mask on top at each pixel, 0 where no mask lies.
+        """uint16 ``(h, w)``: 1 + index of the mask on top at each pixel, 0 where there is no mask.
 
         Masks are painted in their order, later ones over earlier ones.
 
@@ -175,7 +175,7 @@ class InstanceMasks:
         if len(self) > MAX_MASKS:
             raise ValueError(f'{len(self)} masks in one window; an id map holds at most {MAX_MASKS}')
         painted = np.zeros(self.shape[0] * self.shape[1], dtype=np.uint16)
-        # NumPy assigns in order, so at a pixel that several masks share the last one stays.
+        # NumPy assigns in order, so the last mask at a pixel wins.
         painted[self.pixels] = np.repeat(np.arange(1, len(self) + 1), self.area)
         return painted.reshape(self.shape)
 
@@ -185,26 +185,26 @@ class InstanceMasks:
         return float(np.count_nonzero(self.id_map)) / self.id_map.size
 
     def in_painting_order(self, order: str = 'area_desc') -> InstanceMasks:
-        """Sorts the masks so that what is painted last lies on top.
+        """Sort the masks by painting order, the last one on top.
 
         Args:
-            order: ``'area_desc'``, small masks on top of large ones, and the better scored on top among equal areas
-                (the default; the paper does not say how overlapping masks are stacked); ``'area_asc'``, whole
-                objects on top; ``'score'``, the best predicted IoU on top.
+            order: ``'area_desc'``, small masks on top of large ones, and among equal areas the better scored on top
+                (the default; the paper does not say how overlapping masks are stacked); ``'area_asc'``, large
+                masks on top; ``'score'``, the best predicted IoU on top.
 
         Raises:
             ValueError: If the order is unknown.
         """
         if order not in ORDERS:
             raise ValueError(f'painting order {order!r} is none of {", ".join(ORDERS)}')
-        # A generator without scores leaves only area and index to sort by.
+        # Without scores (NaN), area and index decide.
         iou, stability = np.nan_to_num(self.predicted_iou), np.nan_to_num(self.stability)
         index = np.arange(len(self))
         area_keys = {'area_desc': (-self.area,), 'area_asc': (self.area,), 'score': ()}[order]
         return self._take(np.lexsort((index, stability, iou, *area_keys)))
 
     def _take(self, masks: NDArray[np.int64]) -> InstanceMasks:
-        """The masks of these indices, in this order."""
+        """Return the masks with these indices, in this order."""
         counts = self.runs_per_mask[masks]
         firsts = np.cumsum(self.runs_per_mask) - self.runs_per_mask
         before = np.cumsum(counts) - counts
@@ -213,10 +213,10 @@ class InstanceMasks:
         return InstanceMasks(self.shape, counts, rows, starts, ends, self.predicted_iou[masks], self.stability[masks])
 
     def padded_to(self, shape: tuple[int, int]) -> InstanceMasks:
-        """The same masks in a window that is as large, or larger at the bottom and the right.
+        """Return the same masks in a window padded at the bottom and the right.
 
         Raises:
-            ValueError: If it is smaller.
+            ValueError: If the shape is smaller than the window.
         """
         if shape[0] < self.shape[0] or shape[1] < self.shape[1]:
             raise ValueError(f'masks of {self.shape} pixels do not fit {shape}')
@@ -224,7 +224,7 @@ class InstanceMasks:
 
 
 def _regions_also_in(labels: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Labels whose region is, pixel for pixel, also a region of the other map; both count from 0."""
+    """Return the labels whose region is, pixel for pixel, also a region of the other map; both count from 0."""
     pair, count = np.unique(labels * (other.max() + 1) + other, return_counts=True)
     mine, theirs = np.divmod(pair, other.max() + 1)
     whole = (count == np.bincount(labels.ravel())[mine]) & (count == np.bincount(other.ravel())[theirs])

@@ -1,11 +1,11 @@
 """SAM's encoder and decoder with less work: the same functions of the same weights, up to rounding.
 
-`accelerate` turns a SAM's modules into these subclasses. What they save:
+``accelerate`` turns a SAM's modules into these subclasses. What they save:
 
 - encoder: attention without a stored attention map;
-- decoder: what is the same for all points is worked out once; projections of the image's 4096 places are moved to
+- decoder: what is the same for all points is computed once; projections of the image's 4096 places are moved to
   the few tokens that they are multiplied with (``(W k) . q = k . (W^T q)``); only places inside the image are brought
-  to the masks' resolution, and only for points whose masks are wanted.
+  to the masks' resolution, and only for points with a mask that is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 
 def accelerate(sam: Sam) -> Sam:
-    """Makes a SAM's networks fast, in place; ``decode`` of its mask decoder can then be used.
+    """Replace a SAM's networks by fast ones, in place; its mask decoder then has ``decode``.
 
     Raises:
         TypeError: If its decoder is not SAM's own.
@@ -38,10 +38,10 @@ def accelerate(sam: Sam) -> Sam:
 
 
 class FusedImageAttention(ImageAttention):
-    """The encoder's attention by PyTorch's fused kernel; relative positions are its bias."""
+    """The encoder's attention by PyTorch's fused kernel, with relative positions as its bias."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, h, w, C)`` to the same."""
+        """Map ``(B, h, w, C)`` to the same shape."""
         b, h, w, _ = x.shape
         q, k, v = self.qkv(x).view(b, h * w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         bias = self._bias(q, h, w) if self.use_rel_pos else None
@@ -49,7 +49,7 @@ class FusedImageAttention(ImageAttention):
         return self.proj(out.transpose(1, 2).reshape(b, h, w, -1))
 
     def _bias(self, q: Tensor, h: int, w: int) -> Tensor:
-        """What relative rows and columns add to the logits, ``(B, heads, h w, h w)``."""
+        """Return what relative rows and columns add to the logits, ``(B, heads, h w, h w)``."""
         grid = q.unflatten(2, (h, w))
         rows = torch.einsum('bnhwc,hkc->bnhwk', grid, get_rel_pos(h, h, self.rel_pos_h).to(q.dtype))
         columns = torch.einsum('bnhwc,wkc->bnhwk', grid, get_rel_pos(w, w, self.rel_pos_w).to(q.dtype))
@@ -57,7 +57,7 @@ class FusedImageAttention(ImageAttention):
 
 
 class SharedMaskDecoder(MaskDecoder):
-    """SAM's mask decoder for many points of one image; as it is, it decodes like SAM's."""
+    """SAM's mask decoder with a ``decode`` for many points of one image; its ``forward`` is SAM's own."""
 
     def decode(
         self,
@@ -66,33 +66,33 @@ class SharedMaskDecoder(MaskDecoder):
         prompts: Tensor,
         no_mask: Tensor,
         inside: tuple[int, int] | None = None,
-        wanted: Callable[[Tensor], Tensor] | None = None,
+        keep_by_iou: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The three masks of every point.
+        """Return the masks of every point, three per point at most.
 
         Args:
             image_embedding: ``(1, C, h, w)``.
             image_pe: Its positional encoding, same shape.
             prompts: Sparse embeddings ``(N, T, C)``.
-            no_mask: The embedding ``(C,)`` of there being no mask prompt.
-            inside: Only so many rows and columns of the embedding are made masks of; the rest is padding.
-            wanted: Says by the expected IoU ``(N, 3)`` which masks are wanted, bool; None takes all.
+            no_mask: The embedding ``(C,)`` that stands for the absence of a mask prompt.
+            inside: Rows and columns of the embedding that show the image; the rest is padding and gives no masks.
+            keep_by_iou: Maps the predicted IoU ``(N, 3)`` to bool, True for masks to keep; None keeps all.
 
         Returns:
-            Of the wanted masks, ordered by point: logits ``(K, 4 rows, 4 columns)``, expected IoU ``(K,)`` and number
+            The kept masks, ordered by point: logits ``(K, 4 rows, 4 columns)``, predicted IoU ``(K,)`` and index
             among the ``3 N``, int64 ``(K,)``.
         """
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([own.expand(len(prompts), -1, -1), prompts], 1)
-        found, places = attend(self.transformer, image_embedding + no_mask[:, None, None], image_pe, tokens)
-        iou = self.iou_prediction_head(found[:, 0])[:, 1:].float()
-        keep = torch.ones_like(iou, dtype=torch.bool) if wanted is None else wanted(iou)
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = torch.cat([output_tokens.expand(len(prompts), -1, -1), prompts], 1)
+        tokens, places = attend(self.transformer, image_embedding + no_mask[:, None, None], image_pe, tokens)
+        iou = self.iou_prediction_head(tokens[:, 0])[:, 1:].float()
+        keep = torch.ones_like(iou, dtype=torch.bool) if keep_by_iou is None else keep_by_iou(iou)
         points = keep.any(1).nonzero()[:, 0]
         height, width = inside or image_embedding.shape[-2:]
         seen = places.unflatten(1, image_embedding.shape[-2:])[points, :height, :width]
         fine = self._upscale(seen.flatten(1, 2))  # (P, 16 h w, C / 8), by place, then by its 4 x 4
         mlps = self.output_hypernetworks_mlps[1:]
-        weights = torch.stack([mlp(found[points, 2 + i]) for i, mlp in enumerate(mlps)], 1)
+        weights = torch.stack([mlp(tokens[points, 2 + i]) for i, mlp in enumerate(mlps)], 1)
         masks = weights @ fine.transpose(1, 2)
         # (P, 3, h, w, 2, 2, 2, 2): each upscaling split a place into rows and columns.
         masks = masks.view(len(points), len(mlps), height, width, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
@@ -100,14 +100,14 @@ class SharedMaskDecoder(MaskDecoder):
         return masks[keep[points]].float(), iou[keep], keep.flatten().nonzero()[:, 0]
 
     def _upscale(self, places: Tensor) -> Tensor:
-        """Both transposed convolutions as matrix products that leave places where they are."""
+        """Apply both transposed convolutions as matrix products, without moving the places."""
         first, norm, act, second, last = self.output_upscaling
         x = act(_layer_norm_channels(_split_places(first, places), norm))
         return last(_split_places(second, x))
 
 
 def _split_places(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """A transposed convolution of 2 x 2 with stride 2, ``(P, n, C)`` to ``(P, 4 n, D)``."""
+    """Apply a transposed convolution of 2 x 2 with stride 2, ``(P, n, C)`` to ``(P, 4 n, D)``."""
     weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)  # (C, 4 D)
     assert convolution.bias is not None
     out = F.linear(x, weight.t().to(x.dtype), convolution.bias.repeat(4).to(x.dtype))
@@ -115,15 +115,15 @@ def _split_places(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
 
 
 def _layer_norm_channels(x: Tensor, norm: Any) -> Tensor:
-    """``LayerNorm2d`` where channels come last."""
+    """Apply ``LayerNorm2d`` to channels that come last."""
     return F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
 
 
 def attend(transformer: TwoWayTransformer, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """``TwoWayTransformer`` for the tokens of many points on one image.
+    """Apply a ``TwoWayTransformer`` to the tokens of many points on one image.
 
     Args:
-        transformer: With its weights.
+        transformer: Its layers and weights.
         image: ``(1, C, h, w)``.
         image_pe: The same shape.
         tokens: ``(N, T, C)``.
@@ -172,11 +172,11 @@ def _by_head(linear: nn.Linear, attention: Attention, dtype: torch.dtype) -> Ten
 def _tokens_to_image(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of tokens ``(N, T, C)`` over places ``(N or 1, n, C)``.
 
-    The bias of ``k_proj`` adds the same to all of a token's logits, so that softmax does not see it.
+    The bias of ``k_proj`` adds the same to all logits of a token, which softmax ignores.
     """
     q = _heads(attention.q_proj(q), attention)
     scale = q.shape[-1] ** -0.5
-    if len(k) == 1:  # one image for all points: its projections are worked out once
+    if len(k) == 1:  # one image for all points: its projections are computed once
         key, value = _heads(attention.k_proj(k), attention)[0], _heads(attention.v_proj(v), attention)[0]
         n, heads, t, d = q.shape
         rows = q.transpose(0, 1).reshape(heads, n * t, d)

@@ -1,6 +1,7 @@
 """Felzenszwalb's graph-based segmentation as a mask generator that needs no weights.
 
-It is not SAM: regions of similar colour, no objects and no scores. It lets everything after it run on any machine.
+It is not SAM: it gives regions of similar colour, not objects, and no scores. With it the whole pipeline runs on any
+machine.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class FelzenszwalbSettings:
 class FelzenszwalbMaskGenerator:
     """Regions of all scales; those of different scales overlap as SAM's wholes and parts do.
 
-    Predicted IoU and stability are NaN: this method has no opinion of its masks.
+    Predicted IoU and stability are NaN: the method does not score its masks.
     """
 
     def __init__(self, settings: FelzenszwalbSettings | None = None) -> None:
@@ -57,7 +58,7 @@ class FelzenszwalbMaskGenerator:
         return {'device': 'cpu', 'numpy': np.__version__}
 
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
-        """Every region of every scale once; together they cover the image uint8 ``(h, w, 3)``."""
+        """Return every region of every scale once; together they cover the image uint8 ``(h, w, 3)``."""
         return InstanceMasks.from_label_maps(
             [
                 felzenszwalb(image, scale=scale, sigma=self.settings.sigma, min_size=self.settings.min_size)

@@ -1,9 +1,9 @@
-"""What stage 1 asks of anything that makes instance masks; ``sam`` and ``felzenszwalb`` implement it."""
+"""What stage 1 asks of anything that makes instance masks; ``sam_generator`` and ``felzenszwalb`` implement it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +25,30 @@ class MaskGenerator(Protocol):
         ...
 
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
-        """Masks of an RGB image uint8 ``(h, w, 3)`` of any size, in any order, overlapping or not, none empty."""
+        """Return the masks of an RGB image uint8 ``(h, w, 3)`` of any size, in any order, none empty."""
         ...
 
 
-def generate_many(generator: MaskGenerator, images: Iterable[NDArray[np.uint8]]) -> Iterator[InstanceMasks]:
-    """The masks of several images, in their order.
+class BatchMaskGenerator(MaskGenerator, Protocol):
+    """A mask generator that works on several images at once."""
 
-    A generator that has a ``generate_many`` may take more than one image before it gives masks.
-    """
-    together = getattr(generator, 'generate_many', None)
-    return together(images) if together else map(generator.generate, images)
+    @property
+    def batch_size(self) -> int:
+        """How many images ``generate_many`` takes at once, at least 1."""
+        ...
+
+    def generate_many(self, images: Sequence[NDArray[np.uint8]]) -> list[InstanceMasks]:
+        """Return the masks of each image, in the order of the images."""
+        ...
+
+
+def batch_size_of(generator: MaskGenerator) -> int:
+    """Return how many images a generator takes at once: 1 unless it is a ``BatchMaskGenerator``."""
+    return int(getattr(generator, 'batch_size', 1))
+
+
+def generate_batch(generator: MaskGenerator, images: Sequence[NDArray[np.uint8]]) -> list[InstanceMasks]:
+    """Return the masks of each image, in one call if the generator is a ``BatchMaskGenerator``."""
+    if hasattr(generator, 'generate_many'):
+        return cast(BatchMaskGenerator, generator).generate_many(images)
+    return [generator.generate(image) for image in images]

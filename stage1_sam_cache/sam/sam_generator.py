@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,18 @@ from stage1_sam_cache.sam.toy_sam import NAME as TOY
 
 
 class SamMaskGenerator:
-    """Runs ``SamAutomaticMaskGenerator`` on one RGB image at a time.
+    """Runs SAM's automatic mask generation on RGB images.
 
     Args:
         sam: The model; it is moved to ``device``.
         name: What the model is called in the cache's identity, such as ``vit_h``; masks of ``toy`` are never
             called SAM's.
         weights_sha256: Hex digest of its weights' file.
-        settings: Of the generator.
-        device: Where it runs.
-        level: One of ``LEVELS``: how much is done to be fast. From ``fp32-fast`` on, ``sam`` is changed for good.
-        encoder_batch: How many windows go through the encoder at once, from ``fp32-fast`` on.
+        settings: Arguments of the automatic mask generation.
+        device: Device of the model.
+        level: One of ``LEVELS``, from plain to fast. From ``fp32-fast`` on, the networks of ``sam`` are replaced in
+            place.
+        encoder_batch: How many images go through the encoder at once, from ``fp32-fast`` on; read as ``batch_size``.
         compiled: Compile the encoder, from ``fp32-fast`` on.
 
     Raises:
@@ -56,7 +56,7 @@ class SamMaskGenerator:
         self.name = name
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
-        self.level, self.encoder_batch = level, encoder_batch
+        self.level, self.batch_size = level, encoder_batch
         sam, options = sam.to(self.device), asdict(self.settings)
         self._generator: SamAutomaticMaskGenerator
         if level == 'stock':
@@ -71,8 +71,8 @@ class SamMaskGenerator:
     def identity(self) -> dict[str, Any]:
         """Model, digest of its weights, settings, level and package version.
 
-        The points per batch and the device are left out: they change rounding at most, and nodes with other
-        hardware should be able to fill one cache.
+        Points per batch and device are not part of it: they change rounding at most, and nodes with different hardware
+        should be able to fill one cache.
         """
         settings = asdict(self.settings)
         del settings['points_per_batch']
@@ -95,32 +95,32 @@ class SamMaskGenerator:
         }
 
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
-        """SAM's masks of an RGB image uint8 ``(h, w, 3)``, with predicted IoU and stability.
+        """Return SAM's masks of an RGB image uint8 ``(h, w, 3)``, with predicted IoU and stability.
 
         Raises:
             Stage1Error: If the device's memory is too small.
         """
-        return next(self.generate_many([image]))
+        return self.generate_many([image])[0]
 
-    def generate_many(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[InstanceMasks]:
-        """The masks of several images, one after the other; ``encoder_batch`` at a time share a run of the encoder.
+    def generate_many(self, images: Sequence[NDArray[np.uint8]]) -> list[InstanceMasks]:
+        """Return the masks of several images; ``batch_size`` of them at a time share a run of the encoder.
 
         Raises:
             Stage1Error: If the device's memory is too small.
         """
         try:
-            yield from (InstanceMasks.from_dense(*found) for found in self._dense(images))
+            return [InstanceMasks.from_dense(*dense) for dense in self._dense(images)]
         except torch.OutOfMemoryError as problem:
             raise Stage1Error(
-                f'{self.device} is out of memory with {self.settings.points_per_batch} points per batch; '
-                'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam'
+                f'{self.device} is out of memory with {self.settings.points_per_batch} points per batch',
+                'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam',
             ) from problem
 
-    def _dense(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Dense]:
-        generator, images = self._generator, iter(images)
+    def _dense(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[Dense]:
+        generator = self._generator
         if isinstance(generator, FastMaskGenerator):
-            while some := list(islice(images, self.encoder_batch)):
-                yield from generator.generate_dense_together(some)
+            for first in range(0, len(images), self.batch_size):
+                yield from generator.generate_dense_together(images[first : first + self.batch_size])
         elif isinstance(generator, ExactMaskGenerator):
             yield from map(generator.generate_dense, images)
         else:

@@ -2,10 +2,10 @@
 
 Levels, which are part of a cache's identity:
 
-- ``stock``: segment_anything's generator as it is;
-- ``exact``: its networks as they are, less work after them; the same masks bit for bit, in the same order;
-- ``fp32-fast``: networks with less work (`fast_networks`), the same up to rounding, about 1e-6 of the logits;
-- ``bf16``, ``fp16``: those in bfloat16 or float16; float16 is nearer, and may overflow where bfloat16 can't.
+- ``stock``: the generator of segment_anything;
+- ``exact``: its networks, with less work after them; the same masks bit for bit, in the same order;
+- ``fp32-fast``: networks with less work (``fast_networks``), the same up to rounding, about 1e-6 of the logits;
+- ``bf16``, ``fp16``: the fast networks in bfloat16 or float16; float16 is closer to float32 but may overflow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LEVELS = ('stock', 'exact', 'fp32-fast', 'bf16', 'fp16')
 
 @dataclass(frozen=True)
 class SamSettings:
-    """Arguments of ``SamAutomaticMaskGenerator`` with its own defaults; the paper does not name others."""
+    """Arguments of ``SamAutomaticMaskGenerator`` with its own defaults; the paper names no others."""
 
     points_per_side: int = field(default=32, metadata={'help': 'prompt points along each side of a crop'})
     points_per_batch: int = field(default=64, metadata={'help': 'points decoded at once: memory against speed'})
@@ -45,5 +45,5 @@ class SamSettings:
             raise ValueError('the NMS thresholds have to be from 0 to 1, and the crop overlap from 0 to below 1')
 
 
-# The toy SAM sees 256 pixels, is unsure of itself (which is why little is filtered), and has to be quick on a CPU.
+# The toy SAM sees 256 pixels, predicts low IoU for good masks too (so little is filtered), and has to be fast on a CPU.
 TOY_SETTINGS = SamSettings(points_per_side=16, pred_iou_thresh=0.1, stability_score_thresh=0.0)

@@ -1,6 +1,6 @@
 """A toy SAM: SAM's own modules at a size that can be trained without a GPU, for worlds as simple as ToyPASS.
 
-It finds whatever it was trained on and nothing else, and it never stands in for SAM unless it is asked for by its name.
+It segments what it was trained on and nothing else, and is never used in place of SAM unless it is asked for by name.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
 NAME = 'toy'  # on the command line
-SIZE = 256  # of the image that the encoder sees, pixels
-STRIDE = 8  # of the image embedding
+SIZE = 256  # side of the encoder's input, pixels
+STRIDE = 8  # pixels per place of the image embedding
 _WIDTH = 160
 _DEPTH = 6
 _HEADS = 5
@@ -21,7 +21,7 @@ _DECODER = 96
 
 
 class ConvStem(nn.Module):
-    """Images to patch embeddings by three convolutions, not one linear map, for a short training on few images."""
+    """Patch embedding by three convolutions instead of one linear map, for short training runs on few images."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class ConvStem(nn.Module):
         self.steps = nn.Sequential(*steps, nn.Conv2d(width, width, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, 3, S, S)`` to ``(B, S / 8, S / 8, width)``, as SAM's patch embedding."""
+        """Map ``(B, 3, S, S)`` to ``(B, S / 8, S / 8, width)``, as SAM's patch embedding does."""
         return self.steps(images).permute(0, 2, 3, 1)
 
 
 class MixMLP(nn.Module):
-    """A transformer block's MLP that sees its neighbours by a depthwise convolution, as SegFormer's Mix-FFN."""
+    """MLP of a transformer block with a depthwise convolution, as SegFormer's Mix-FFN."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -47,14 +47,14 @@ class MixMLP(nn.Module):
         self.act = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, h, w, width)`` to the same."""
+        """Map ``(B, h, w, width)`` to the same shape."""
         x = self.lin1(x)
         near = self.near(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return self.lin2(self.act(x + near))
 
 
 class ToyImageEncoder(ImageEncoderViT):
-    """SAM's image encoder with convolutions: a stem for patches and one in every block."""
+    """SAM's image encoder with convolutions in the patch embedding and in every block."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -75,7 +75,7 @@ class ToyImageEncoder(ImageEncoderViT):
 
 
 def build_toy_sam() -> Sam:
-    """An untrained toy SAM: 256 pixels of input, masks of 128."""
+    """Build an untrained toy SAM: input of 256 pixels, masks of 128."""
     side = SIZE // STRIDE
     return Sam(
         image_encoder=ToyImageEncoder(),

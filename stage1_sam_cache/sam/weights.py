@@ -1,4 +1,4 @@
-"""SAM's weights: where they are, what they must hash to, and loading them without running their code."""
+"""SAM's weights: where they are, their published digests, and loading them without running code in them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ADDRESS = 'https://dl.fbaipublicfiles.com/segment_anything/'
 
 
 class PublishedWeights(NamedTuple):
-    """File name, address (None: they come with the project) and SHA-256 of weights."""
+    """File name, address (None for weights that come with the project) and SHA-256 of weights."""
 
     file: str
     url: str | None
@@ -48,23 +48,23 @@ ARCHITECTURES: dict[str, Callable[[], Sam]] = {name: sam_model_registry[name] fo
 
 
 def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str | Path | None = None) -> Path:
-    """The file with a model's weights, fetched from the official address if it is not in the folder.
+    """Return the file with a model's weights, downloaded from the official address if it is not in the folder.
 
     Args:
         model: A key of ``ARCHITECTURES``.
-        folder: Where weights are kept; made if need be.
-        checkpoint: Weights of the caller's own, which are taken as they are.
+        folder: Where weights are kept; created if it does not exist.
+        checkpoint: Custom weights, which are returned unchecked.
 
     Raises:
-        WeightsError: If there is no such model, or the file is missing and can't be fetched or is not what was
-            published.
+        WeightsError: If there is no such model, or the file is missing and can't be downloaded, or what was downloaded
+            is not the published file.
     """
     if model not in ARCHITECTURES:
         raise WeightsError(f'no SAM is called {model!r}; known: {", ".join(sorted(ARCHITECTURES))}')
     if checkpoint is not None:
         return Path(checkpoint)
     if model not in PUBLISHED:
-        raise WeightsError(f'SAM {model} has no published weights; give a file with --checkpoint')
+        raise WeightsError(f'SAM {model} has no published weights', 'give a file with --checkpoint')
     published = PUBLISHED[model]
     if published.url is None:
         return _SHIPPED / published.file
@@ -76,37 +76,37 @@ def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str
         except (URLError, OSError) as problem:
             reason = getattr(problem, 'reason', None) or problem
             raise WeightsError(
-                f'SAM weights {path} are missing and {published.url} cannot be fetched ({reason}); fetch that file '
-                f'elsewhere and put it there; its SHA-256 is {published.sha256}'
+                f'SAM weights {path} are missing and {published.url} cannot be fetched ({reason})',
+                f'download that file elsewhere and put it there; its SHA-256 is {published.sha256}',
             ) from problem
         except RuntimeError as problem:  # the digest
             raise WeightsError(
-                f'{published.url}: what was fetched is not the published file (SHA-256 {published.sha256} expected); '
-                'nothing was kept: try again or fetch it elsewhere'
+                f'{published.url}: the download is not the published file (SHA-256 {published.sha256} expected)',
+                'nothing was kept: try again or download it elsewhere',
             ) from problem
     return path
 
 
 def _fetch(url: str, sha256: str, path: Path) -> None:
-    """Fetches a file once, however many processes of this host ask for it at the same time."""
+    """Download a file once, however many processes of this host ask for it at the same time."""
     lock_file = path.with_name(f'.{path.name}.lock')
     with lock_file.open('w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
-                # Goes to a temporary file, shows progress, compares the digest and only then takes the name.
+                # Downloads to a temporary file with a progress bar, compares the digest, and renames it only then.
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256)
         finally:
             lock_file.unlink(missing_ok=True)
 
 
 def load_sam(model: str, path: Path, official: bool = True) -> tuple[Sam, str]:
-    """Builds a SAM and loads weights into it, on the CPU, in evaluation mode.
+    """Build a SAM and load weights into it, on the CPU, in evaluation mode.
 
     Args:
         model: A key of ``ARCHITECTURES``.
-        path: The checkpoint; opened with ``weights_only=True``, so code in it is refused, not run.
-        official: The file must have the published digest, which is checked before it is opened.
+        path: The checkpoint; opened with ``weights_only=True``, so that code in it is refused, not run.
+        official: Require the published digest, which is checked before the file is opened.
 
     Returns:
         The model and the SHA-256 (hex) of its weights' file.
@@ -116,21 +116,21 @@ def load_sam(model: str, path: Path, official: bool = True) -> tuple[Sam, str]:
     """
     digest = _sha256(path)
     if official and digest != PUBLISHED[model].sha256:
-        again = 'delete it to have it fetched again' if PUBLISHED[model].url else 'restore it from the repository'
+        again = 'delete it to have it downloaded again' if PUBLISHED[model].url else 'restore it from the repository'
         raise WeightsError(
-            f'{path}: SHA-256 is {digest}, published is {PUBLISHED[model].sha256}: a damaged or other file; '
-            f'{again}, or give --checkpoint {path} if you mean this one'
+            f'{path}: SHA-256 is {digest}, published is {PUBLISHED[model].sha256}: a damaged or other file',
+            f'{again}, or give --checkpoint {path} if you mean this one',
         )
     damage = None if official else find_damage(path)
     if damage:
         raise WeightsError(f'{path}: damaged: {damage}')
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # what PyTorch makes of odd files, of which one line is said here
+            warnings.simplefilter('ignore')  # one line about odd files is enough
             weights = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as problem:
         raise WeightsError(
-            f'{path}: is not a plain file of weights (it is damaged, no PyTorch file, or holds code, which is never '
+            f'{path}: is not a plain file of weights (it is damaged, not a PyTorch file, or holds code, which is never '
             'run)'
         ) from problem
     except Exception as problem:  # damaged files make PyTorch raise almost anything
@@ -139,7 +139,9 @@ def load_sam(model: str, path: Path, official: bool = True) -> tuple[Sam, str]:
     expected = sam.state_dict()
     if not isinstance(weights, dict) or set(weights) != set(expected):
         count = len(set(weights) & set(expected)) if isinstance(weights, dict) else 0
-        raise WeightsError(f'{path}: weights of another model: {count} of the {len(expected)} of SAM {model} are in it')
+        raise WeightsError(
+            f'{path}: weights of another model: it has {count} of the {len(expected)} tensors of SAM {model}'
+        )
     try:
         sam.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as problem:

@@ -1,1 +1,1 @@
-"""Processes, signals, memory and files: what every part of both stages stands on."""
+"""Processes, signals, memory and files: the base of both stages."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, whatever happens to the writer."""
+"""Atomic files: complete or absent, whatever happens to the writer."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pathlib import Path
 from stage1_sam_cache.errors import WriteError
 
 _PREFIX = '.tmp-'
-_FOREIGN_LIFE_S = 24 * 3600  # a temporary of another machine may belong to a living writer for this long
+_FOREIGN_LIFE_S = 24 * 3600  # a temporary of another host may belong to a running writer for this long
 
 
 def commit(path: Path, data: bytes, replace: bool = False) -> bool:
-    """Writes a file so that it appears under its name complete, checked and on disk, or not at all.
+    """Write a file atomically: it appears under its name complete, checked and on disk, or not at all.
 
-    The bytes go to a temporary beside it, are synced and read back, and only then get the name. Several writers may
-    commit the same name: without ``replace`` the first one stays.
+    The bytes go to a temporary file beside it, are synced and read back, and only then get the name. Several writers
+    may commit the same name: without ``replace`` the first one stays.
 
     Args:
         path: Final name, in an existing folder.
-        data: The whole content.
-        replace: Take the place of a file that is there.
+        data: The complete content.
+        replace: Replace an existing file.
 
     Returns:
-        False if another file already had the name and was left alone.
+        False if a file of that name exists and ``replace`` is False.
 
     Raises:
         WriteError: If the disk is full or any step fails; the temporary is removed and ``path`` is as before.
@@ -45,8 +45,8 @@ def commit(path: Path, data: bytes, replace: bool = False) -> bool:
         _sync_folder(path.parent)
     except OSError as problem:
         raise WriteError(
-            f'cannot write {path}: {problem.strerror or problem}; what was finished before is safe: '
-            'mend the cause and run the same command again'
+            f'cannot write {path}: {problem.strerror or problem}',
+            'what was finished before is safe: fix the cause and run the same command again',
         ) from problem
     finally:
         with contextlib.suppress(OSError):
@@ -61,7 +61,7 @@ def _take_name(temporary: Path, path: Path, replace: bool) -> bool:
         except FileExistsError:
             return False
         except OSError:
-            # Some file systems have no hard links. A rename is atomic too; it only can't tell who came first.
+            # Some file systems have no hard links. A rename is atomic too, but the last writer wins, not the first.
             if path.exists():
                 return False
         else:
@@ -79,7 +79,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_abandoned(folder: Path) -> int:
-    """Removes temporaries whose writer is dead; returns how many there were."""
+    """Remove temporaries whose writer is dead; return how many."""
     removed = 0
     for temporary in folder.glob(_PREFIX + '*'):
         machine, _, process = temporary.name.removeprefix(_PREFIX).rpartition('-')[0].rpartition('-')
@@ -95,7 +95,7 @@ def remove_abandoned(folder: Path) -> int:
 
 
 def _machine() -> str:
-    """Where process numbers are unique: a host since its start, or one container of it."""
+    """Return a name of where process ids are unique: one boot of a host, or one of its containers."""
     known = [socket.gethostname()]
     with contextlib.suppress(OSError):  # Linux only
         known.append(Path('/proc/sys/kernel/random/boot_id').read_text())
@@ -110,6 +110,6 @@ def _is_alive(process: int) -> bool:
         return False
     except PermissionError:
         return True
-    with contextlib.suppress(OSError):  # Linux only: a killed process that nobody has waited for yet is dead too
+    with contextlib.suppress(OSError):  # Linux only: a zombie is dead too
         return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
     return True

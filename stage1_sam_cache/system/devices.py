@@ -1,4 +1,4 @@
-"""Which device this process runs on."""
+"""The device that this process uses."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str, environment: Mapping[str, str]) -> torch.device:
-    """The device of a ``--device`` value; ``auto`` is a GPU where there is one, and each torchrun process its own.
+    """Return the device of a ``--device`` value; ``auto`` is a GPU if there is one. Each torchrun process gets its own.
 
     Raises:
         Stage1Error: If there is no such device.
     """
-    import torch  # here, because a parser of command lines needs no PyTorch
+    import torch  # here, because parsing a command line needs no PyTorch
 
     cuda = torch.cuda.is_available()
     if name == 'auto':
@@ -27,7 +27,7 @@ def choose_device(name: str, environment: Mapping[str, str]) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, ImportError, AttributeError) as problem:  # what PyTorch's backends raise
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as problem:  # all raised by PyTorch's backends
         seen = f'{torch.cuda.device_count()} CUDA devices' if cuda else 'no CUDA device'
         raise Stage1Error(f'device {name!r} cannot be used: PyTorch {torch.__version__} sees {seen}') from problem
     return device

@@ -1,8 +1,8 @@
-"""Signals that end a run: each raises ``KeyboardInterrupt``, and stays known where that exception got lost.
+"""Signals that end a run: each raises ``KeyboardInterrupt`` and is remembered in case that exception gets lost.
 
-It is lost when it is raised in a Python function that C code calls, such as a destructor or one of HDF5's file
-operations: C code can only drop it or turn it into an error of its own. So does Python with a bare ``except``, as where
-MMEngine formats its config.
+It gets lost in a Python function that is called by C code, such as a destructor or one of HDF5's file operations: C
+code can only drop it or turn it into another error. A bare ``except`` has the same effect, as in MMEngine's formatting
+of configs.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ _requested = threading.Event()
 
 
 def listen() -> None:
-    """From now on every one of the signals unwinds like Ctrl-C."""
+    """Make each of the signals raise ``KeyboardInterrupt``, as Ctrl-C does."""
     for number in SIGNALS:
         signal.signal(number, _interrupt)
     sys.unraisablehook = _unraisable
 
 
 def requested() -> bool:
-    """Whether a signal came since ``listen``."""
+    """Whether a signal has come since ``listen``."""
     return _requested.is_set()
 
 
 def check() -> None:
-    """Raises ``KeyboardInterrupt`` if a signal came since ``listen``; long work calls it between its parts."""
+    """Raise ``KeyboardInterrupt`` if a signal has come since ``listen``; long work calls this between its parts."""
     if requested():
         raise KeyboardInterrupt
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """What comes after the first signal is ignored, so that unwinding ends."""
+    """Raise ``KeyboardInterrupt``, and ignore further signals so that the cleanup is not interrupted."""
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     _requested.set()
@@ -44,6 +44,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """Prints what got lost in a destructor or a callback of C code, but not our own exception, which is known."""
+    """Print exceptions that got lost in destructors or callbacks, except for our own, which is remembered."""
     if not (requested() and issubclass(lost.exc_type, KeyboardInterrupt)):
         sys.__unraisablehook__(lost)

@@ -1,4 +1,4 @@
-"""Memory of what runs on a CPU."""
+"""Memory of work on a CPU."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # as in malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Lets the C library keep the memory of freed tensors for the next ones; False where that can't be asked for.
+    """Make the C library keep the memory of freed tensors for the next ones; False if it has no such option.
 
-    glibc gives large blocks back to the system at once, which clears them page by page when they are asked for again.
-    For tensors of 100 MB that can take longer than what is computed on them (docs/performance.md).
+    glibc returns large blocks to the system at once, and the system clears them page by page before they are used
+    again. For tensors of 100 MB that can take longer than the computation on them (docs/performance.md).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""Damage in PyTorch's files, which ``torch.load`` does not look for."""
+"""Damage in PyTorch's files that ``torch.load`` does not detect."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import zipfile
 from pathlib import Path
 
 _ZIP = b'PK\x03\x04'
-_FOLDER = 0x10  # of DOS's attributes
+_FOLDER = 0x10  # DOS attribute of a folder
 
 
 def find_damage(path: Path) -> str | None:
-    """What is wrong with a file that ``torch.save`` wrote, None if nothing is seen.
+    """Return what is wrong with a file written by ``torch.save``, None if no damage is detected.
 
-    Since PyTorch 1.6 a file is a zip of uncompressed records. Each has a CRC-32, unless whoever wrote it did without
-    (``torch.serialization.set_crc32_options``): then all are zero. ``torch.load`` compares none of them, so that a
-    flipped bit would become another weight. Older files have no checksums, and nothing is said of them here.
+    Since PyTorch 1.6 a file is a zip of uncompressed records. Each has a CRC-32, or all are zero if the writer disabled
+    them (``torch.serialization.set_crc32_options``). ``torch.load`` does not compare them, so that a flipped bit would
+    become another weight. Older files have no checksums; damage in them is not detected.
 
     Raises:
         OSError: If the file can't be read.
@@ -28,7 +28,7 @@ def find_damage(path: Path) -> str | None:
             if any(record.compress_type != zipfile.ZIP_STORED for record in records):
                 return 'it has compressed records, which may unpack to any size'
             if any(record.is_dir() or record.external_attr & _FOLDER for record in records):
-                return 'a record is marked as a folder'  # PyTorch would take what lies in memory for its content
+                return 'a record is marked as a folder'  # PyTorch would return uninitialised memory as its content
             if sum(record.file_size for record in records) > path.stat().st_size:
                 return 'its records are larger than the file'
             damaged = archive.testzip() if any(record.CRC for record in records) else None

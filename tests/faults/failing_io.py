@@ -32,7 +32,7 @@ _LOOKS = ('read', 'stat', 'list')
 _PRELOADED = (
     'multiprocessing.synchronize',
     'skimage.segmentation',
-    'stage1_sam_cache.build.build_cache',
+    'stage1_sam_cache.build.builder',
     'stage1_sam_cache.commands.cli',
     'stage1_sam_cache.sam.felzenszwalb',
     'stage1_sam_cache.cache.picture',

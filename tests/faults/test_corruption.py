@@ -131,7 +131,7 @@ def changed(settings: dict, path: tuple[str, ...]) -> dict:
 
 @pytest.mark.parametrize('masks', ['felzenszwalb', 'sam'])
 def test_every_changed_field_of_the_identity_is_refused_by_name(trials, whole, tmp_path, tiny_sam, masks):
-    from stage1_sam_cache.build.build_cache import CacheSettings
+    from stage1_sam_cache.build.settings import CacheSettings
     from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 
     sound = open_cache(whole[1])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import HEIGHT, WIDTH, Measurement, alternate, blobs, picture
 from stage1_sam_cache import open_cache
-from stage1_sam_cache.build.build_cache import CacheSettings
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.panorama_file import OverlapBoundary, PanoramaMasks
 from stage1_sam_cache.cache.reader import MaskCache, entry_name
 from stage1_sam_cache.cache.writer import CacheWriter
@@ -38,7 +38,7 @@ def measure(times: int, existing: Path | None) -> list[Measurement]:
         drawn = {'SAM-like blobs': blobs(np.random.default_rng(0)), 'regions': generator.generate(picture(0))}
         for name, found in drawn.items():
             masks = found.in_painting_order()
-            grid = CacheSettings().grid(HEIGHT, 4 * WIDTH)
+            grid = CacheSettings().over(HEIGHT, 4 * WIDTH)
             boundary = boundary_map(masks.id_map[:, : WIDTH // 2])
             overlaps = [OverlapBoundary(overlap, boundary) for overlap in grid.overlaps]
             windows = [masks] * len(grid.windows)

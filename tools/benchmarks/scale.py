@@ -17,7 +17,8 @@ from PIL import Image
 
 from benchmarks.common import Measurement
 from stage1_sam_cache import open_cache
-from stage1_sam_cache.build.build_cache import CacheBuilder, CacheSettings
+from stage1_sam_cache.build.builder import CacheBuilder
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
