@@ -13,9 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+# Idle OpenMP threads sleep instead of spinning, which would take processor time from other programs.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 try:
     import torch

@@ -8,8 +8,12 @@ tools/cache_truth.py --split val --kinds instances parts --out cache/truth_val
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+# Idle OpenMP threads sleep instead of spinning, which would take processor time from other programs.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 try:
     import numpy as np
@@ -23,7 +27,7 @@ from stage1_sam_cache.build.build_cache import CacheSettings, make_masks
 from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.data.images import RgbImage, read_rgb
 from stage1_sam_cache.errors import DatasetError
-from toypass.truth_masks import KINDS, TruthMaskGenerator, encode
+from toypass.truth.truth_masks import KINDS, TruthMaskGenerator, encode
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -16,6 +16,9 @@ import sys
 import time
 from pathlib import Path
 
+# Idle OpenMP threads sleep instead of spinning, which would take processor time from other programs.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
 try:
     import embreex  # noqa: F401
     import numpy as np
@@ -25,7 +28,9 @@ try:
     from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from toypass.dataset import DOMAINS, World, jobs, make_all, prepare, statistics
+from toypass.dataset.description import prepare
+from toypass.dataset.jobs import DOMAINS, DatasetPlan, jobs
+from toypass.dataset.making import make_all, statistics
 from toypass.knobs import LOOKS, PRESETS, Knobs, preset
 
 
@@ -95,12 +100,12 @@ def main() -> int:
     if args.source_pixels_per_degree is not None and not 0.5 <= args.source_pixels_per_degree <= 60:
         parser.error('--source-pixels-per-degree must lie between 0.5 and 60')
     knobs = preset(args.preset, args.look, args.source_pixels_per_degree, args.panorama_width)
-    world = World(args.out, knobs, args.seed, args.depth)
-    prepare(world)
+    plan = DatasetPlan(args.out, knobs, args.seed, args.depth)
+    prepare(plan)
     total, begun = len(jobs(knobs, args.domain)), time.perf_counter()
     with tqdm(total=total, unit='image', dynamic_ncols=True, desc='ToyPASS') as bar:
         made = []
-        for result in make_all(world, min(args.workers, total), args.domain):
+        for result in make_all(plan, min(args.workers, total), args.domain):
             made.append(result)
             bar.update()
     seconds = time.perf_counter() - begun

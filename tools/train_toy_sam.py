@@ -11,8 +11,12 @@ It uses a GPU if there is one. Weights for `cache_sam.py --sam toy --checkpoint 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+# Idle OpenMP threads sleep instead of spinning, which would take processor time from other programs.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 try:
     import torch
@@ -21,11 +25,12 @@ try:
     from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-import toypass.sam_training as training
 from stage2_distill.checkpoints.safe_checkpoints import load_weights_only
 from stage2_distill.data import sampler  # noqa: F401  registers
 from stage2_distill.training import bfloat16, hooks  # noqa: F401  registers
 from stage2_distill.training.checkpoint_hook import has_resumable
+from toypass.training import model  # noqa: F401  registers
+from toypass.training.segment_dataset import SegmentDataset, collate_crops
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,7 +61,7 @@ def main() -> int:
     load_weights_only(False)
     data = {'type': 'SegmentDataset', 'root': str(args.data), 'limit': args.overfit}
     loader = {'num_workers': args.workers, 'persistent_workers': args.workers > 0}
-    collate = {'type': training.together}
+    collate = {'type': collate_crops}
     optimizer = {'type': 'AdamW', 'lr': args.lr, 'weight_decay': 0.05, 'betas': (0.9, 0.98)}
     warm = max(1, min(250, args.iterations // 4))
     keep = {'type': 'AtomicCheckpointHook', 'by_epoch': False, 'max_keep_ckpts': 2}
@@ -66,7 +71,7 @@ def main() -> int:
         {'type': 'CosineAnnealingLR', 'eta_min': args.lr / 100, **span},
     ]
     for split in ('train', 'val'):
-        training.SegmentDataset(str(args.data), split)  # says what is missing before anything is built
+        SegmentDataset(str(args.data), split)  # says what is missing before anything is built
     runner = Runner(
         model={'type': 'ToySamTraining', 'compiled': args.compile},
         work_dir=str(args.work_dir),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +56,23 @@ def _compare(cache: MaskCache, image_id: str, folder: Path, times: int) -> list[
     plain_size = plain.stat().st_size / n
     same = all(np.array_equal(a, b.masks) for a, b in zip(_read_dense(plain), cache[image_id].windows, strict=True))
 
+    def read_dense() -> list[NDArray[np.bool_]]:
+        return _read_dense(plain)
+
+    def read_runs() -> PanoramaMasks:
+        return cache[image_id]
+
+    def unpack_runs() -> list[NDArray[np.bool_]]:
+        return [masks.masks for masks in cache[image_id].windows]
+
     def atoms_of_dense() -> list[MaskAtoms]:
         return [MaskAtoms.from_masks(masks) for masks in _read_dense(plain)]
 
     def atoms_of_cache() -> list[MaskAtoms]:
         return [MaskAtoms.from_masks(masks) for masks in cache[image_id].windows]
 
-    reads = [partial(_read_dense, plain), lambda: cache[image_id], lambda: [m.masks for m in cache[image_id].windows]]
-    dense, runs, unpacked, slow, ready = (
-        value / n for value in alternate([*reads, atoms_of_dense, atoms_of_cache], times)
-    )
+    ways = [read_dense, read_runs, unpack_runs, atoms_of_dense, atoms_of_cache]
+    dense, runs, unpacked, slow, ready = (value / n for value in alternate(ways, times))
     said = 'identical' if same else 'DIFFERENT'
     rows = [
         Measurement(f'{about}: bytes a window', plain_size, size, 'B', said, {'share': size / plain_size}),

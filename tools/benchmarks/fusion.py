@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import CLASSES, HEIGHT, WIDTH, Measurement, alternate, blobs, smooth_logits
-from stage2_distill.boundaries import refinement as boundary_refinement
 from stage2_distill.boundaries.label_boundary import hard_boundary
+from stage2_distill.boundaries.refinement import refine
 from stage2_distill.fusion import ctcf
 from stage2_distill.fusion.mask_atoms import MaskAtoms
 from stage2_distill.fusion.pixelwise import margins
@@ -78,23 +78,23 @@ def measure_boundary(times: int, device: torch.device) -> list[Measurement]:
     sam = [blobs(np.random.default_rng(seed)).in_painting_order().id_map[:, : WIDTH // 2] for seed in range(overlaps)]
     b_sam = hard_boundary(torch.from_numpy(np.stack(sam).astype(np.int64)))
     b_i, b_j = hard_boundary(left.argmax(1)), hard_boundary(right.argmax(1))
-    maps = [x.to(device) for x in (b_i, b_j, b_sam)]
+    b_i, b_j, b_sam = (b.to(device) for b in (b_i, b_j, b_sam))
     left, right = left.to(device), right.to(device)
-    known = margins(left), margins(right)
+    margin_i, margin_j = margins(left), margins(right)
     slow, fast, slow_alone, fast_alone = alternate(
         [
-            lambda: plain_refine(*maps, plain_margins(left), plain_margins(right)),
-            lambda: boundary_refinement.refine(*maps, margins(left), margins(right)),
-            lambda: plain_refine(*maps, *known),
-            lambda: boundary_refinement.refine(*maps, *known),
+            lambda: plain_refine(b_i, b_j, b_sam, plain_margins(left), plain_margins(right)),
+            lambda: refine(b_i, b_j, b_sam, margins(left), margins(right)),
+            lambda: plain_refine(b_i, b_j, b_sam, margin_i, margin_j),
+            lambda: refine(b_i, b_j, b_sam, margin_i, margin_j),
         ],
         times,
         device,
     )
-    plain = plain_refine(*maps, plain_margins(left), plain_margins(right))
-    said = 'identical' if torch.equal(plain, boundary_refinement.refine(*maps, *known)) else 'DIFFERENT'
+    plain = plain_refine(b_i, b_j, b_sam, plain_margins(left), plain_margins(right))
+    said = 'identical' if torch.equal(plain, refine(b_i, b_j, b_sam, margin_i, margin_j)) else 'DIFFERENT'
     what = f'boundary refinement, {overlaps} overlaps of {HEIGHT}x{WIDTH // 2}'
-    pixels = {'boundary pixels': int(b_i.sum())}
+    pixels = {'boundary pixels': float(b_i.sum())}
     return [
         Measurement(f"{what}, margins known from fusion's pass", slow_alone, fast_alone, agreement=said, notes=pixels),
         Measurement(f'{what}, from probabilities', slow, fast, agreement=said),

@@ -105,10 +105,13 @@ def _many(folder: Path, panoramas: int) -> list[Measurement]:
     samples = _images(folder / 'many', panoramas, 32, 128)
     settings = CacheSettings(window=(32, 32), stride=16)
     generator: Any = _Blocks()
-    memory = []
-    for part in (samples[: panoramas // 10], samples):
+
+    def peak_memory(part: list[Sample]) -> float:
         CacheBuilder(folder / 'many_cache', settings, generator).run(part, show_progress=False)
-        memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    tenth = panoramas // 10
+    early, late = peak_memory(samples[:tenth]), peak_memory(samples)
     builder = CacheBuilder(folder / 'many_cache', settings, generator)
     builder.writer.seal()
     begun = time.perf_counter()
@@ -119,9 +122,8 @@ def _many(folder: Path, panoramas: int) -> list[Measurement]:
     damaged = [name for name in cache if not _reads(cache, name)]
     verified = time.perf_counter() - begun
     said = f'{found} panoramas, {len(damaged)} damaged'
-    tenth = panoramas // 10
     return [
-        Measurement(f'peak memory after {tenth} and after {panoramas} panoramas', *memory, unit='MiB', agreement=said),
+        Measurement(f'peak memory after {tenth} and after {panoramas} panoramas', early, late, 'MiB', said),
         Measurement(f'opening a cache of {panoramas}, verifying it whole', verified, opened, 's', said),
     ]
 

@@ -96,10 +96,10 @@ def _context(optimizers: Any, name: str, model: GoodSAM) -> Any:
 def _data(model: GoodSAM, height: int) -> dict[str, Any]:
     """One panorama with 75 masks a window, as the loader gives it."""
     grid = WindowGrid(height, height * 2048 // 400, **model.grid)
-    windows = []
-    for seed, box in enumerate(grid.windows):
-        masks = blobs(np.random.default_rng(seed), shape=(box.height, box.width))
-        windows.append(masks.in_painting_order())
+    windows = [
+        blobs(np.random.default_rng(seed), shape=(box.height, box.width)).in_painting_order()
+        for seed, box in enumerate(grid.windows)
+    ]
     maps = [boundary_map(windows[overlap.first].id_map[:, -overlap.box.width :]) for overlap in grid.overlaps]
     masks = CachedMasks(grid, tuple(map(MaskAtoms.from_masks, windows)), tuple(map(torch.from_numpy, maps)))
     image = torch.from_numpy(picture(0, height, grid.width)).permute(2, 0, 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from toypass.shapes import Mesh, ball, box, tube
-from toypass.things import Thing
-from toypass.vehicles import bicycle, motorcycle
+from toypass.things.shapes import Mesh, ball, box, tube
+from toypass.things.thing import Thing
+from toypass.things.vehicles import bicycle, motorcycle
 
 Rng = np.random.Generator
 

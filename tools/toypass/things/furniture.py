@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from toypass.shapes import ball, box, cylinder, tube
-from toypass.things import VOID, Thing
+from toypass.things.shapes import ball, box, cylinder, tube
+from toypass.things.thing import VOID, Thing
 
 Rng = np.random.Generator
 
@@ -136,14 +136,14 @@ def fence(rng: Rng, length: float) -> Thing:
     style = int(rng.choice(3, p=(0.45, 0.25, 0.3)))
     tall = rng.uniform(1.1, 1.9)
     paint = ('fence wood', 'fence wood', 'fence metal')[style]
-    ends = np.linspace(-length / 2, length / 2, max(2, round(length / 2.2) + 1))
+    ends = np.linspace(-length / 2, length / 2, max(2, round(length / 2.2) + 1)).tolist()
     thing.add('posts', paint, *(box((0.12, 0.12, tall + 0.1), (x, 0, tall / 2)) for x in ends))
     rails = {0: (0.3, 0.8), 1: (0.25, 0.5, 0.75, 0.97), 2: (0.15, 0.92)}[style]
     thick = 0.16 if style == 1 else 0.08
     thing.add('rails', paint, *(box((length, 0.06, thick), (0, 0, tall * z)) for z in rails))
     if style != 1:
         width, gap = ((0.13, 0.19), (0, 0), (0.04, 0.14))[style]
-        places = np.arange(-length / 2 + gap, length / 2, gap)
+        places = np.arange(-length / 2 + gap, length / 2, gap).tolist()
         thing.add('bars', paint, *(box((width, 0.04, tall * 0.96), (x, 0.04, tall * 0.5)) for x in places))
     return thing
 
@@ -155,7 +155,7 @@ def wall(rng: Rng, length: float) -> Thing:
     material = str(rng.choice(['wall brick', 'wall stone', 'concrete']))
     thing.add('wall', material, box((length, 0.3, tall), (0, 0, tall / 2)))
     thing.add('coping', 'concrete', box((length + 0.1, 0.42, 0.12), (0, 0, tall + 0.06)))
-    for x in np.arange(-length / 2, length / 2 + 0.1, max(4.0, length / 4)):
+    for x in np.arange(-length / 2, length / 2 + 0.1, max(4.0, length / 4)).tolist():
         thing.add('pillars', material, box((0.5, 0.46, tall + 0.15), (x, 0, tall / 2)))
     return thing
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toypass.shapes import Mesh
+from toypass.things.shapes import Mesh
 
 VOID = 'void'  # labelled 255: street things that Cityscapes doesn't score either
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from toypass.shapes import Mesh, box, bumpy_ball, cone, cylinder, tube
-from toypass.things import Thing
+from toypass.things.shapes import Mesh, box, bumpy_ball, cone, cylinder, tube
+from toypass.things.thing import Thing
 
 Rng = np.random.Generator
 

@@ -10,10 +10,10 @@ from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
-from toypass.looks import MATERIALS
-from toypass.shapes import turned
-from toypass.street import Street
-from toypass.things import VOID
+from toypass.things.materials import MATERIALS
+from toypass.things.shapes import turned
+from toypass.things.thing import VOID
+from toypass.world.street import Street
 
 CLASSES = LABEL_SPACES['cityscapes19'].classes
 SKY = CLASSES.index('sky')

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from toypass.shapes import ball, box, cylinder, prism, ring, tube
-from toypass.things import Thing
+from toypass.things.shapes import ball, box, cylinder, prism, ring, tube
+from toypass.things.thing import Thing
 
 Rng = np.random.Generator
 
@@ -25,8 +26,8 @@ def car(rng: Rng) -> Thing:
     profile = [(back, 0.25), (front, 0.25), (front, 0.62), (front - nose, waist), (back + tail, waist)]
     thing.add('body', 'car paint', prism([*profile, (back, waist - 0.06)], width))
     slope = (0.17, 0.16, 0.10)[body] * length
-    base, roof = (back + tail + 0.03, front - nose - 0.02), (back + tail + slope * (1.1, 0.5, 0.25)[body],)
-    roof = (*roof, front - nose - slope)
+    base = (back + tail + 0.03, front - nose - 0.02)
+    roof = (back + tail + slope * (1.1, 0.5, 0.25)[body], front - nose - slope)
     cabin = [(base[0], waist), (base[1], waist), (roof[1], top - 0.05), (roof[0], top - 0.05)]
     thing.add('windows', 'car glass', prism(cabin, width - 0.14))
     thing.add('body', 'car paint', box((roof[1] - roof[0] + 0.1, width - 0.16, 0.07), (sum(roof) / 2, 0, top - 0.03)))
@@ -147,9 +148,9 @@ def tram(rng: Rng) -> Thing:
         thing.add('windows', 'car glass', box((0.12, width * 0.82, 1.2), (end * (total / 2), 0, top - 1.15)))
         thing.add('lights', 'headlight', *(box((0.1, 0.25, 0.2), (end * total / 2, y, 0.95)) for y in (-0.8, 0.8)))
     thing.add('display', 'lamp amber', box((0.16, width * 0.5, 0.22), (total / 2, 0, top - 0.3)))
-    arm = ((0, 0, top), (0.9, 0, top + 0.6), (0, 0, top + 1.1))
-    for start, end in pairwise(arm):
-        thing.add('pantograph', 'pole metal', tube(start, end, 0.05))
+    arm = ((0.0, 0.0, top), (0.9, 0.0, top + 0.6), (0.0, 0.0, top + 1.1))
+    for low, high in pairwise(arm):
+        thing.add('pantograph', 'pole metal', tube(low, high, 0.05))
     thing.add('pantograph', 'pole metal', tube((0, -0.8, top + 1.1), (0, 0.8, top + 1.1), 0.05))
     return thing
 
@@ -190,7 +191,14 @@ def bicycle(rng: Rng) -> Thing:
         if rng.random() < 0.6:
             thing.add('frame', 'bicycle paint', box((0.46, 0.07, 0.03), hub + np.array((0, 0, radius + 0.04))))
     crank, seat, head = (-0.05, 0, 0.3), (-0.2, 0, 0.86), (0.38, 0, 0.85)
-    tubes = [(rear, crank), (rear, seat), (crank, seat), (crank, head), (seat, head), (head, front)]
+    tubes: list[tuple[ArrayLike, ArrayLike]] = [
+        (rear, crank),
+        (rear, seat),
+        (crank, seat),
+        (crank, head),
+        (seat, head),
+        (head, front),
+    ]
     thing.add('frame', 'bicycle paint', *(tube(start, end, 0.032) for start, end in tubes))
     thing.add('frame', 'hub', cylinder(0.1, 0.04, crank, 'y', 10))
     thing.add('handlebar', 'dark plastic', tube((0.36, -0.3, 1.02), (0.36, 0.3, 1.02), 0.022))
