@@ -27,6 +27,8 @@ from warm_tools import WarmTools, leave_configs_unformatted
 
 leave_configs_unformatted()
 ROOT = Path(__file__).resolve().parent.parent
+# For toypass, ablation and benchmarks; at the end, so that tools/test.py does not hide the standard library's test.
+sys.path.append(str(ROOT / 'tools'))
 
 
 def build_tiny_sam() -> Sam:
