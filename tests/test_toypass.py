@@ -405,7 +405,7 @@ def test_tiny_has_every_class_and_says_so(tiny_toypass):
     assert finished.returncode == 0, finished.stderr
     assert '20 scenes in' in finished.stdout
     assert '20/20' in finished.stderr  # the progress bar
-    assert 'pixels a degree: source 2.8 to 4.3, target 1.4' in finished.stdout
+    assert 'pixels per degree: source 2.8 to 4.3, target 1.4' in finished.stdout
     assert 'shows no' not in finished.stderr
     lines = {line[:14].strip(): line[14:] for line in finished.stdout.splitlines()}
     for name in CLASSES:

@@ -35,15 +35,18 @@ from ablation.tables import TABLES
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All flags."""
+    """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('table', choices=list(TABLES))
     parser.add_argument('--data', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
     parser.add_argument('--out', type=cli.named_path, default=Path('work_dirs/ablation'), help='default: %(default)s')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of rows that are trained (default: 0)')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='one run each, for trained rows (default: 0)')
     parser.add_argument('--rows', nargs='+', metavar='TEXT', help='only rows whose name is or contains one of these')
     parser.add_argument(
-        '--masks', choices=list(MASKS), default='felzenszwalb', help='of rows that name none (default: %(default)s)'
+        '--masks',
+        choices=list(MASKS),
+        default='felzenszwalb',
+        help='for rows that do not name masks (default: %(default)s)',
     )
     parser.add_argument('--iterations', type=int, help="of training (default: the config's)")
     parser.add_argument(
@@ -53,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Runs what is missing, then writes the table."""
+    """Run what is missing, then write the table."""
     parser = build_parser()
     args = parser.parse_args()
     table = TABLES[args.table]()
@@ -73,19 +76,19 @@ def main() -> int:
             bar.set_postfix_str(f'{job.row.name}, seed {job.seed}')
             run(job, args)
             bar.update()
-    jobs = [*jobs, *(job for job in done_before(table, folder) if job not in jobs)]  # the table shows all there is
+    jobs = [*jobs, *(job for job in done_before(table, folder) if job not in jobs)]  # the table shows all rows
     rows = [row for row in table if any(job.row == row for job in jobs)]
     text = markdown(rows, jobs)
     (folder / 'table.md').write_text(text + '\n')
     plot(rows, jobs, folder / 'plot.png')
     print(f'\n{text}\n\nin {folder}/table.md and {folder}/plot.png')
     if contact_sheet(rows, jobs, folder / 'pictures.jpg'):
-        print(f'one panorama as each row has it: {folder}/pictures.jpg')
+        print(f'one panorama, as each row labels it: {folder}/pictures.jpg')
     return 0
 
 
 def is_meant(text: str, row: Row, table: list[Row]) -> bool:
-    """Whether the name is or, unless another row's name is, contains the text."""
+    """Tell whether a row's name equals the text, or contains it while no other row's name equals it."""
     return row.name == text or (text in row.name and all(other.name != text for other in table))
 
 

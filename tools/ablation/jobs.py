@@ -1,4 +1,4 @@
-"""A job: a row with one seed, its config, and whether it has been done with the same settings."""
+"""Jobs: a row with one seed, its config, and whether it has been run with the same settings."""
 
 from __future__ import annotations
 
@@ -24,57 +24,59 @@ class Job(NamedTuple):
 
     @property
     def scores(self) -> Path:
-        """The file that says that the job is done."""
+        """The file that marks the job as done."""
         return self.folder / 'scores.json'
 
 
 def slug(name: str) -> str:
-    """A row's name as a folder's."""
+    """Turn a row's name into a folder's."""
     return re.sub(r'[^a-z0-9.]+', '-', name.lower()).strip('-')
 
 
 def done_before(rows: list[Row], folder: Path) -> list[Job]:
-    """The jobs that have scores."""
-    found = [(row, path.parent) for row in rows for path in sorted((folder / slug(row.name)).glob('seed*/scores.json'))]
-    return [Job(row, int(path.name.removeprefix('seed')), path) for row, path in found]
+    """List the jobs that have scores."""
+    return [
+        Job(row, int(path.parent.name.removeprefix('seed')), path.parent)
+        for row in rows
+        for path in sorted((folder / slug(row.name)).glob('seed*/scores.json'))
+    ]
 
 
 def is_done(job: Job, args: argparse.Namespace) -> bool:
-    """Whether a job has scores.
+    """Tell whether a job has scores.
 
     Raises:
-        ConfigError: If they are of other settings.
+        ConfigError: If the job was run with other settings.
     """
-    told = job.folder / 'settings.json'
-    wanted = settings_of(job, args)
-    if told.exists() and json.loads(told.read_text()) != wanted:
+    earlier = job.folder / 'settings.json'
+    if earlier.exists() and json.loads(earlier.read_text()) != settings_of(job, args):
         raise ConfigError(f'{job.folder} was made with other settings; remove it or give another --out')
     return job.scores.exists()
 
 
 def settings_of(job: Job, args: argparse.Namespace) -> dict[str, Any]:
-    """What a job's scores depend on beside the code."""
+    """Return what a job's scores depend on, apart from the code."""
     return {'config': config_of(job, args).pretty_text, 'masks': masks_of(job.row, args)}
 
 
 def masks_of(row: Row, args: argparse.Namespace) -> str | None:
-    """Where a row's masks come from; None if it needs none."""
+    """Return the key of a row's masks in ``MASKS``; None if it needs no masks."""
     if row.config != BASE or not (row.trained or 'ensemble' in row.predictors):
         return None
     return row.masks or args.masks
 
 
 def config_of(job: Job, args: argparse.Namespace) -> Config:
-    """The row's config, complete."""
+    """Build the complete config of a job."""
     config = Config.fromfile(job.row.config)
-    config.merge_from_dict(copy.deepcopy(job.row.changes))  # MMEngine takes _delete_ out of what it merges
+    config.merge_from_dict(copy.deepcopy(job.row.changes))  # MMEngine removes _delete_ from what it merges
     config.randomness = {'seed': job.seed}
     config.merge_from_dict(args.cfg_options)
     if args.iterations:
         shorten(config, args.iterations)
     for loader in ('train', 'val', 'test'):
         config[f'{loader}_dataloader'].dataset.root = str(args.data)
-    if job.row.config != BASE:  # the oracle, which is taught by the hidden labels
+    if job.row.config != BASE:  # the oracle, which learns from the hidden labels
         config.train_dataloader.dataset.labels = str(args.data / 'truth/target/train')
     for part in ('cfg', 'dataloader', 'evaluator'):
         config[f'val_{part}'] = None  # scored once, at the end
@@ -83,9 +85,9 @@ def config_of(job: Job, args: argparse.Namespace) -> Config:
 
 
 def shorten(config: Config, iterations: int) -> None:
-    """Trains for another number of iterations, with the learning rate's course squeezed or stretched."""
-    times = iterations / config.train_cfg.max_iters
+    """Set another number of iterations and scale the learning-rate schedule to it."""
+    factor = iterations / config.train_cfg.max_iters
     for step in config.param_scheduler:
-        step.begin = int(step.begin * times)
-        step.end = max(step.begin + 1, round(step.end * times))
+        step.begin = int(step.begin * factor)
+        step.end = max(step.begin + 1, round(step.end * factor))
     config.train_cfg.max_iters = iterations

@@ -15,7 +15,7 @@ COLUMNS = 2  # of a row's picture
 
 
 def plot(rows: list[Row], jobs: list[Job], file: Path) -> None:
-    """A bar a row and predictor, with the spread of the seeds."""
+    """Draw one bar per row and predictor, with the spread of the seeds."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -26,7 +26,7 @@ def plot(rows: list[Row], jobs: list[Job], file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(9, 1 + 0.28 * len(rows) * len(columns)))
     height = 0.8 / len(columns)
     for i, column in enumerate(columns):
-        places = [(y, found[column]) for y, found in enumerate(scores) if column in found]
+        places = [(y, values[column]) for y, values in enumerate(scores) if column in values]
         axes.barh(
             [y + i * height for y, _ in places],
             [values.mean() for _, values in places],
@@ -37,7 +37,7 @@ def plot(rows: list[Row], jobs: list[Job], file: Path) -> None:
     axes.set_yticks([y + 0.4 - height / 2 for y in range(len(rows))], [row.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel('mIoU, %')
-    low = min(values.min() for found in scores for name, values in found.items() if name in columns)
+    low = min(values.min() for row in scores for name, values in row.items() if name in columns)
     axes.set_xlim(left=max(0.0, low - 5))
     axes.grid(axis='x', alpha=0.3)
     axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
@@ -46,7 +46,16 @@ def plot(rows: list[Row], jobs: list[Job], file: Path) -> None:
 
 
 def contact_sheet(rows: list[Row], jobs: list[Job], file: Path, width: int = 480) -> bool:
-    """One sheet with assistant, ensemble and student of every row that has a picture; tells whether there is one."""
+    """Write one sheet with the assistant, ensemble and student of each row that has a picture.
+
+    Args:
+        rows, jobs: Of the table.
+        file: The sheet.
+        width: Of one panel, in pixels.
+
+    Returns:
+        False, without a sheet, if no row has a picture.
+    """
     pictures = {}
     for row in rows:
         shown = next((job.folder / 'picture.png' for job in jobs if job.row == row), None)

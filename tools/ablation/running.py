@@ -1,4 +1,4 @@
-"""Runs a job: caches its masks, trains, scores and draws, each with one of the tools."""
+"""Run a job: cache its masks, train, score and draw, each with one of the tools."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOOLS = Path(__file__).resolve().parents[1]
 
 
 def run(job: Job, args: argparse.Namespace) -> None:
-    """Trains and scores a job."""
+    """Train and score a job."""
     job.folder.mkdir(parents=True, exist_ok=True)
     write(job.folder / 'settings.json', settings_of(job, args))
     config = config_of(job, args)
@@ -36,29 +36,33 @@ def run(job: Job, args: argparse.Namespace) -> None:
         call('train.py', job, file, '--amp', '--resume', '--work-dir', job.folder / 'work')
         weights = [(job.folder / 'work/last_checkpoint').read_text().strip()]
     seconds = time.perf_counter() - begun
-    flags = ['--work-dir', job.folder / 'work', '--regions', '--out', job.folder / 'found.json']
+    flags = ['--work-dir', job.folder / 'work', '--regions', '--out', job.folder / 'test_scores.json']
     if job.row.config == BASE:
         flags += ['--predictor', *job.row.predictors]
         flags += ['--cache', caches['val']] if caches['val'] else []
     call('test.py', job, file, *weights, *flags)
-    found = json.loads((job.folder / 'found.json').read_text())['scores']
+    scores = json.loads((job.folder / 'test_scores.json').read_text())['scores']
     if caches['val'] and job.seed == args.seeds[0]:
         shown = ['--split', 'val', '--cache', caches['val'], '--columns', COLUMNS, '--out', job.folder / 'picture.png']
         call('browse_pseudo_labels.py', job, file, *weights, *shown, '--panels', *PANELS)
-    write(job.scores, {'seconds': seconds, 'scores': found})
+    write(job.scores, {'seconds': seconds, 'scores': scores})
     for checkpoint in (job.folder / 'work').glob('*.pth'):
-        checkpoint.unlink()  # a table would fill the disk
+        checkpoint.unlink()  # those of a whole table would fill the disk
 
 
 def write(file: Path, content: dict[str, Any]) -> None:
-    """Writes a file that is there whole or not at all."""
+    """Write a JSON file atomically: complete or absent."""
     partial = file.with_suffix('.part')
     partial.write_text(json.dumps(content, indent=1))
     partial.replace(file)
 
 
 def cache(row: Row, config: Config, split: str, args: argparse.Namespace) -> Path | None:
-    """Makes the masks of a split with the row's windows, if they are not there."""
+    """Cache the masks of a split with the row's windows, unless they exist.
+
+    Returns:
+        The cache's folder; None if the row needs no masks of this split.
+    """
     masks = masks_of(row, args)
     if masks is None or (split == 'train' and not row.trained) or (split == 'val' and 'ensemble' not in row.predictors):
         return None
@@ -78,15 +82,15 @@ def cache(row: Row, config: Config, split: str, args: argparse.Namespace) -> Pat
 
 
 def call(tool: str, job: Job, *flags: object) -> None:
-    """Runs a tool for a job."""
+    """Run a tool for a job."""
     log(tool, job.folder / f'{Path(tool).stem}.log', *flags)
 
 
 def log(tool: str, file: Path, *flags: object) -> None:
-    """Runs one of the tools, its output in a file.
+    """Run one of the tools, with its output in a file.
 
     Raises:
-        ConfigError: If it fails, with its last line.
+        ConfigError: If it fails, with the last line of its output.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open('w') as out:

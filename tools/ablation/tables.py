@@ -20,8 +20,6 @@ from ablation.rows import (
 )
 
 _WINDOWS = ('ta_tile', 'ensemble')
-
-
 STUDENT_TERMS = (
     ('eq 4', (1.0, 0.0, 0.0)),
     ('eq 4, 5', (1.0, 1.0, 0.0)),
@@ -30,7 +28,7 @@ STUDENT_TERMS = (
 
 
 def table3() -> list[Row]:
-    """The paper's Table 3, and its student's terms with a frozen assistant."""
+    """Return the rows of the paper's Table 3, and its student terms with a frozen assistant."""
     train = {'update_ta': True}
     terms = ['L_CE^{T,TA}, L_CE^{TA,S}', '+ L_CC', '+ L_bd^{T,TA}', '+ L_CE^{T,S}', '+ L_bd^{T,S}']
     return [
@@ -45,12 +43,12 @@ def table3() -> list[Row]:
     ]
 
 
-# Windows of some strides are no mirror images of each other and don't close around the seam.
+# No flip and no roll: with some strides, the windows are not symmetric and do not close around the seam.
 _PLAIN = [{'type': kind} for kind in ('LoadPanorama', 'LoadCachedMasks', 'PhotoMetricDistortion', 'PackPanorama')]
 
 
 def table4() -> list[Row]:
-    """The paper's Table 4 at half the size: windows without training, then strides with it, the assistant frozen."""
+    """Return the rows of the paper's Table 4 at half size: windows without training, then strides with training."""
     rows = []
     for width in (1024, 512, 256, 128):
         grid = halved_grid(paper_row(f'table4_window{width}').get('grid', {}))
@@ -66,7 +64,7 @@ def table4() -> list[Row]:
 
 
 def table5() -> list[Row]:
-    """The paper's Table 5: fusions and assistants, without training."""
+    """Return the rows of the paper's Table 5: fusions and assistants, without training."""
     rows = []
     for size in assistant_sizes():
         for name in FUSIONS:
@@ -89,7 +87,7 @@ _CTCF_CHOICES: dict[str, dict[str, Any]] = {
 
 
 def choices() -> list[Row]:
-    """The open choices of CTCF, without training, on three sources of masks."""
+    """Return the rows of the open choices of CTCF, without training, on three sources of masks."""
     rows = []
     for masks in ('felzenszwalb', 'toy-sam', 'truth'):
         for name, settings in _CTCF_CHOICES.items():
@@ -100,7 +98,7 @@ def choices() -> list[Row]:
 
 
 def controls() -> list[Row]:
-    """Bounds and controls, at equal steps, with a frozen assistant unless the row says otherwise."""
+    """Return bounds and controls, at equal steps, with a frozen assistant unless the row says otherwise."""
     rows = [Row('source only, not trained further', trained=False)]
     rows += [Row(name, {'model': student_terms(*weights)}) for name, weights in STUDENT_TERMS if name != 'eq 4, 5']
     for masks in MASKS:

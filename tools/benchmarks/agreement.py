@@ -10,7 +10,7 @@ from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 
 def agreement(first: InstanceMasks, second: InstanceMasks) -> str:
-    """How far two sets of masks are the same."""
+    """Describe how far two sets of masks agree."""
     if not len(first) or not len(second):
         return f'{len(first)} and {len(second)} masks'
     a, b = (m.masks.reshape(len(m), -1).astype(np.float32) for m in (first, second))
@@ -26,7 +26,7 @@ def agreement(first: InstanceMasks, second: InstanceMasks) -> str:
 
 
 def boundary_f(first: InstanceMasks, second: InstanceMasks) -> float:
-    """F score of the boundary maps, pixel by pixel."""
+    """Return the F score of the boundary maps, pixel by pixel, in [0, 1]."""
     maps: list[NDArray[np.bool_]] = [boundary_map(m.in_painting_order('area_desc').id_map, 1) for m in (first, second)]
     hit = (maps[0] & maps[1]).sum()
     return float(2 * hit / max(maps[0].sum() + maps[1].sum(), 1))

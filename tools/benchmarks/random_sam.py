@@ -18,30 +18,36 @@ from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 from stage1_sam_cache.sam.settings import SamSettings
 from stage1_sam_cache.sam.weights import ARCHITECTURES
 
-_FOUND = 75  # masks that are there to be found
-ENCODED = 8  # windows through the encoder at once, on a GPU
+_MASKS = 75  # that survive the filters
+ENCODED = 8  # windows per encoder batch on a GPU
 
 
 def random_generator(model: str, level: str, settings: SamSettings, device: torch.device) -> SamMaskGenerator:
+    """Build a generator of a level with random weights; the same weights for every level."""
     torch.manual_seed(0)
     sam: Sam = ARCHITECTURES[model]().eval()
-    many = ENCODED if device.type == 'cuda' else 1
-    return SamMaskGenerator(sam, model, '0' * 64, settings, device, level, encoder_batch=many)
+    batch = ENCODED if device.type == 'cuda' else 1
+    return SamMaskGenerator(sam, model, '0' * 64, settings, device, level, encoder_batch=batch)
 
 
 def mask_side(model: str) -> int:
-    """Of the decoder's masks: four times the embedding's."""
+    """Return the side of the decoder's masks in pixels: four times the embedding's."""
     return 4 * int(ARCHITECTURES[model]().prompt_encoder.image_embedding_size[0])
 
 
 @contextmanager
 def answers(points: int, side: int) -> Iterator[None]:
-    """Replaces what mask decoders answer by drawn masks of ``side`` pixels, after they have done their work."""
-    drawn = blobs(np.random.default_rng(0), _FOUND, (side, side))
+    """Replace the answers of mask decoders by drawn masks of ``side`` pixels, after they have done their work.
+
+    Args:
+        points: Points per side of a window.
+        side: Of the decoder's masks, in pixels.
+    """
+    drawn = blobs(np.random.default_rng(0), _MASKS, (side, side))
     rng = np.random.default_rng(1)
     count = 3 * points**2
-    which = torch.from_numpy(rng.integers(0, _FOUND, count))
-    sure = torch.from_numpy(np.where(rng.random(count) < 0.4, rng.uniform(0.88, 1, count), 0.5)).float()
+    which = torch.from_numpy(rng.integers(0, _MASKS, count))
+    predicted_iou = torch.from_numpy(np.where(rng.random(count) < 0.4, rng.uniform(0.88, 1, count), 0.5)).float()
     logits = torch.from_numpy(np.where(drawn.masks, 8.1, -7.7)).float()  # halves that cancel would be 0 by rounding
     logits = torch.nn.functional.avg_pool2d(logits[:, None], 3, 1, 1)[:, 0]
     stock, shared = MaskDecoder.forward, SharedMaskDecoder.decode
@@ -56,15 +62,15 @@ def answers(points: int, side: int) -> Iterator[None]:
         masks, _ = stock(self, *args, **options)
         at = next_points(len(masks))
         kind = {'device': masks.device}
-        return logits.to(**kind)[which[at]].unflatten(0, (-1, 3)), sure[at].to(**kind).view(-1, 3)
+        return logits.to(**kind)[which[at]].unflatten(0, (-1, 3)), predicted_iou[at].to(**kind).view(-1, 3)
 
     def fast(
-        self: SharedMaskDecoder, image: Tensor, pe: Tensor, prompts: Tensor, no_mask: Tensor, inside: Any, wanted: Any
+        self: SharedMaskDecoder, image: Tensor, pe: Tensor, prompts: Tensor, no_mask: Tensor, inside: Any, select: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         at = next_points(len(prompts))
-        iou = sure[at].to(image.device).view(-1, 3)
+        iou = predicted_iou[at].to(image.device).view(-1, 3)
         drawn_of_point = which[at].to(image.device)
-        masks, _, number = shared(self, image, pe, prompts, no_mask, inside, lambda _: wanted(iou))
+        masks, _, number = shared(self, image, pe, prompts, no_mask, inside, lambda _: select(iou))
         height, width = masks.shape[1:]
         return logits.to(image.device)[drawn_of_point[number], :height, :width], iou.flatten()[number], number
 

@@ -82,12 +82,12 @@ def _generate_all(generator: SamMaskGenerator, windows: list[NDArray[np.uint8]])
 
 
 def _levels(device: torch.device) -> list[str]:
-    """Those to compare with ``stock``; a CPU takes long in float16."""
+    """List the levels to compare with ``stock``; float16 is slow on a CPU."""
     return [level for level in LEVELS[1:] if level != 'fp16' or device.type == 'cuda']
 
 
 def measure_encoder(model: str, times: int, device: torch.device) -> list[Measurement]:
-    """The image encoder alone, and how near it comes to what the device can multiply."""
+    """Measure the image encoder alone, and its share of the peak rate of the device."""
     batch = ENCODED if device.type == 'cuda' else 1
     stock = ARCHITECTURES[model]().eval().image_encoder.to(device)
     fast = accelerate(ARCHITECTURES[model]().eval()).image_encoder.to(device)
@@ -102,17 +102,17 @@ def measure_encoder(model: str, times: int, device: torch.device) -> list[Measur
             fast, inputs = fast.to(dtype), images.to(dtype)
             slow, quick = alternate([partial(stock, images), partial(fast, inputs)], times, device)
             rate = 1000 * work / quick
-            notes = {'TFLOP a window': work / batch, 'TFLOP/s': rate}
+            notes = {'TFLOP per window': work / batch, 'TFLOP/s': rate}
             peak = _peak(device) if name == 'bf16' else None
-            notes |= {'share of the limit, %': 100 * rate / peak} if peak else {}
+            notes |= {'share of the peak, %': 100 * rate / peak} if peak else {}
             error = float((fast(inputs).float() - expected).norm() / expected.norm())
-            what = f'{model}, image encoder, {batch} at once, {name}'
+            what = f'{model}, image encoder, batch {batch}, {name}'
             rows.append(Measurement(what, slow, quick, agreement=f'relative error {error:.1g}', notes=notes))
     return rows
 
 
 def _peak(device: torch.device) -> float | None:
-    """Of a GPU whose limit is known, TFLOP/s in bfloat16 without sparsity, as its maker states it."""
+    """Return the stated bfloat16 rate without sparsity of a known GPU, in TFLOP/s."""
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else ''
     return next((peak for part, peak in _PEAKS.items() if part in name), None)
 
@@ -139,7 +139,7 @@ def measure_toy(times: int, device: torch.device) -> list[Measurement]:
 
 
 def _street() -> NDArray[np.uint8]:
-    """A panorama of ToyPASS, uint8 ``(200, 1024, 3)``."""
+    """Draw a panorama of ToyPASS, uint8 ``(200, 1024, 3)``."""
     job = Job('target', 'val', 0)
     knobs = preset('demo')
     _, scene, camera = look_at(knobs, job, 0)

@@ -48,12 +48,12 @@ _FAST = {
 
 
 def profile(model: str, settings: SamSettings, image: NDArray[np.uint8], device: torch.device) -> list[Measurement]:
-    """Where a window's time goes: each part's share of the stock generator's and of level fp32-fast."""
+    """Measure the parts of one window's time, for the stock generator and for level fp32-fast."""
     spent: list[dict[str, float]] = []
     for level, parts in (('stock', _STOCK), ('fp32-fast', _FAST)):
         generator = random_generator(model, level, settings, device)
         with answers(settings.points_per_side, mask_side(model)):
-            generator.generate(image)  # does not count
+            generator.generate(image)  # warm-up
             with _watched(parts, device) as seconds:
                 begun = time.perf_counter()
                 generator.generate(image)
@@ -67,7 +67,7 @@ def profile(model: str, settings: SamSettings, image: NDArray[np.uint8], device:
 
 @contextmanager
 def _watched(parts: dict[str, tuple[Any, str]], device: torch.device) -> Iterator[dict[str, float]]:
-    """Adds up the seconds that each function takes."""
+    """Sum the seconds that each function takes."""
     seconds = dict.fromkeys(parts, 0.0)
 
     def watch(name: str, function: Any) -> Any:

@@ -18,7 +18,7 @@ Point = tuple[float, float, float]
 
 
 def on_grid(heading: float) -> float:
-    """The nearest heading on the grid, in [0, 1)."""
+    """Return the nearest heading on the grid, in [0, 1)."""
     return float(np.round(heading * HEADING_STEPS) / HEADING_STEPS % 1.0)
 
 
@@ -42,7 +42,7 @@ class EquirectangularCamera:
     closed = True  # the left and right borders join
 
     def rays(self, rows: ArrayLike, columns: ArrayLike) -> NDArray[np.float32]:
-        """Unit directions ``(N, 3)`` through points of the image, each ``(N,)``; 0.5 is the middle of pixel 0."""
+        """Return unit directions ``(N, 3)`` through image points, each ``(N,)``; 0.5 is the middle of pixel 0."""
         turns = (on_grid(self.heading) + (np.asarray(columns, np.float64) / self.width - 0.5)) % 1.0
         azimuth = 2 * np.pi * turns
         latitude = np.deg2rad(self.vertical_fov * (0.5 - np.asarray(rows, np.float64) / self.height))
@@ -50,14 +50,14 @@ class EquirectangularCamera:
         return np.stack([level * np.cos(azimuth), -level * np.sin(azimuth), np.sin(latitude)], -1).astype(np.float32)
 
     def project(self, point: ArrayLike) -> tuple[float, float]:
-        """Row and column of a point; the row may lie outside the image."""
+        """Return row and column of a point; the row may lie outside the image."""
         dx, dy, dz = np.asarray(point, np.float64) - self.place
         turns = (np.arctan2(-dy, dx) / (2 * np.pi) - on_grid(self.heading) + 0.5) % 1.0
         latitude = np.rad2deg(np.arctan2(dz, np.hypot(dx, dy)))
         return float((0.5 - latitude / self.vertical_fov) * self.height), float(turns * self.width)
 
     def pixel_angle(self) -> float:
-        """Radians a pixel at the horizon."""
+        """Return the radians per pixel at the horizon."""
         return float(2 * np.pi / self.width)
 
 
@@ -94,7 +94,7 @@ class PinholeCamera:
         return np.array([right, np.cross(ahead, right), ahead])
 
     def rays(self, rows: ArrayLike, columns: ArrayLike) -> NDArray[np.float32]:
-        """Unit directions ``(N, 3)`` through points of the image, each ``(N,)``; 0.5 is the middle of pixel 0."""
+        """Return unit directions ``(N, 3)`` through image points, each ``(N,)``; 0.5 is the middle of pixel 0."""
         u = (np.asarray(columns, np.float64) - self.width / 2) / self._focal
         v = (np.asarray(rows, np.float64) - self.height / 2) / self._focal
         local = np.stack([u, v, np.ones_like(u)], -1)
@@ -102,7 +102,7 @@ class PinholeCamera:
         return (local @ self._axes()).astype(np.float32)
 
     def project(self, point: ArrayLike) -> tuple[float, float]:
-        """Row and column of a point ahead of the camera; both may lie outside the image.
+        """Return row and column of a point ahead of the camera; both may lie outside the image.
 
         Raises:
             ValueError: If the point is behind the camera.
@@ -113,7 +113,7 @@ class PinholeCamera:
         return float(self.height / 2 + self._focal * down / ahead), float(self.width / 2 + self._focal * right / ahead)
 
     def pixel_angle(self) -> float:
-        """Radians a pixel in the middle of the image."""
+        """Return the radians per pixel in the middle of the image."""
         return float(1 / self._focal)
 
 

@@ -12,7 +12,7 @@ from toypass.world.scene import Scene
 
 
 def sky_colour(directions: Floats, weather: Weather) -> Floats:
-    """Linear colour of the sky in directions ``(N, 3)``: a gradient, clouds and a glow around the sun."""
+    """Return the linear colour of the sky in directions ``(N, 3)``: a gradient, clouds and a glow around the sun."""
     up = np.clip(directions[:, 2:], 0, 1)
     share = np.sqrt(up)
     colour = weather.horizon * (1 - share) + weather.zenith * share
@@ -36,13 +36,13 @@ def surface_colour(
     triangle: NDArray[np.int64],
     depth: Floats,
 ) -> Floats:
-    """Linear colour ``(N, 3)`` of hits: texture, sun with shadows, light of the sky, mirrored sky, haze."""
+    """Return the linear colour ``(N, 3)`` of hits: texture, sun with shadows, light of the sky, mirrored sky, haze."""
     points = place + depth[:, None] * directions
     normal = scene.triangles.normal[triangle]
     facing = np.einsum('ij,ij->i', normal, directions)
     normal = np.where(facing[:, None] > 0, -normal, normal)
     surface = SURFACES[scene.triangles.material[triangle]]
-    # How much of the surface a pixel covers, in metres; a finer grain than that can't be seen.
+    # Width of a pixel on the surface, in metres; a finer grain is not visible.
     footprint = depth * np.float32(pixel_angle) / np.maximum(np.abs(facing), 0.15)
     texture, bend = texture_at(points + weather.noise_offset, normal, surface, footprint, weather.texture)
     albedo = base[triangle] * texture[:, None]

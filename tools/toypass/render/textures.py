@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 def texture_at(
     points: Floats, normal: Floats, surface: Floats, footprint: Floats, strength: float
 ) -> tuple[Floats, Floats]:
-    """Factor of the colour ``(N,)``, and what is added to the normal of leaves ``(N, 3)``."""
+    """Return a factor of the colour ``(N,)``, and what is added to the normal of leaves ``(N, 3)``."""
     kind = surface[:, 0].astype(np.int64)
     size, contrast = surface[:, 1], surface[:, 2] * np.float32(strength)
     factor = np.ones(len(points), np.float32)
@@ -53,12 +53,12 @@ def texture_at(
 
 @cache
 def _lattice() -> NDArray[np.float32]:
-    """Random values on a 64^3 lattice that repeats; the same in every world."""
+    """Return random values on a 64^3 lattice that repeats; identical in every scene."""
     return np.random.default_rng(0).random(64**3, np.float32)
 
 
 def noise(points: Floats) -> Floats:
-    """Value noise in [0, 1] with a grain of 1, ``(N, 3)`` -> ``(N,)``: smooth between random values on a lattice."""
+    """Return noise in [0, 1] with a grain of 1, ``(N, 3)`` -> ``(N,)``: smooth between random values on a lattice."""
     cell = np.floor(points)
     f = (points - cell).astype(np.float32)
     f = f * f * (3 - 2 * f)

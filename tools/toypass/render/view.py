@@ -1,4 +1,4 @@
-"""Rays -> what a camera sees: colour, label, instance, part and depth of every pixel, from the same rays."""
+"""One picture: colour, label, instance, part and depth of every pixel, all from the same rays."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class View(NamedTuple):
 
 
 def render(scene: Scene, camera: Camera, weather: Weather, rng: np.random.Generator) -> View:
-    """Takes one picture.
+    """Take one picture.
 
     Truth and colour come from the ray through the middle of each pixel; where a neighbour shows another part or
     another depth, the colour is the mean of four more rays.
@@ -71,7 +71,7 @@ def _truth(
 
 
 def _edges(part: NDArray[np.uint16], depth: Floats, closed: bool) -> NDArray[np.bool_]:
-    """Pixels whose part or depth differs from that of one of their four neighbours, ``(H, W)``."""
+    """Find the pixels whose part or depth differs from that of one of their four neighbours, ``(H, W)``."""
     near = 1 / depth  # inverse depth is even on planes, and 0 in the sky
     edge = np.zeros(part.shape, bool)
     for axis in (0, 1):
@@ -93,7 +93,7 @@ def _trace(
     rows: NDArray[np.float64],
     columns: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Triangle ``(N,)``, depth ``(N,)`` and linear colour ``(N, 3)`` of rays through points of the image."""
+    """Return triangle ``(N,)``, depth ``(N,)`` and linear colour ``(N, 3)`` of rays through points of the image."""
     directions = camera.rays(rows, columns)
     place = np.array(camera.place, np.float32)
     origins = np.ascontiguousarray(np.broadcast_to(place, directions.shape))
@@ -109,7 +109,7 @@ def _trace(
 
 
 def _expose(colour: Floats, weather: Weather, closed: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Linear light -> 8-bit image: lens, white balance, tone curve, sensor noise."""
+    """Turn linear light into an 8-bit image: lens, white balance, tone curve, sensor noise."""
     sides = 'wrap' if closed else 'nearest'
     soft = gaussian_filter(colour, (weather.blur, weather.blur, 0), mode=('nearest', sides, 'nearest'))
     if weather.look.vignette and not closed:
@@ -118,7 +118,7 @@ def _expose(colour: Floats, weather: Weather, closed: bool, rng: np.random.Gener
         soft *= (1 - weather.look.vignette * (x * x + y * y) / 2)[..., None].astype(np.float32)
     balance = np.array([1 + weather.warmth, 1, 1 - weather.warmth], np.float32) * np.float32(weather.exposure)
     light = soft * balance
-    # Bright light is compressed instead of cut off.
+    # Bright light is compressed instead of clipped.
     light = light * (1 + light / 4) / (1 + light * 0.75)
     srgb = 255 * np.clip(light, 0, 1) ** np.float32(1 / 2.2)
     if weather.noise > 0:

@@ -18,7 +18,7 @@ class Weather:
 
     Args:
         sun_direction: Unit vector towards the sun.
-        noise_offset: Moves the textures and clouds, so that scenes don't share them.
+        noise_offset: Moves textures and clouds, so that each scene has its own.
         others: As in ``Look``, one value each; ``horizon`` and ``zenith`` are the sky's colours.
     """
 
@@ -41,7 +41,7 @@ class Weather:
 
 
 def draw_weather(look: Look, rng: np.random.Generator) -> Weather:
-    """Draws one image's light and camera response."""
+    """Draw one image's light and camera response."""
     elevation, azimuth = np.deg2rad(rng.uniform(*look.sun_elevation)), rng.uniform(0, 2 * np.pi)
     level = np.cos(elevation)
     cover = rng.uniform(*look.cloud_cover)
@@ -72,7 +72,7 @@ def draw_weather(look: Look, rng: np.random.Generator) -> Weather:
 
 
 def colours(material: NDArray[np.int64], tint: NDArray[np.float32], weather: Weather) -> NDArray[np.float32]:
-    """The colour of each thing under a look.
+    """Return the colour of each triangle under a look.
 
     Args:
         material: ``(T,)``, index into ``MATERIALS``.

@@ -71,7 +71,7 @@ def _window(thing: Thing, centre: tuple[float, float, float], size: tuple[float,
 
 
 def _across(mesh: Mesh) -> Mesh:
-    """Turns a prism of the x-z plane so that its profile lies in the y-z plane."""
+    """Turn a prism of the x-z plane so that its profile lies in the y-z plane."""
     return mesh._replace(vertices=mesh.vertices[:, [1, 0, 2]], faces=mesh.faces[:, ::-1])
 
 

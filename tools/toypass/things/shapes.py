@@ -112,7 +112,7 @@ def ring(radius: float, thickness: float, centre: ArrayLike, axis: str = 'y') ->
 
 
 def prism(profile: Sequence[tuple[float, float]], width: float) -> Mesh:
-    """Extrudes a profile in the x-z plane by ``width`` along y.
+    """Extrude a profile in the x-z plane by ``width`` along y.
 
     The profile goes around counter-clockwise (seen from -y) and must be star-shaped about its mean.
     """
@@ -131,7 +131,7 @@ def prism(profile: Sequence[tuple[float, float]], width: float) -> Mesh:
 
 
 def turned(mesh: Mesh, yaw: float, move: ArrayLike = (0, 0, 0)) -> Mesh:
-    """Turns a mesh about z, counter-clockwise from above, then moves it."""
+    """Turn a mesh about z by ``yaw`` radians, counter-clockwise from above, then move it."""
     c, s = np.cos(yaw), np.sin(yaw)
     turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
     return Mesh(mesh.vertices @ turn.T + np.asarray(move, float), mesh.faces)

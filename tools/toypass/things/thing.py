@@ -33,11 +33,11 @@ class Thing:
     pieces: list[Piece] = field(default_factory=list)
 
     def add(self, part: str, material: str, *meshes: Mesh) -> None:
-        """Adds bodies of one part and material."""
+        """Add bodies of one part and material."""
         self.pieces += [Piece(mesh, material, part) for mesh in meshes]
 
     def footprint(self) -> tuple[float, float, float, float]:
-        """Least and greatest x, least and greatest y."""
+        """Return the least and greatest x, then of y."""
         vertices = np.concatenate([piece.mesh.vertices for piece in self.pieces])
         (x0, y0), (x1, y1) = vertices[:, :2].min(axis=0), vertices[:, :2].max(axis=0)
         return float(x0), float(x1), float(y0), float(y1)

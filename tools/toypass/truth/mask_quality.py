@@ -1,4 +1,4 @@
-"""How good masks are: instances of ToyPASS's truth against the masks that a cache holds of a window."""
+"""Scores of the masks of one window against ToyPASS's true segments and labels."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Segments(NamedTuple):
 
 
 def best_overlaps(masks: InstanceMasks, truth: NDArray[np.integer]) -> Segments:
-    """The best mask of every segment.
+    """Find the best mask of every segment.
 
     Args:
-        masks: Of the window, as the generator found them.
+        masks: Of the window.
         truth: Segment numbers ``(h, w)``.
 
     Raises:
@@ -42,42 +42,42 @@ def best_overlaps(masks: InstanceMasks, truth: NDArray[np.integer]) -> Segments:
 
 
 def label_by_truth(masks: InstanceMasks, labels: NDArray[np.integer], classes: int) -> NDArray[np.uint8]:
-    """The best labels that masks allow: each takes its most frequent true class, painted in order.
+    """Return the best labels that masks allow: each takes its most frequent true class, painted in order.
 
     Args:
         masks: In painting order.
         labels: True class ids ``(h, w)``, 255 where there is none.
-        classes: How many.
+        classes: Number of classes.
 
     Returns:
         uint8 ``(h, w)``; 255 in no mask.
     """
-    found = np.full(masks.shape, IGNORE, np.uint8)
+    painted = np.full(masks.shape, IGNORE, np.uint8)
     if len(masks):
         known = np.where(labels == IGNORE, classes, labels)
         chosen = _count(masks, known, classes + 1)[:, :classes].argmax(1).astype(np.uint8)
         covered = masks.id_map > 0
-        found[covered] = chosen[masks.id_map[covered].astype(np.int64) - 1]
-    return found
+        painted[covered] = chosen[masks.id_map[covered].astype(np.int64) - 1]
+    return painted
 
 
-def confusion(truth: NDArray[np.integer], found: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
-    """``(classes, classes + 1)``: pixels by true class and found class, the last column where none was found."""
+def confusion(truth: NDArray[np.integer], labels: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
+    """Count pixels by true class and label, int64 ``(classes, classes + 1)``; the last column is unlabelled."""
     known = truth != IGNORE
-    column = np.where(found == IGNORE, classes, found)[known].astype(np.int64)
+    column = np.where(labels == IGNORE, classes, labels)[known].astype(np.int64)
     place = truth[known].astype(np.int64) * (classes + 1) + column
     return np.bincount(place, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
 
 
 def mean_iou(matrix: NDArray[np.int64]) -> float:
-    """mIoU in percent over the classes that are there."""
+    """Return the mIoU in percent over the classes that occur."""
     hit = np.diagonal(matrix)
     union = matrix.sum(1) + matrix[:, : len(matrix)].sum(0) - hit
     return float(100 * np.mean(hit[union > 0] / union[union > 0]))
 
 
 def _count(masks: InstanceMasks, labels: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
-    """Pixels of each mask by label, ``(K, classes)``."""
+    """Count the pixels of each mask by label, ``(K, classes)``."""
     mask = np.repeat(np.arange(len(masks)), masks.area)
     place = mask * classes + labels.reshape(-1)[masks.pixels]
     return np.bincount(place, minlength=len(masks) * classes).reshape(len(masks), classes)

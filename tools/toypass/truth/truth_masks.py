@@ -1,4 +1,4 @@
-"""ToyPASS's own segments as a mask generator: what fusion and distillation could do with perfect masks."""
+"""ToyPASS's true segments as a mask generator: the upper bound of fusion and distillation, with perfect masks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = ('instances', 'parts')
 
 
 def encode(maps: list[NDArray[np.uint16]]) -> NDArray[np.uint8]:
-    """Up to two maps of segment numbers ``(H, W)`` as an image uint8 ``(H, W, 4)``, two channels a map."""
+    """Pack up to two maps of segment numbers ``(H, W)`` into an image uint8 ``(H, W, 4)``, two channels per map."""
     both = np.zeros((*maps[0].shape, 4), np.uint8)
     for i, numbers in enumerate(maps):
         both[..., 2 * i], both[..., 2 * i + 1] = numbers >> 8, numbers & 255
@@ -22,7 +22,7 @@ def encode(maps: list[NDArray[np.uint16]]) -> NDArray[np.uint8]:
 
 
 class TruthMaskGenerator:
-    """Gives the segments of images that ``encode`` made of the truth.
+    """Generates the segments of images that ``encode`` made of the truth.
 
     Args:
         kinds: ``instances``, ``parts`` or both, which then overlap as wholes and parts of SAM do.
@@ -42,7 +42,7 @@ class TruthMaskGenerator:
         return {'device': 'cpu', 'numpy': np.__version__}
 
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
-        """Every segment of every kind once; together they cover the image."""
+        """Return every segment of every kind once; together they cover the image."""
         numbers = image.astype(np.int64)
         return InstanceMasks.from_label_maps(
             [numbers[..., 2 * i] * 256 + numbers[..., 2 * i + 1] for i in range(len(self.kinds))]

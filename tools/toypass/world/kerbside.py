@@ -10,6 +10,7 @@ from toypass.world.street import KERB, LENGTH, Rng, Street, along
 
 
 def place_crossing_lights(street: Street, rng: Rng) -> None:
+    """Place traffic lights at the four corners of the crossing, usually."""
     if street.crossing is None or rng.random() < 0.25:
         return
     middle, wide = street.crossing
@@ -20,7 +21,7 @@ def place_crossing_lights(street: Street, rng: Rng) -> None:
 
 
 def furnish_kerb(street: Street, rng: Rng, world: World, side: int) -> None:
-    """Parked vehicles, and what stands on the outer edge of the pavement."""
+    """Place parked cars, and what stands on the edges of the pavement of one side."""
     half, walk = street.half_width, street.half_width + street.verge
     if street.parks(side):
         for x in along(rng, world.parked_cars):

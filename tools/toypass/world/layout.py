@@ -1,4 +1,4 @@
-"""What stands where: draws one street, from its ground to its horizon."""
+"""Build a street, from its ground to its horizon."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from toypass.world.traffic import place_pedestrians, place_traffic
 
 
 def build_street(rng: Rng, world: World, index: int, forward_only: bool, sidewalk_camera: bool) -> Street:
-    """Builds the ``index``-th scene of a split.
+    """Build the ``index``-th street of a split.
 
     Args:
-        rng: Source of all that varies; scenes differ by it alone.
+        rng: Source of everything that varies; scenes differ only by it.
         world: The knobs.
-        index: Decides by ``world.periods`` which rare things stand close to the camera.
+        index: Decides, with ``world.periods``, which rare things stand close to the camera.
         forward_only: Whether those stand ahead (for a camera that looks ahead) or on all sides.
         sidewalk_camera: Whether the camera stands on the pavement, else on its lane.
     """
@@ -51,7 +51,7 @@ def build_street(rng: Rng, world: World, index: int, forward_only: bool, sidewal
 
 
 def camera_place(street: Street) -> tuple[float, float, float]:
-    """Where the camera stands: x, y and the height of the ground."""
+    """Return the camera's x, y and height of the ground."""
     x0, x1, y0, y1 = street.camera
     y = (y0 + y1) / 2
     return (x0 + x1) / 2, y, KERB if abs(y) > street.half_width else 0.0

@@ -1,4 +1,4 @@
-"""The plots beside a street: rows of houses, gardens, parks, walls and fences."""
+"""The plots along a street: rows of houses, gardens, parks, walls and fences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Plot = tuple[float, int, float]  # middle, side and width
 
 
 def fill_plots(street: Street, rng: Rng, world: World, side: int) -> None:
-    """Fills the land along one side; each plot has a front of its own."""
+    """Fill the land along one side with plots."""
     names, shares = list(world.plots), np.array(list(world.plots.values()))
     for start, end in street.spans():
         x = start

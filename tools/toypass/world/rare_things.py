@@ -15,9 +15,13 @@ Around = Callable[[Rng, float, float], float]
 
 
 def place_rare_things(street: Street, rng: Rng, world: World, index: int, ways: tuple[int, ...]) -> None:
-    """Things that a scene holds by its number, ahead and, for a camera that sees all, behind; tried until one fits.
+    """Place the rare things of a scene, each at up to 12 random places until it fits.
 
-    A panorama has far fewer pixels a degree, so there they stand nearer.
+    Args:
+        street, rng, world: As ``build_street``.
+        index: Number of the scene.
+        ways: 1 for ahead of the camera, -1 for behind; with both, things stand nearer, because a panorama has far
+            fewer pixels per degree.
     """
     nearer = 1.0 if len(ways) == 1 else 0.75
     for way in ways:
@@ -74,7 +78,7 @@ def _rare_light(street: Street, rng: Rng, around: Around) -> bool:
 
 def _rare_sign(street: Street, rng: Rng, around: Around) -> bool:
     x, side = around(rng, 4, 14), int(rng.choice((-1, 1)))
-    facing = (np.pi if side < 0 else 0) + rng.normal(0, 0.15)  # those who drive on its side
+    facing = (np.pi if side < 0 else 0) + rng.normal(0, 0.15)  # for traffic on its side
     return street.put(furniture.sign(rng), x, side * (street.half_width + 0.4), KERB, facing)
 
 

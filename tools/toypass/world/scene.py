@@ -1,4 +1,4 @@
-"""A scene as triangles with attributes, and rays through it (Embree)."""
+"""A street as triangles with attributes, and the triangles that rays hit (Embree)."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Scene:
     """The triangles of a street, ready for rays.
 
     Args:
-        street: What stands where.
+        street: Its things become triangles.
         rng: Source of the tints.
 
     Attributes:
-        triangles: What is known of each triangle.
+        triangles: Attributes of each triangle.
         corners: float32 ``(T, 3, 3)``, the points of each triangle in metres.
     """
 
@@ -92,7 +92,7 @@ class Scene:
     def hit(
         self, origins: NDArray[np.float32], directions: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The first triangle on each ray.
+        """Find the first triangle on each ray.
 
         Args:
             origins, directions: ``(N, 3)``; directions of unit length.
@@ -100,10 +100,10 @@ class Scene:
         Returns:
             Index of the triangle, -1 for the sky; distance in metres, ``inf`` for the sky. Both ``(N,)``.
         """
-        found = self._embree.run(origins, directions, output=True)
-        triangle = found['primID'].astype(np.int64)
-        return triangle, np.where(triangle < 0, np.float32(np.inf), found['tfar'])
+        hits = self._embree.run(origins, directions, output=True)
+        triangle = hits['primID'].astype(np.int64)
+        return triangle, np.where(triangle < 0, np.float32(np.inf), hits['tfar'])
 
     def shaded(self, origins: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether anything stands in the way of each ray."""
+        """Tell whether anything is on each ray, bool ``(N,)``."""
         return np.asarray(self._embree.run(origins, directions, query='OCCLUDED')) != -1

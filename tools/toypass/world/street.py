@@ -1,4 +1,4 @@
-"""One street: the lines that divide it, and the things on it.
+"""One street: its width, lanes and crossing, and the things on it.
 
 Right-hand traffic along x: lanes with y < 0 go towards +x. The camera stands at x = 0.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from toypass.things.thing import Thing
 
 Rng = np.random.Generator
-LENGTH = 110.0  # of the street ahead and behind, and what closes it
+LENGTH = 110.0  # of the street ahead and behind
 SIDE_LENGTH = 70.0  # of a crossing street to each side
 KERB = 0.12
 
@@ -31,13 +31,13 @@ class Placed(NamedTuple):
 
 @dataclass
 class Street:
-    """All things of one scene and where the ground is.
+    """All things of one scene and the shape of its ground.
 
     Args:
         half_width: From the middle of the road to its kerb.
-        verge: Width of the strip of grass beside the road, 0 without.
+        verge: Width of the strip of grass at the kerb, 0 if there is none.
         sidewalk: Width of the pavement.
-        crossing: x of the middle and half width of a crossing street, None without.
+        crossing: x of the middle and half width of a crossing street, None if there is none.
         parking: Whether cars are parked at the right (y < 0) and the left kerb.
         camera: Rectangle (x0, x1, y0, y1) that stays free.
     """
@@ -53,7 +53,7 @@ class Street:
 
     @property
     def edge(self) -> float:
-        """Where the plots begin, as a distance from the middle of the road."""
+        """Distance from the middle of the road to the plots."""
         return self.half_width + self.verge + self.sidewalk
 
     def parks(self, side: int) -> bool:
@@ -86,7 +86,17 @@ class Street:
     def put(
         self, things: Thing | list[Thing], x: float, y: float, z: float, yaw: float = 0.0, gap: float = 0.3
     ) -> bool:
-        """Places things that belong together if their footprints, a gap around them, are free."""
+        """Place things that belong together, unless their footprint or a gap around it is taken.
+
+        Args:
+            things: In axes of their own.
+            x, y, z: Where their origin is placed.
+            yaw: Radians, counter-clockwise from above.
+            gap: Free space around the footprint; negative lets footprints overlap.
+
+        Returns:
+            Whether the things were placed.
+        """
         group = things if isinstance(things, list) else [things]
         x0, x1, y0, y1 = np.array([thing.footprint() for thing in group]).T
         corners = np.array([[x0.min(), x0.min(), x1.max(), x1.max()], [y0.min(), y1.max(), y0.min(), y1.max()]])
@@ -105,12 +115,12 @@ class Street:
         return True
 
     def always(self, things: Thing | list[Thing], x: float, y: float, z: float, yaw: float = 0.0) -> None:
-        """Places things whatever stands there."""
+        """Place things without a check that the place is free."""
         group = things if isinstance(things, list) else [things]
         self.placed += [Placed(thing, x, y, z, yaw) for thing in group]
 
 
 def along(rng: Rng, density: tuple[float, float], reach: float = LENGTH) -> Iterator[float]:
-    """Places along the street, on average ``density`` each 100 m, the nearer ones first."""
+    """Draw values of x, ``density`` per 100 m on average, the nearest to the camera first."""
     count = int(rng.poisson(rng.uniform(*density) * reach / 50))
     yield from sorted(rng.uniform(-reach, reach, count).tolist(), key=abs)

@@ -10,6 +10,7 @@ from toypass.world.street import KERB, Rng, Street, along
 
 
 def place_traffic(street: Street, rng: Rng, world: World) -> None:
+    """Place vehicles on all lanes, and riders at the kerb."""
     makes = (vehicles.car, vehicles.truck, vehicles.bus)
     for side in (-1, 1):
         for x in along(rng, world.traffic):
@@ -32,6 +33,7 @@ def place_traffic(street: Street, rng: Rng, world: World) -> None:
 
 
 def place_pedestrians(street: Street, rng: Rng, world: World, side: int) -> None:
+    """Place people on the pavement of one side, and perhaps someone who crosses the road."""
     inner, outer = street.half_width + street.verge + 0.5, street.edge - 0.4
     for x in along(rng, world.pedestrians, 60):
         if street.on_crossing(x, 0.3):
