@@ -20,13 +20,15 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
 import numpy as np
 import pytest
 import torch
+from fork_server import ForkServer, leave_configs_unformatted
 from fuzz import FORM
 from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-from warm_tools import WarmTools, leave_configs_unformatted
 
 leave_configs_unformatted()
 ROOT = Path(__file__).resolve().parent.parent
+# For toypass, ablation and benchmarks; at the end, so that tools/test.py does not hide the standard library's test.
+sys.path.append(str(ROOT / 'tools'))
 
 
 def build_tiny_sam() -> Sam:
@@ -96,13 +98,13 @@ def image_folder(tmp_path: Path, picture):
 @pytest.fixture(scope='session')
 def run_tool():
     """Runs ``tools/<name>`` in a process of its own, as it stands; returns the finished process with its texts."""
-    warm = WarmTools()
+    server = ForkServer()
 
     def run(name: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        return warm.run([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
+        return server.run([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
 
     yield run
-    warm.stop()
+    server.stop()
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:

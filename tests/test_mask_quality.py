@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 
 from stage1_sam_cache import open_cache
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
-from toypass.mask_quality import best_overlaps, confusion, label_by_truth, mean_iou
-from toypass.truth_masks import TruthMaskGenerator, encode
+from toypass.truth.mask_quality import best_overlaps, confusion, label_by_truth, mean_iou
+from toypass.truth.truth_masks import TruthMaskGenerator, encode
 
 SHAPE = (6, 8)
 segments = hnp.arrays(np.int64, SHAPE, elements=st.integers(0, 3))

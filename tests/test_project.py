@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Collection
+from contextlib import suppress
+from fnmatch import fnmatch
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -52,14 +54,31 @@ ROOMS = {
         ['deployment'],
         ['commands'],
     ],
+    'toypass': [
+        ['knobs'],
+        ['things'],
+        ['world'],
+        ['render'],
+        ['dataset'],
+        ['truth', 'training'],
+    ],
+    'ablation': [
+        ['rows'],
+        ['tables', 'jobs'],
+        ['report'],
+        ['pictures'],
+        ['running'],
+    ],
 }
+STAGES = ('stage1_sam_cache', 'stage2_distill')
 SAM_PACKAGES = {'segment_anything', 'sam2', 'sam3', 'mobile_sam'}
 
 
 def modules_of(package: str) -> dict[str, Path]:
+    folder = ROOT if (ROOT / package).is_dir() else ROOT / 'tools'
     return {
-        '.'.join(file.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): file
-        for file in (ROOT / package).rglob('*.py')
+        '.'.join(file.relative_to(folder).with_suffix('').parts).removesuffix('.__init__'): file
+        for file in (folder / package).rglob('*.py')
     }
 
 
@@ -131,11 +150,52 @@ def test_every_base_config_loads():
         assert Config.fromfile(config).to_dict()
 
 
+def test_the_library_does_not_import_the_tools():
+    tools = {path.stem for path in (ROOT / 'tools').iterdir() if path.suffix == '.py' or path.is_dir()} - {'test'}
+    for package, others in {**dict.fromkeys(STAGES, tools), 'toypass': {'ablation', 'benchmarks'}}.items():
+        for name, file in modules_of(package).items():
+            assert not packages(imports_of(file)) & others, name
+
+
+def test_the_standard_librarys_test_is_not_hidden_by_the_tool():
+    import test
+
+    assert test.__path__ and ROOT / 'tools' not in Path(test.__file__).parents
+
+
+CORE = {'stage1_sam_cache', 'stage2_distill', 'mmseg_configs', 'tools', 'tests', 'docs', 'README.md', 'LICENSE'}
+CORE |= {'environment.yml', 'requirements.txt', 'requirements-dev.txt', 'pyproject.toml', 'Makefile'}
+CORE |= {'.gitignore', '.ci'}
+ALLOWED = CORE | {'constraints.txt', '.github', '.pre-commit-config.yaml', 'CONTRIBUTING.md', 'CHANGELOG.md'}
+ALLOWED |= {'CITATION.cff', 'SECURITY.md'}
+
+
+def top_level(folder: Path) -> set[str]:
+    """What git tracks; where there is no git, what lies there and is not ignored."""
+    command = ['git', '-C', str(folder), 'ls-files', '-z']
+    with suppress(OSError, subprocess.CalledProcessError):
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        if listed:  # nothing is tracked where the folder was unpacked into another repository
+            return {name.split('/')[0] for name in listed.split('\0') if name}
+    ignored = [line.strip('/') for line in (folder / '.gitignore').read_text().splitlines()]
+    names = {path.name for path in folder.iterdir()} - {'.git'}
+    return {name for name in names if not any(fnmatch(name, pattern) for pattern in ignored)}
+
+
 def test_the_top_level_is_the_agreed_one():
-    agreed = {'stage1_sam_cache', 'stage2_distill', 'mmseg_configs', 'tools', 'tests', 'environment.yml', 'README.md'}
-    agreed |= {'Makefile', 'pyproject.toml', 'requirements.txt', 'requirements-dev.txt', 'LICENSE', '.gitignore', '.ci'}
-    assert [name for name in sorted(agreed) if not (ROOT / name).exists()] == []
-    assert (Path(ROOT) / 'LICENSE').read_text().split()[:2] == ['Apache', 'License']
+    names = top_level(ROOT)
+    assert CORE - names == set(), 'missing'
+    assert names - ALLOWED == set(), 'not agreed on'
+    assert [name for name in sorted(CORE) if not (ROOT / name).exists()] == []
+    assert (ROOT / 'LICENSE').read_text().split()[:2] == ['Apache', 'License']
+
+
+def test_without_git_the_top_level_is_what_is_not_ignored(tmp_path):
+    for name in ('.git', '.venv', 'goodsam.egg-info', 'data', 'tools'):
+        (tmp_path / name).mkdir()
+    (tmp_path / '.gitignore').write_text('# written by tools\n.venv/\n*.egg-info/\n/data/\n')
+    (tmp_path / 'notes.txt').touch()
+    assert top_level(tmp_path) == {'.gitignore', 'tools', 'notes.txt'}
 
 
 def test_the_public_names_of_stage_2_are_imported_when_they_are_asked_for():

@@ -8,7 +8,10 @@ from mmengine.config import Config
 from PIL import Image
 from test_source_training import complaint, load_tool
 
-from toypass.ablations import BASE, TABLES, difference, paper_row, table3
+from ablation.jobs import Job, config_of
+from ablation.report import markdown
+from ablation.rows import BASE, difference, paper_row
+from ablation.tables import TABLES, table3
 
 SMALL = ('model.grid.window=(100,128)', 'model.grid.stride=64')
 SMALL += tuple(
@@ -50,7 +53,7 @@ def test_a_row_gives_the_same_config_every_time(tmp_path):
     tool = load_tool('run_ablation')
     args = tool.build_parser().parse_args(['table5', '--data', str(tmp_path), '--iterations', '7'])
     ssa = next(row for row in TABLES['table5']() if row.name.startswith('SSA'))
-    configs = [tool.config_of(tool.Job(ssa, 3, tmp_path), args) for _ in range(2)]
+    configs = [config_of(Job(ssa, 3, tmp_path), args) for _ in range(2)]
     assert configs[0].pretty_text == configs[1].pretty_text
     assert configs[0].model.ctcf_head.fusion.to_dict() == {'type': 'SSAFusion'}
     assert (configs[0].randomness.seed, configs[0].train_cfg.max_iters) == (3, 7)
@@ -63,7 +66,7 @@ def test_the_oracle_is_taught_by_the_labels_of_the_data_that_is_given(tmp_path):
     tool = load_tool('run_ablation')
     args = tool.build_parser().parse_args(['controls', '--data', str(tmp_path)])
     row = next(row for row in TABLES['controls']() if 'oracle' in row.name)
-    config = tool.config_of(tool.Job(row, 0, tmp_path), args)
+    config = config_of(Job(row, 0, tmp_path), args)
     train = config.train_dataloader.dataset
     assert (train.root, train.labels) == (str(tmp_path), str(tmp_path / 'truth/target/train'))
     assert config.test_dataloader.dataset.root == str(tmp_path)
@@ -109,14 +112,13 @@ def test_a_table_is_made_once_and_then_read(tiny_toypass, run_tool, monkeypatch,
 
 
 def test_seeds_become_mean_and_spread(tmp_path):
-    tool = load_tool('run_ablation')
     row = TABLES['table3']()[0]
-    jobs = [tool.Job(row, seed, tmp_path / str(seed)) for seed in range(3)]
+    jobs = [Job(row, seed, tmp_path / str(seed)) for seed in range(3)]
     for job, value in zip(jobs, (30.0, 31.0, 35.0), strict=True):
         job.folder.mkdir()
         job.scores.write_text(json.dumps({'scores': [{'mode': 'student', 'mIoU': value}]}))
-    assert tool.markdown([row], jobs).splitlines()[-1] == '| 1: whole | 32.00 ± 2.65 |'
-    assert tool.markdown([row], jobs[:1]).splitlines()[-1] == '| 1: whole | 30.00 |'
+    assert markdown([row], jobs).splitlines()[-1] == '| 1: whole | 32.00 ± 2.65 |'
+    assert markdown([row], jobs[:1]).splitlines()[-1] == '| 1: whole | 30.00 |'
 
 
 def test_a_run_that_fails_is_told_in_one_line(monkeypatch, capsys, tmp_path):

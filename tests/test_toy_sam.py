@@ -13,7 +13,10 @@ from stage1_sam_cache import WeightsError, open_cache
 from stage1_sam_cache.sam.toy_sam import SIZE, build_toy_sam
 from stage1_sam_cache.sam.weights import PUBLISHED, find_weights, load_sam
 from stage2_distill.data.sampler import Draw
-from toypass.sam_training import MASK_STRIDE, MIN_PIXELS, SegmentDataset, ToySamTraining, compare
+from toypass.training.losses import compare, sam_losses
+from toypass.training.model import ToySamTraining
+from toypass.training.prompts import MASK_STRIDE, MIN_PIXELS
+from toypass.training.segment_dataset import SegmentDataset
 
 
 def test_it_is_a_sam_of_a_few_million_parameters():
@@ -77,14 +80,12 @@ def test_when_testing_every_thing_is_asked_for_once(tiny_toypass):
 
 
 def test_a_mask_is_taught_to_the_output_that_is_nearest():
-    from toypass.sam_training import _losses
-
     targets = torch.zeros(1, 2, 8, 8)
     targets[:, 0, :2, :2], targets[:, 1, :4, :4] = 1, 1
     masks = torch.full((1, 4, 8, 8), -3.0)
     masks[0, 1, :2, :3], masks[0, 3, :4, :5] = 3.0, 3.0
     masks.requires_grad_()
-    loss = _losses(masks, torch.zeros(1, 4), targets, 1)
+    loss = sam_losses(masks, torch.zeros(1, 4), targets, 1)
     (loss['loss_focal'] + loss['loss_dice']).backward()
     # Output 1 learns the part, output 3 the whole; the box's output 0 and output 2 learn nothing.
     assert masks.grad.abs().sum((0, 2, 3)).gt(0).tolist() == [False, True, False, True]

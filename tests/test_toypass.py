@@ -22,15 +22,18 @@ from reference.rays import equirectangular_direction, first_hit, pinhole_directi
 from stage1_sam_cache.data.catalog import list_dataset
 from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.errors import DatasetError
-from toypass.cameras import EquirectangularCamera, PinholeCamera, on_grid
-from toypass.dataset import Job, World, jobs, look_at, make_all, paths, prepare, statistics
+from toypass.dataset.description import prepare
+from toypass.dataset.jobs import DatasetPlan, Job, jobs, paths
+from toypass.dataset.making import make_all, statistics
+from toypass.dataset.scenes import look_at
 from toypass.knobs import LOOKS, PRESETS, Counts, preset
-from toypass.looks import draw_weather
-from toypass.render import render
-from toypass.scene import CLASSES, SKY, Scene
-from toypass.shapes import box, cylinder
-from toypass.street import Street
-from toypass.things import VOID, Thing
+from toypass.render.cameras import EquirectangularCamera, PinholeCamera, on_grid
+from toypass.render.view import render
+from toypass.render.weather import draw_weather
+from toypass.things.shapes import box, cylinder
+from toypass.things.thing import VOID, Thing
+from toypass.world.scene import CLASSES, SKY, Scene
+from toypass.world.street import Street
 
 TINY = PRESETS['tiny']
 
@@ -266,9 +269,9 @@ def files_of(folder):
 
 
 def make_small(out, workers=1, seed=5, knobs=SMALL, **options):
-    world = World(out, knobs, seed, **options)
-    prepare(world)
-    return statistics(make_all(world, workers))
+    plan = DatasetPlan(out, knobs, seed, **options)
+    prepare(plan)
+    return statistics(make_all(plan, workers))
 
 
 @pytest.fixture(scope='module')
@@ -329,9 +332,9 @@ def test_the_source_look_shows_the_same_scenes(small):
 
 def test_what_the_files_hold(small):
     out, _ = small
-    world = World(out, SMALL, 5, depth=True)
+    plan = DatasetPlan(out, SMALL, 5, depth=True)
     for job in jobs(SMALL):
-        files = paths(world, job)
+        files = paths(plan, job)
         size = (64, 32) if job.domain == 'source' else (128, 25)
         content = {}
         for name, path in files.items():
@@ -402,7 +405,7 @@ def test_tiny_has_every_class_and_says_so(tiny_toypass):
     assert finished.returncode == 0, finished.stderr
     assert '20 scenes in' in finished.stdout
     assert '20/20' in finished.stderr  # the progress bar
-    assert 'pixels a degree: source 2.8 to 4.3, target 1.4' in finished.stdout
+    assert 'pixels per degree: source 2.8 to 4.3, target 1.4' in finished.stdout
     assert 'shows no' not in finished.stderr
     lines = {line[:14].strip(): line[14:] for line in finished.stdout.splitlines()}
     for name in CLASSES:
@@ -420,9 +423,9 @@ def test_a_domain_can_be_made_by_itself():
 
 
 def test_a_worker_that_dies_is_told(tmp_path):
-    world = World(tmp_path / 'x', SMALL, 0)
-    prepare(world)
-    made = make_all(world, workers=2)
+    plan = DatasetPlan(tmp_path / 'x', SMALL, 0)
+    prepare(plan)
+    made = make_all(plan, workers=2)
     next(made)
     for process in multiprocessing.active_children():
         process.kill()

@@ -1,21 +1,25 @@
 #!/usr/bin/env python3
-"""Measures every fast path beside a plain one, both in the same run.
+"""Measures each fast path against a plain reference, both in the same run.
 
     tools/benchmark.py all --json benchmark.json
     tools/benchmark.py stage1 --model vit_b --points 16     # mask generation: stock, exact, fp32-fast, bf16
     tools/benchmark.py step --full                          # a training step at 400x2048
-    tools/benchmark.py cache --cache cache/densepass        # masks of your own
+    tools/benchmark.py cache --cache cache/densepass        # with this cache's masks
 
-No figure stands without its reference beside it; quote the ratios, not the times.
+Each figure is printed with its reference; quote the ratios, not the times.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+# Idle OpenMP threads sleep instead of spinning, which would take processor time from other programs.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 try:
     import torch
@@ -38,24 +42,28 @@ TITLES = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All flags."""
+    """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=[*TITLES, 'all'], help='what to measure')
-    parser.add_argument('--times', type=int, default=5, help='repeats; the median counts (default: %(default)s)')
+    parser.add_argument(
+        '--times', type=int, default=5, help='repeats, of which the median is taken (default: %(default)s)'
+    )
     parser.add_argument('--device', default='auto', help='cpu, cuda, ... (default: a GPU where there is one)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there as well')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures to a file')
     parser.add_argument('--model', default='vit_b', help='stage1: vit_h, vit_l, vit_b (default: %(default)s)')
-    parser.add_argument('--points', type=int, default=16, help='stage1: points a side (default: %(default)s)')
+    parser.add_argument('--points', type=int, default=16, help='stage1: points per side (default: %(default)s)')
     parser.add_argument('--points-per-batch', type=int, default=64, help='stage1 (default: %(default)s)')
-    parser.add_argument('--full', action='store_true', help='step: 400x2048, not half of it')
+    parser.add_argument('--full', action='store_true', help='step: 400x2048 instead of half the size')
     parser.add_argument('--no-amp', action='store_true', help='step: float32 networks')
     parser.add_argument('--panoramas', type=int, default=2000, help='scale (default: %(default)s)')
-    parser.add_argument('--cache', type=cli.named_path, metavar='DIR', help='cache: these masks, not drawn ones')
+    parser.add_argument(
+        '--cache', type=cli.named_path, metavar='DIR', help='cache: measure these masks instead of drawn ones'
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one benchmark, or all."""
+    """Run one benchmark, or all."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.times < 1 or args.panoramas < 10 or args.points < 1:
@@ -64,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     device = torch.device(automatic if args.device == 'auto' else args.device)
     if device.type == 'cpu':
         keep_freed_memory()  # as train.py and cache_sam.py do
-    ways: dict[str, Callable[[], list[Measurement]]] = {
+    benchmarks: dict[str, Callable[[], list[Measurement]]] = {
         'stage1': lambda: stage1.measure(args.model, args.points, args.times, device, args.points_per_batch),
         'fusion': lambda: fusion.measure_fusion(args.times, device),
         'boundary': lambda: fusion.measure_boundary(args.times, device),
@@ -74,14 +82,14 @@ def main(argv: list[str] | None = None) -> int:
     }
     machine = hardware(device)
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
-    found = {}
+    measured = {}
     for name in TITLES if args.what == 'all' else [args.what]:
         cli.report(f'measuring {name}; stage1 takes a quarter of an hour on a CPU, the others minutes')
-        rows = ways[name]()
-        found[name] = [row.as_json() for row in rows]
+        rows = benchmarks[name]()
+        measured[name] = [row.as_json() for row in rows]
         print(f'\n{markdown(TITLES[name], rows)}', flush=True)
         if args.json:
-            args.json.write_text(json.dumps({'machine': machine, 'measured': found}, indent=1))
+            args.json.write_text(json.dumps({'machine': machine, 'measured': measured}, indent=1))
     return 0
 
 

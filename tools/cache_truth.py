@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Caches ToyPASS's true instances as masks, for the upper bound in the tables; no model sees them otherwise.
+"""Caches ToyPASS's true instances as masks, for the upper bound in the tables; nothing else trains on them.
 
 tools/cache_truth.py --split train --out cache/truth
 tools/cache_truth.py --split val --kinds instances parts --out cache/truth_val
@@ -8,8 +8,12 @@ tools/cache_truth.py --split val --kinds instances parts --out cache/truth_val
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+# Idle OpenMP threads sleep instead of spinning, which would take processor time from other programs.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 try:
     import numpy as np
@@ -24,11 +28,11 @@ from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.data.images import RgbImage, read_rgb
 from stage1_sam_cache.errors import DatasetError
-from toypass.truth_masks import KINDS, TruthMaskGenerator, encode
+from toypass.truth.truth_masks import KINDS, TruthMaskGenerator, encode
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All flags."""
+    """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data-root', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
     parser.add_argument('--split', choices=('train', 'val'), default='train', help='default: %(default)s')
@@ -41,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Caches what is missing and seals the cache."""
+    """Cache what is missing and seal the cache."""
     parser = build_parser()
     args = parser.parse_args()
     args.dataset, args.images, args.list, args.follow_links = 'toypass', None, None, False

@@ -7,21 +7,25 @@
 
 Panoramas are drawn, masks are cached, GoodSAM is trained for a few minutes, and student, teacher assistant and ensemble
 are scored before and after. The masks are Felzenszwalb's or a toy SAM's, not SAM's, and the networks start from the
-small weights in tools/toypass/weights. What is there already is used again.
+small weights that come with the project. Existing results are reused.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+# Idle OpenMP threads sleep instead of spinning, which would take processor time from other programs.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
 try:
-    from toypass.ablations import MASKS
+    from ablation.rows import MASKS
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 
@@ -41,7 +45,7 @@ SOURCES = {'felzenszwalb': "Felzenszwalb's", 'toy-sam': "a toy SAM's"}  # of mas
 
 
 def run(times: dict[str, float], part: str, tool: str, *arguments: str | Path) -> None:
-    """Runs one of the tools as a reader would, after printing the command, and adds up the time of each part."""
+    """Print a command, run it as a user would, and add its time to that of its part."""
     words = [str(word) for word in arguments]
     print(f'\n$ tools/{tool} {" ".join(words)}', flush=True)
     begun = time.perf_counter()
@@ -50,12 +54,16 @@ def run(times: dict[str, float], part: str, tool: str, *arguments: str | Path) -
 
 
 def main() -> None:
-    """Makes, caches, trains, scores, shows."""
+    """Make panoramas, cache masks, train, score and show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for all that is made')
-    parser.add_argument('--preset', choices=('tiny', 'demo'), default='demo', help='of ToyPASS (default: %(default)s)')
-    parser.add_argument('--masks', choices=SOURCES, default='felzenszwalb', help='whose (default: %(default)s)')
-    parser.add_argument('--iterations', type=int, help="of training (default: the config's)")
+    parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for all results')
+    parser.add_argument(
+        '--preset', choices=('tiny', 'demo'), default='demo', help='preset of ToyPASS (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--masks', choices=SOURCES, default='felzenszwalb', help='source of the masks (default: %(default)s)'
+    )
+    parser.add_argument('--iterations', type=int, help="of the training run (default: the config's)")
     args = parser.parse_args()
     if args.iterations is not None and args.iterations <= WARM_UP:
         parser.error(f'--iterations needs more than the {WARM_UP} of the warm-up')
@@ -73,14 +81,14 @@ def main() -> None:
 
     options = [f'{loader}_dataloader.dataset.root={world}' for loader in ('train', 'val', 'test')]
     options += [f'train_dataloader.dataset.cache={caches["train"]}']
-    # Without a checkpoint, the networks are scored as the training finds them.
+    # Without a checkpoint, the networks are scored with their initial weights.
     scored = ('--cache', caches['val'], '--work-dir', work)
     before, after = out / 'before.json', out / 'after.json'
     if not before.exists():
         run(times, 'scoring', 'test.py', CONFIG, *scored, '--out', before, '--cfg-options', *options)
     else:
-        print(f'\nscores before training are there: {before}')
-    # The demo scores once, when all is done.
+        print(f'\nscores before training exist: {before}')
+    # The demo scores once, at the end.
     training = [*options, *(f'val_{part}=None' for part in ('cfg', 'dataloader', 'evaluator'))]
     training += ['default_hooks.checkpoint.save_best=None']
     if args.iterations:
@@ -97,13 +105,13 @@ def main() -> None:
 
 
 def scores(file: Path) -> dict[str, float]:
-    """mIoU of each predictor."""
+    """Read the mIoU of each predictor, in percent."""
     rows: list[dict[str, Any]] = json.loads(file.read_text())['scores']
     return {row['mode']: row['mIoU'] for row in rows}
 
 
 def print_table(before: dict[str, float], after: dict[str, float], source: str) -> None:
-    """What was scored, as Markdown."""
+    """Print the scores as Markdown."""
     print(f"\nmIoU in %, labelled panoramas of ToyPASS; the masks are {source}, not SAM's\n")
     print('| | before | after |\n|---|---|---|')
     for name in PREDICTORS:

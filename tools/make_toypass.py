@@ -3,9 +3,9 @@
 
     tools/make_toypass.py --out data/ToyPASS --preset demo --workers 8
 
-No download, no licence: everything is drawn from the seed, and the same seed gives the same bytes with any number of
-workers. It can be killed at any moment and run again: what is there stays, and the rest follows. All knobs are in
-tools/toypass/knobs.py and are written to toypass.json beside the data.
+No download, no licence: everything is drawn from the seed, and the same seed gives identical files with any number of
+workers. The tool can be killed at any time and run again: existing files are kept. All settings are in
+tools/toypass/knobs.py and are written to toypass.json in the data folder.
 """
 
 from __future__ import annotations
@@ -16,16 +16,22 @@ import sys
 import time
 from pathlib import Path
 
+# Idle OpenMP threads sleep instead of spinning, which would take processor time from other programs.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
 try:
     import embreex  # noqa: F401
     import numpy as np
+    from numpy.typing import NDArray
     from tqdm import tqdm
 
     from stage1_sam_cache.commands import cli
     from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from toypass.dataset import DOMAINS, World, jobs, make_all, prepare, statistics
+from toypass.dataset.description import prepare
+from toypass.dataset.jobs import DOMAINS, DatasetPlan, jobs
+from toypass.dataset.making import make_all, statistics
 from toypass.knobs import LOOKS, PRESETS, Knobs, preset
 
 
@@ -49,7 +55,7 @@ def _seed(text: str) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All flags."""
+    """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = {name: (k.counts, k.pinhole, k.panorama) for name, k in PRESETS.items()}
     text = '; '.join(
@@ -67,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--workers',
         type=_positive,
         default=os.cpu_count() or 1,
-        help='processes (default: one a core, here %(default)s)',
+        help='processes (default: one per core, here %(default)s)',
     )
     parser.add_argument(
         '--look',
@@ -79,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--panorama-width',
         type=_width,
         metavar='W',
-        help='columns of a panorama, a power of two; sets its pixels a degree',
+        help='columns of a panorama, a power of two; sets its pixels per degree',
     )
     parser.add_argument(
         '--source-pixels-per-degree', type=float, metavar='P', help='resizes the pinhole images (at 75 degrees of view)'
@@ -89,18 +95,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Makes what is missing, prints the class statistics."""
+    """Make what is missing and print the class statistics."""
     parser = build_parser()
     args = parser.parse_args()
     if args.source_pixels_per_degree is not None and not 0.5 <= args.source_pixels_per_degree <= 60:
         parser.error('--source-pixels-per-degree must lie between 0.5 and 60')
     knobs = preset(args.preset, args.look, args.source_pixels_per_degree, args.panorama_width)
-    world = World(args.out, knobs, args.seed, args.depth)
-    prepare(world)
+    plan = DatasetPlan(args.out, knobs, args.seed, args.depth)
+    prepare(plan)
     total, begun = len(jobs(knobs, args.domain)), time.perf_counter()
     with tqdm(total=total, unit='image', dynamic_ncols=True, desc='ToyPASS') as bar:
         made = []
-        for result in make_all(world, min(args.workers, total), args.domain):
+        for result in make_all(plan, min(args.workers, total), args.domain):
             made.append(result)
             bar.update()
     seconds = time.perf_counter() - begun
@@ -109,26 +115,33 @@ def main() -> int:
     for name in ('source train', 'target train', 'target val'):
         times = [m.seconds for m in made if m.seconds is not None and f'{m.job.domain} {m.job.split}' == name]
         if times:
-            print(f'{name}: {np.mean(times):.2f} s an image and process' + ', in two looks' * (name == 'target val'))
+            print(f'{name}: {np.mean(times):.2f} s per image and process' + ', in two looks' * (name == 'target val'))
     print(f'{total} scenes in {seconds:.0f} s with {args.workers} workers, in {args.out}')
     for split, names in missing.items():
         cli.report(f'warning: {split} shows no {", ".join(names)}')
     return 0
 
 
-def print_statistics(found: dict[str, dict[str, np.ndarray]]) -> dict[str, list[str]]:
-    """Prints the share of pixels, and of images, of each class and split; returns the classes that a split lacks."""
+def print_statistics(counts: dict[str, dict[str, NDArray[np.int64]]]) -> dict[str, list[str]]:
+    """Print the share of pixels, and of images, of each class and split.
+
+    Args:
+        counts: As ``statistics`` returns them.
+
+    Returns:
+        The classes that a split lacks, by split; splits that have all are not in it.
+    """
     names = [*LABEL_SPACES['cityscapes19'].classes, 'void']
     ids = [*range(len(names) - 1), IGNORE]
-    order = sorted(found)
-    print('share of the pixels in %, in brackets the share of the images that show the class')
+    order = sorted(counts)
+    print('share of pixels in %, in brackets share of images that show the class')
     print(f'{"":14}' + ''.join(f'{split:>20}' for split in order))
     missing: dict[str, list[str]] = {}
     for name, label in zip(names, ids, strict=True):
         cells = []
         for split in order:
-            pixels, images = found[split]['pixels'], found[split]['images']
-            # Every image has a class with the most images: the road and the buildings are in all of them.
+            pixels, images = counts[split]['pixels'], counts[split]['images']
+            # Road and buildings are in every image, so the largest count is the number of images.
             cells.append(f'{100 * pixels[label] / pixels.sum():12.3f} ({100 * images[label] / images.max():4.0f})')
             if not pixels[label] and label != IGNORE:
                 missing.setdefault(split, []).append(name)
@@ -138,7 +151,7 @@ def print_statistics(found: dict[str, dict[str, np.ndarray]]) -> dict[str, list[
 
 def _print_scale(knobs: Knobs) -> None:
     low, high = knobs.pinhole.pixels_per_degree()
-    print(f'pixels a degree: source {low:.1f} to {high:.1f}, target {knobs.panorama.pixels_per_degree():.1f}')
+    print(f'pixels per degree: source {low:.1f} to {high:.1f}, target {knobs.panorama.pixels_per_degree():.1f}')
 
 
 if __name__ == '__main__':

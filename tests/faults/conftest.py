@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from fork_server import STAGE_2, ForkServer
 from PIL import Image
-from warm_tools import WarmTools
 
 
 @dataclass
@@ -59,9 +59,9 @@ def trials(request):
 @pytest.fixture(scope='session')
 def warm():
     """``run_tool``, also for other files, in a process that has imported this project and mmseg already."""
-    tools = WarmTools(Path(__file__).with_name('warm_stage2.py'))
-    yield lambda name, *arguments, **options: tools.run([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
-    tools.stop()
+    server = ForkServer(STAGE_2, quick_exit=True)
+    yield lambda name, *arguments, **options: server.run([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
+    server.stop()
 
 
 def pytest_generate_tests(metafunc):

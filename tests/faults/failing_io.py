@@ -3,10 +3,8 @@
     python tests/faults/failing_io.py --under DIR --kind write --at 3 --errno ENOSPC -- tools/cache_sam.py --images ...
     python tests/faults/failing_io.py --under DIR --count-only -- tools/cache_sam.py --images ...
 
-The tool runs in this process, unchanged. Its last line on standard output says, as JSON, how many calls of each kind it
-made and how many of all of them failed. With ``--serve`` one process runs many such command lines, each in a fork of
-itself that finds the libraries imported; each line on standard input is a JSON object with ``argv``, ``out`` and
-``err``, and the exit status answers it.
+The tool runs in this process, unchanged. The last line on standard output says, as JSON, how many calls of each kind it
+made and how many calls failed.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from __future__ import annotations
 import argparse
 import builtins
 import errno
-import gc
 import io
 import json
 import os
@@ -29,16 +26,6 @@ from typing import Any
 # A read is the opening of a file for reading too; an open is one for writing.
 KINDS = ('write', 'fsync', 'link', 'rename', 'mkdir', 'open', 'unlink', 'read', 'stat', 'list')
 _LOOKS = ('read', 'stat', 'list')
-_PRELOADED = (
-    'multiprocessing.synchronize',
-    'skimage.segmentation',
-    'stage1_sam_cache.build.builder',
-    'stage1_sam_cache.commands.cli',
-    'stage1_sam_cache.sam.felzenszwalb',
-    'stage1_sam_cache.cache.picture',
-    'stage1_sam_cache.sam.settings',
-    'stage1_sam_cache.build.shards',
-)
 # What still works when a disk has failed for good.
 SPARED = {
     'ENOSPC': (*_LOOKS, 'unlink'),
@@ -184,29 +171,6 @@ def _install(disk: FailingDisk, short_write: bool) -> None:
     _put(os, 'open', os_open)
 
 
-def serve() -> list[str]:
-    """Forks for every request; returns the command line in a fork, and ends the server when there are no more."""
-    for name in _PRELOADED:
-        __import__(name)
-    sys.modules['PIL.Image'].init()
-    gc.freeze()  # nothing of this is collected in a fork, which would copy it
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            request = json.loads(line)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            for number, path in ((1, request['out']), (2, request['err'])):
-                os.dup2(os.open(path, flags), number)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            for stream in (sys.stdout, sys.stderr):
-                stream.reconfigure(line_buffering=False)  # as where no terminal is
-            return request['argv']
-        _, status = os.waitpid(child, 0)
-        sys.stdout.write(f'{os.waitstatus_to_exitcode(status)}\n')
-        sys.stdout.flush()
-    sys.exit()
-
-
 def main(argv: list[str]) -> None:
     """Runs the tool and says what was called."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -235,4 +199,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    main(serve() if sys.argv[1:] == ['--serve'] else sys.argv[1:])
+    main(sys.argv[1:])

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import re
-import select
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from fork_server import ForkServer
 from PIL import Image
 
 from stage1_sam_cache.cache.reader import entry_name
@@ -33,6 +33,18 @@ EARLIER = b'an earlier picture'
 IMAGES = ('a', 'b', 'c')
 A, B, C = (entry_name(name) for name in IMAGES)
 ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': ''}
+# What a launcher and its tool import; PIL loads these plugins for every image.
+PRELOADED = (
+    'multiprocessing.synchronize',
+    'skimage.segmentation',
+    *(f'PIL.{name}ImagePlugin' for name in ('Bmp', 'Gif', 'Jpeg', 'Ppm', 'Png')),
+    'stage1_sam_cache.build.builder',
+    'stage1_sam_cache.build.shards',
+    'stage1_sam_cache.cache.picture',
+    'stage1_sam_cache.commands.cli',
+    'stage1_sam_cache.sam.felzenszwalb',
+    'stage1_sam_cache.sam.settings',
+)
 # Which row of the table a call belongs to.
 ROWS = {kind: f'I/O error, {kind}' for kind in ('write', 'fsync', 'link', 'rename')}
 _BAR = re.compile(r'(caching masks|checking |reading )\S*:? .*(window|file)(/s|\b)')
@@ -64,37 +76,6 @@ class Finished:
     out: str
     err: str
     calls: dict[str, int]
-
-
-class Server:
-    """A process that forks for every command line, so that each takes a tenth of a second."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._texts = folder / 'out', folder / 'err'
-        self._process = subprocess.Popen(
-            [sys.executable, LAUNCHER, '--serve'],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-            env=ENVIRONMENT,
-        )
-
-    def run(self, *argv: object) -> Finished:
-        """Runs the launcher's command line."""
-        request = dict(zip(('out', 'err'), map(str, self._texts), strict=True))
-        print(json.dumps({'argv': [str(part) for part in argv], **request}), file=self._process.stdin)
-        if not select.select([self._process.stdout], [], [], 100)[0]:
-            raise TimeoutError(f'{argv} took over 100 s')
-        status = int(self._process.stdout.readline())
-        out, err = (text.read_text() for text in self._texts)
-        lines = out.splitlines()
-        return Finished(status, '\n'.join(lines[:-1]), err, json.loads(lines[-1]) if lines else {})
-
-    def stop(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
 
 
 def flags_of(command: str, cache: Path, images: Path) -> tuple[object, ...]:
@@ -136,7 +117,7 @@ class Laboratory:
         for seed, name in enumerate(IMAGES):
             blocks = np.random.default_rng(seed).integers(0, 256, (3, 6, 3), dtype=np.uint8)
             Image.fromarray(blocks.repeat(16, 0).repeat(16, 1)[:40]).save(self.images / f'{name}.png')
-        self._servers = [Server(folder / f'server {i}') for i in range(servers)]
+        self._servers = [ForkServer(PRELOADED, env=ENVIRONMENT) for _ in range(servers)]
         self._free = list(self._servers)
         self._lock = threading.Semaphore(len(self._servers))
         self._number = itertools.count()
@@ -184,9 +165,12 @@ class Laboratory:
         with self._lock:
             server = self._free.pop()
             try:
-                return server.run(*argv)
+                finished = server.run([str(LAUNCHER), *map(str, argv)], timeout=100)
             finally:
                 self._free.append(server)
+        lines = finished.stdout.splitlines()
+        calls = json.loads(lines[-1]) if lines else {}
+        return Finished(finished.returncode, '\n'.join(lines[:-1]), finished.stderr, calls)
 
     def start(self, command: str) -> Path:
         """A copy of what a command is run on."""

@@ -1,1 +1,1 @@
-"""What tools/benchmark.py measures: every fast path beside a plain one, in the same run."""
+"""What tools/benchmark.py measures: each fast path and a plain reference, in the same run."""

@@ -1,9 +1,8 @@
-"""Storage: the cache's form against dense masks with gzip, and COCO's run lengths where pycocotools is installed."""
+"""Storage: the cache against dense masks with gzip, and against COCO's run lengths where pycocotools is installed."""
 
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from stage2_distill.fusion.mask_atoms import MaskAtoms
 
 
 def measure(times: int, existing: Path | None) -> list[Measurement]:
-    """Bytes a window, and milliseconds a window to read, of drawn masks or of a cache's first panorama."""
+    """Measure bytes and read time per window, of drawn masks or of a cache's first panorama."""
     with tempfile.TemporaryDirectory() as folder:
         if existing is not None:
             cache = open_cache(existing)
@@ -36,8 +35,8 @@ def measure(times: int, existing: Path | None) -> list[Measurement]:
         writer = CacheWriter(folder, fingerprint)
         rows = []
         drawn = {'SAM-like blobs': blobs(np.random.default_rng(0)), 'regions': generator.generate(picture(0))}
-        for name, found in drawn.items():
-            masks = found.in_painting_order()
+        for name, unordered in drawn.items():
+            masks = unordered.in_painting_order()
             grid = CacheSettings().over(HEIGHT, 4 * WIDTH)
             boundary = boundary_map(masks.id_map[:, : WIDTH // 2])
             overlaps = [OverlapBoundary(overlap, boundary) for overlap in grid.overlaps]
@@ -57,28 +56,35 @@ def _compare(cache: MaskCache, image_id: str, folder: Path, times: int) -> list[
     plain_size = plain.stat().st_size / n
     same = all(np.array_equal(a, b.masks) for a, b in zip(_read_dense(plain), cache[image_id].windows, strict=True))
 
+    def read_dense() -> list[NDArray[np.bool_]]:
+        return _read_dense(plain)
+
+    def read_runs() -> PanoramaMasks:
+        return cache[image_id]
+
+    def unpack_runs() -> list[NDArray[np.bool_]]:
+        return [masks.masks for masks in cache[image_id].windows]
+
     def atoms_of_dense() -> list[MaskAtoms]:
         return [MaskAtoms.from_masks(masks) for masks in _read_dense(plain)]
 
     def atoms_of_cache() -> list[MaskAtoms]:
         return [MaskAtoms.from_masks(masks) for masks in cache[image_id].windows]
 
-    reads = [partial(_read_dense, plain), lambda: cache[image_id], lambda: [m.masks for m in cache[image_id].windows]]
-    dense, runs, unpacked, slow, ready = (
-        value / n for value in alternate([*reads, atoms_of_dense, atoms_of_cache], times)
-    )
+    ways = [read_dense, read_runs, unpack_runs, atoms_of_dense, atoms_of_cache]
+    dense, runs, unpacked, slow, ready = (value / n for value in alternate(ways, times))
     said = 'identical' if same else 'DIFFERENT'
     rows = [
-        Measurement(f'{about}: bytes a window', plain_size, size, 'B', said, {'share': size / plain_size}),
-        Measurement(f'{about}: read a window, as runs', dense, runs),
-        Measurement(f'{about}: read a window, as dense masks', dense, unpacked),
-        Measurement(f'{about}: read a window, ready for fusion', slow, ready),
+        Measurement(f'{about}: bytes per window', plain_size, size, 'B', said, {'share': size / plain_size}),
+        Measurement(f'{about}: read per window, as runs', dense, runs),
+        Measurement(f'{about}: read per window, as dense masks', dense, unpacked),
+        Measurement(f'{about}: read per window, ready for fusion', slow, ready),
     ]
     return rows + _coco(about, [m.masks for m in windows], size, runs, times)
 
 
 def _coco(about: str, windows: list[NDArray[np.bool_]], size: float, runs: float, times: int) -> list[Measurement]:
-    """The same beside COCO's format, if there is a package for it."""
+    """Compare with COCO's format, if its package is installed."""
     try:
         from pycocotools import mask as coco
     except ModuleNotFoundError:
@@ -87,8 +93,8 @@ def _coco(about: str, windows: list[NDArray[np.bool_]], size: float, runs: float
     theirs = sum(len(record['counts']) for window in packed for record in window) / len(windows)
     decode = alternate([lambda: [coco.decode(window) for window in packed]], times)[0] / len(windows)
     return [
-        Measurement(f'{about}: bytes a window beside COCO run lengths', theirs, size, 'B'),
-        Measurement(f'{about}: read a window beside COCO run lengths in memory', decode, runs),
+        Measurement(f'{about}: bytes per window against COCO run lengths', theirs, size, 'B'),
+        Measurement(f'{about}: read per window against COCO run lengths in memory', decode, runs),
     ]
 
 

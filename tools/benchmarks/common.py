@@ -27,10 +27,10 @@ class Measurement:
     """One line: a plain way and a fast one, in the same unit.
 
     Attributes:
-        what: Is measured.
-        plain, fast: Medians.
-        unit: Of both.
-        agreement: Of what both give.
+        what: What is measured.
+        plain, fast: Medians of the reference and of the fast path.
+        unit: Of both medians.
+        agreement: How far both results agree.
         notes: Further figures by name.
     """
 
@@ -43,16 +43,16 @@ class Measurement:
 
     @property
     def ratio(self) -> float:
-        """How many times the fast way is faster, or smaller."""
+        """How many times faster, or smaller, the fast path is."""
         return self.plain / self.fast if self.fast else float('inf')
 
     def as_json(self) -> dict[str, Any]:
-        """For a file."""
+        """Return the measurement for a JSON file."""
         return {**asdict(self), 'ratio': self.ratio}
 
 
 def markdown(title: str, rows: Sequence[Measurement]) -> str:
-    """A table."""
+    """Format measurements as a table."""
     lines = [f'{title}\n', '| what | plain | fast | ratio | agreement |', '|---|---|---|---|---|']
     for row in rows:
         notes = ', '.join(f'{name} {value:.4g}' for name, value in row.notes.items())
@@ -63,7 +63,7 @@ def markdown(title: str, rows: Sequence[Measurement]) -> str:
 
 
 def hardware(device: torch.device) -> dict[str, str]:
-    """What the figures depend on."""
+    """Describe the hardware and packages that the figures depend on."""
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else _processor()
     packages = {name: version(name) for name in ('torch', 'torchvision', 'numpy', 'h5py', 'segment-anything')}
     return {
@@ -84,12 +84,12 @@ def _processor() -> str:
 
 
 def median_ms(call: Callable[[], object], times: int, device: torch.device | None = None) -> float:
-    """Median milliseconds of several calls, after one that does not count."""
+    """Return the median milliseconds of several calls, after a warm-up call."""
     return alternate([call], times, device)[0]
 
 
 def alternate(calls: Sequence[Callable[[], object]], times: int, device: torch.device | None = None) -> list[float]:
-    """Median milliseconds of several ways, taken in turns so that a busy moment hits all of them."""
+    """Return the median milliseconds of several calls, run in turns so that a busy moment affects all of them."""
     taken: list[list[float]] = [[] for _ in calls]
     for turn in range(times + 1):
         for call, values in zip(calls, taken, strict=True):
@@ -97,13 +97,13 @@ def alternate(calls: Sequence[Callable[[], object]], times: int, device: torch.d
             call()
             if device is not None and device.type == 'cuda':
                 torch.cuda.synchronize(device)
-            if turn:  # the first does not count
+            if turn:  # the first is a warm-up
                 values.append(1000 * (time.perf_counter() - begin))
     return [statistics.median(values) for values in taken]
 
 
 def blobs(rng: np.random.Generator, count: int = 75, shape: tuple[int, int] = (HEIGHT, WIDTH)) -> InstanceMasks:
-    """Irregular overlapping blobs of 100 to 60000 pixels, as many as SAM finds in a window; no image behind them."""
+    """Draw irregular overlapping blobs of 100 to 60000 pixels, by default as many as SAM finds in a window."""
     height, width = shape
     rows, columns = np.mgrid[:height, :width].astype(float)
     masks = np.empty((count, height, width), dtype=bool)
@@ -117,13 +117,13 @@ def blobs(rng: np.random.Generator, count: int = 75, shape: tuple[int, int] = (H
 
 
 def smooth_logits(seed: int, windows: int, height: int = HEIGHT, width: int = WIDTH) -> torch.Tensor:
-    """Logits ``(windows, 19, h, w)`` with regions, as a network's: coarse noise, enlarged."""
+    """Draw logits ``(windows, 19, h, w)`` with regions like a network's: coarse noise, enlarged."""
     rng = torch.Generator().manual_seed(seed)
     coarse = 3 * torch.randn(windows, CLASSES, height // 16, width // 16, generator=rng)
     return torch.nn.functional.interpolate(coarse, (height, width), mode='bilinear')
 
 
 def picture(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """Soft coloured noise, uint8 ``(h, w, 3)``."""
+    """Draw soft coloured noise, uint8 ``(h, w, 3)``."""
     noise = gaussian(np.random.default_rng(seed).uniform(0, 255, (height, width, 3)), 6, channel_axis=2)
     return ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import CLASSES, HEIGHT, WIDTH, Measurement, alternate, blobs, smooth_logits
-from stage2_distill.boundaries import refinement as boundary_refinement
 from stage2_distill.boundaries.label_boundary import hard_boundary
+from stage2_distill.boundaries.refinement import refine
 from stage2_distill.fusion import ctcf
 from stage2_distill.fusion.mask_atoms import MaskAtoms
 from stage2_distill.fusion.pixelwise import margins
@@ -17,7 +17,7 @@ _WINDOWS = 7  # of a panorama
 
 
 def measure_fusion(times: int, device: torch.device) -> list[Measurement]:
-    """CTCF of one window and of the seven windows of a panorama."""
+    """Measure CTCF of one window and of the seven windows of a panorama."""
     drawn = [blobs(np.random.default_rng(seed)).in_painting_order() for seed in range(_WINDOWS)]
     dense = [torch.from_numpy(masks.masks).to(device) for masks in drawn]
     logits = smooth_logits(0, _WINDOWS).to(device)
@@ -38,9 +38,9 @@ def measure_fusion(times: int, device: torch.device) -> list[Measurement]:
         times,
         device,
     )
-    found = ctcf.fuse(atoms, logits)
+    fused = ctcf.fuse(atoms, logits)
     expected = [torch.stack(part) for part in zip(*plain(), strict=True)]
-    differ = sum(int((a != b).sum()) for a, b in zip(found[:2], expected, strict=True))
+    differ = sum(int((a != b).sum()) for a, b in zip(fused[:2], expected, strict=True))
     said = 'identical' if differ == 0 else f'{differ} pixels differ'
     notes = {'masks': len(drawn[0]), 'atoms in a worker, ms': prepared}
     return [
@@ -50,7 +50,7 @@ def measure_fusion(times: int, device: torch.device) -> list[Measurement]:
 
 
 def plain_ctcf(masks: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 3 mask by mask, as one would write it down."""
+    """Apply Eq. 3 mask by mask, as the paper states it."""
     log_p = logits.log_softmax(0)
     entropy = -(log_p.exp() * log_p).sum(0).double()
     labels = logits.argmax(0)
@@ -72,29 +72,29 @@ def plain_ctcf(masks: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def measure_boundary(times: int, device: torch.device) -> list[Measurement]:
-    """Refinement of the six overlaps of a panorama."""
+    """Measure the refinement of the six overlaps of a panorama."""
     overlaps = _WINDOWS - 1
     left, right = (smooth_logits(seed, overlaps)[..., : WIDTH // 2].softmax(1) for seed in (0, 1))
     sam = [blobs(np.random.default_rng(seed)).in_painting_order().id_map[:, : WIDTH // 2] for seed in range(overlaps)]
     b_sam = hard_boundary(torch.from_numpy(np.stack(sam).astype(np.int64)))
     b_i, b_j = hard_boundary(left.argmax(1)), hard_boundary(right.argmax(1))
-    maps = [x.to(device) for x in (b_i, b_j, b_sam)]
+    b_i, b_j, b_sam = (b.to(device) for b in (b_i, b_j, b_sam))
     left, right = left.to(device), right.to(device)
-    known = margins(left), margins(right)
+    margin_i, margin_j = margins(left), margins(right)
     slow, fast, slow_alone, fast_alone = alternate(
         [
-            lambda: plain_refine(*maps, plain_margins(left), plain_margins(right)),
-            lambda: boundary_refinement.refine(*maps, margins(left), margins(right)),
-            lambda: plain_refine(*maps, *known),
-            lambda: boundary_refinement.refine(*maps, *known),
+            lambda: plain_refine(b_i, b_j, b_sam, plain_margins(left), plain_margins(right)),
+            lambda: refine(b_i, b_j, b_sam, margins(left), margins(right)),
+            lambda: plain_refine(b_i, b_j, b_sam, margin_i, margin_j),
+            lambda: refine(b_i, b_j, b_sam, margin_i, margin_j),
         ],
         times,
         device,
     )
-    plain = plain_refine(*maps, plain_margins(left), plain_margins(right))
-    said = 'identical' if torch.equal(plain, boundary_refinement.refine(*maps, *known)) else 'DIFFERENT'
+    plain = plain_refine(b_i, b_j, b_sam, plain_margins(left), plain_margins(right))
+    said = 'identical' if torch.equal(plain, refine(b_i, b_j, b_sam, margin_i, margin_j)) else 'DIFFERENT'
     what = f'boundary refinement, {overlaps} overlaps of {HEIGHT}x{WIDTH // 2}'
-    pixels = {'boundary pixels': int(b_i.sum())}
+    pixels = {'boundary pixels': float(b_i.sum())}
     return [
         Measurement(f"{what}, margins known from fusion's pass", slow_alone, fast_alone, agreement=said, notes=pixels),
         Measurement(f'{what}, from probabilities', slow, fast, agreement=said),
@@ -102,14 +102,14 @@ def measure_boundary(times: int, device: torch.device) -> list[Measurement]:
 
 
 def plain_margins(probabilities: Tensor) -> Tensor:
-    """Largest minus second largest."""
+    """Return the largest probability minus the second largest."""
     return -probabilities.topk(2, dim=1).values.diff(dim=1)[:, 0]
 
 
 def plain_refine(
     b_i: Tensor, b_j: Tensor, b_sam: Tensor, margin_i: Tensor, margin_j: Tensor, alpha: float = 0.3
 ) -> Tensor:
-    """The walk over the boundary pixels, one after the other."""
+    """Refine one boundary pixel after the other."""
     margins = [margin.cpu().numpy() for margin in (margin_i, margin_j)]
     maps = [b.cpu().numpy() for b in (b_i, b_j, b_sam)]
     refined = np.zeros_like(maps[0])

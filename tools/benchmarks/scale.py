@@ -1,4 +1,4 @@
-"""Stage 1 with several processes, and with many panoramas: what grows, and what does not."""
+"""Stage 1 with several processes and with many panoramas."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 _TOOLS = Path(__file__).resolve().parents[1]
-_PANORAMAS = 96  # that processes share
+_PANORAMAS = 96  # shared by the processes
 
 
 class _Blocks:
-    """Blocks of pixels as masks: no work, so that all time is the cache's."""
+    """Blocks of pixels as masks: almost no work, so that the time measured is the cache's."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class _Blocks:
 
 
 def measure(panoramas: int) -> list[Measurement]:
-    """Processes on one folder, memory, and the time to open and verify."""
+    """Measure processes on one folder, memory, and the time to open and verify."""
     with tempfile.TemporaryDirectory() as folder:
         return [*_processes(Path(folder)), *_many(Path(folder), panoramas)]
 
@@ -61,9 +61,9 @@ def _images(folder: Path, count: int, height: int, width: int) -> list[Sample]:
 
 
 def _processes(folder: Path) -> list[Measurement]:
-    """Time of 1, 2 and 4 processes for the same work, without what each takes to start.
+    """Measure 1, 2 and 4 processes on the same work, without start-up.
 
-    More processes than cores can only show that they don't wait for each other.
+    More processes than cores can only show that they do not wait for each other.
     """
     _images(folder / 'images', _PANORAMAS, 128, 512)
     cpus = len(os.sched_getaffinity(0))
@@ -102,27 +102,29 @@ def _run(folder: Path, out: Path, count: int, limit: int | None = None) -> None:
 
 
 def _many(folder: Path, panoramas: int) -> list[Measurement]:
-    """Memory after a tenth and after all, and the seconds that opening and verifying take."""
+    """Measure memory after a tenth of the panoramas and after all, and the time to open and verify the cache."""
     samples = _images(folder / 'many', panoramas, 32, 128)
     settings = CacheSettings(window=(32, 32), stride=16)
     generator: Any = _Blocks()
-    memory = []
-    for part in (samples[: panoramas // 10], samples):
+
+    def peak_memory(part: list[Sample]) -> float:
         CacheBuilder(folder / 'many_cache', settings, generator).run(part, show_progress=False)
-        memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    tenth = panoramas // 10
+    early, late = peak_memory(samples[:tenth]), peak_memory(samples)
     builder = CacheBuilder(folder / 'many_cache', settings, generator)
     builder.writer.seal()
     begun = time.perf_counter()
     cache = open_cache(folder / 'many_cache')
-    found = len(cache)
+    listed = len(cache)
     opened = time.perf_counter() - begun
     begun = time.perf_counter()
     damaged = [name for name in cache if not _reads(cache, name)]
     verified = time.perf_counter() - begun
-    said = f'{found} panoramas, {len(damaged)} damaged'
-    tenth = panoramas // 10
+    said = f'{listed} panoramas, {len(damaged)} damaged'
     return [
-        Measurement(f'peak memory after {tenth} and after {panoramas} panoramas', *memory, unit='MiB', agreement=said),
+        Measurement(f'peak memory after {tenth} and after {panoramas} panoramas', early, late, 'MiB', said),
         Measurement(f'opening a cache of {panoramas}, verifying it whole', verified, opened, 's', said),
     ]
 

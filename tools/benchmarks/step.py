@@ -1,4 +1,4 @@
-"""A training step of GoodSAM beside the same networks with a plain cross-entropy: what the method adds."""
+"""A training step of GoodSAM against the same networks with a plain cross-entropy: the cost of the method."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'mmseg_configs'
 
 
 def measure(times: int, device: torch.device, half: bool, amp: bool) -> list[Measurement]:
-    """Steps with a frozen and with a trained assistant, at half or full size, batch 1."""
+    """Measure steps with a frozen and with a trained assistant, at half or full size, batch 1."""
     height = _HALF if half else 2 * _HALF
-    MMLogger.get_current_instance().setLevel('WARNING')  # it tells every parameter's learning rate
+    MMLogger.get_current_instance().setLevel('WARNING')  # it logs the learning rate of every parameter
     return [_measure(times, device, height, amp, frozen) for frozen in (True, False)]
 
 
@@ -61,7 +61,7 @@ def _measure(times: int, device: torch.device, height: int, amp: bool, frozen: b
     inputs = model.data_preprocessor({**data}, True)['inputs']
 
     def assistant() -> None:
-        """Forward of all windows; backward with a cross-entropy if it learns."""
+        """Run all windows forward; with a trained assistant, backward with a cross-entropy."""
         if frozen:
             with torch.no_grad(), _context(optimizers, 'student', model):
                 model.assistant_windows(inputs)
@@ -72,20 +72,20 @@ def _measure(times: int, device: torch.device, height: int, amp: bool, frozen: b
             optimizers['teacher_assistant'].update_params(F.cross_entropy(flat, flat.detach().argmax(1)))
 
     def student() -> None:
-        """Forward and backward of the panorama with a cross-entropy."""
+        """Run the panorama forward and backward with a cross-entropy."""
         with _context(optimizers, 'student', model):
             logits = model.student_panorama(inputs).float()
         optimizers['student'].update_params(F.cross_entropy(logits, logits.detach().argmax(1)))
 
-    whole, of_assistant, of_student = alternate([goodsam, assistant, student], times, device)
-    rest = whole - of_assistant - of_student
+    step, of_assistant, of_student = alternate([goodsam, assistant, student], times, device)
+    rest = step - of_assistant - of_student
     parts = {'assistant, ms': of_assistant, 'student, ms': of_student, 'all else, ms': rest}
     return Measurement(
         f'training step, {height}x{height * 2048 // 400}, assistant {"frozen" if frozen else "trained"}',
         of_assistant + of_student,
-        whole,
+        step,
         agreement='plain: both networks alone, with a cross-entropy',
-        notes={**parts, 'all else, % of the step': 100 * rest / whole},
+        notes={**parts, 'all else, % of the step': 100 * rest / step},
     )
 
 
@@ -94,12 +94,12 @@ def _context(optimizers: Any, name: str, model: GoodSAM) -> Any:
 
 
 def _data(model: GoodSAM, height: int) -> dict[str, Any]:
-    """One panorama with 75 masks a window, as the loader gives it."""
+    """Return one panorama with 75 masks per window, as the loader gives it."""
     grid = WindowGrid(height, height * 2048 // 400, **model.grid)
-    windows = []
-    for seed, box in enumerate(grid.windows):
-        masks = blobs(np.random.default_rng(seed), shape=(box.height, box.width))
-        windows.append(masks.in_painting_order())
+    windows = [
+        blobs(np.random.default_rng(seed), shape=(box.height, box.width)).in_painting_order()
+        for seed, box in enumerate(grid.windows)
+    ]
     maps = [boundary_map(windows[overlap.first].id_map[:, -overlap.box.width :]) for overlap in grid.overlaps]
     masks = CachedMasks(grid, tuple(map(MaskAtoms.from_masks, windows)), tuple(map(torch.from_numpy, maps)))
     image = torch.from_numpy(picture(0, height, grid.width)).permute(2, 0, 1)

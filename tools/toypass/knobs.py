@@ -1,6 +1,6 @@
-"""Every knob of ToyPASS in one place; ``Knobs`` is what ``toypass.json`` beside the data records.
+"""Every setting of ToyPASS in one place; ``toypass.json`` in the data folder records ``Knobs``.
 
-Ranges ``(low, high)`` are drawn from uniformly, once an image. Lengths are metres, angles degrees, sizes pixels.
+Ranges ``(low, high)`` are drawn from uniformly, once per image. Lengths are metres, angles degrees, sizes pixels.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 Range = tuple[float, float]
 RGB = tuple[float, float, float]
 
-# Raised whenever the same knobs and seed would give other pictures.
+# Raised whenever the same knobs and seed give other pictures.
 VERSION = 1
 
 
@@ -19,7 +19,7 @@ VERSION = 1
 class World:
     """What streets look like. Densities are per 100 m of one side of the street.
 
-    ``periods``: every n-th scene of a split holds this rare thing close to the camera, so that each class is in every
+    ``periods``: every n-th scene of a split has this rare thing close to the camera, so that each class is in every
     split and has enough pixels to be learnt.
     """
 
@@ -69,7 +69,7 @@ class Pinhole:
     pitch: Range = (-2.0, 2.0)
 
     def pixels_per_degree(self) -> tuple[float, float]:
-        """At the widest and at the narrowest field of view, mean over the image's width."""
+        """Return the scale at the widest and at the narrowest field of view, mean over the image's width."""
         return self.width / self.fov[1], self.width / self.fov[0]
 
 
@@ -84,7 +84,7 @@ class Panorama:
     sidewalk_share: float = 0.35
 
     def pixels_per_degree(self) -> float:
-        """Columns a degree of azimuth."""
+        """Return the columns per degree of azimuth."""
         return self.width / 360
 
 
@@ -94,7 +94,7 @@ class Look:
 
     Args:
         sun_elevation: Degrees above the horizon.
-        sun: Strength of the sun beside the sky's; 0 is an overcast day.
+        sun: Strength of the sun's light; 0 is an overcast day.
         ambient: Strength of the sky's light.
         cloud_cover: Share of the sky.
         sky_zenith, sky_horizon: Colours of a clear sky, linear RGB in [0, 1].
@@ -187,7 +187,7 @@ LOOKS: dict[str, Look] = {
 
 @dataclass(frozen=True)
 class Counts:
-    """Images a split."""
+    """Images per split."""
 
     source_train: int
     source_val: int
@@ -197,7 +197,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Knobs:
-    """All that decides what is made, apart from the seed."""
+    """All settings that decide what is drawn, apart from the seed."""
 
     preset: str
     counts: Counts
@@ -208,7 +208,7 @@ class Knobs:
     world: World = field(default_factory=World)
 
     def describe(self, seed: int) -> dict[str, Any]:
-        """What ``toypass.json`` holds, including the looks and what follows from the knobs."""
+        """Return the content of ``toypass.json``: the knobs, the looks, and what follows from them."""
         low, high = self.pinhole.pixels_per_degree()
         return {
             'version': VERSION,
@@ -229,7 +229,7 @@ PRESETS: dict[str, Knobs] = {
 def preset(
     name: str, look: str = 'mild', source_pixels_per_degree: float | None = None, panorama_width: int | None = None
 ) -> Knobs:
-    """A preset, with the knobs that the command line offers.
+    """Return a preset with changes from the command line.
 
     Args:
         name: Key of ``PRESETS``.

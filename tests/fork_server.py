@@ -1,0 +1,163 @@
+"""Runs Python files in processes of their own that need not import large libraries first, which takes seconds each.
+
+A server imports them and forks for every command. (multiprocessing's own fork server ends its children without what
+they registered for the exit, so they would differ from a user's processes.)
+
+    python tests/fork_server.py FD [--quick-exit] MODULE ...    # as ForkServer starts it; FD is its socket
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Large libraries, but nothing of this project and nothing that registers components: a tool still has to import all
+# that it uses.
+LIBRARIES = ('torch._dynamo', 'torchvision', 'mmengine.runner', 'skimage.segmentation', 'scipy.optimize', 'matplotlib')
+# All of stage 2 as well, for fault tests, which run too many tools to import it each time.
+STAGE_2 = (*LIBRARIES, 'mmseg.apis', 'safetensors.torch', 'segment_anything', 'stage2_distill.components')
+STAGE_2 = (*STAGE_2, 'stage2_distill.deployment.student')
+_QUICK_EXIT = '--quick-exit'
+_LONGEST = 2**20  # bytes of a request
+
+
+def leave_configs_unformatted() -> None:
+    """Save each run of MMEngine the seconds in which yapf formats its config, five times over."""
+    from yapf.yapflib import yapf_api  # MMEngine looks it up there each time
+
+    yapf_api.FormatCode = lambda text, **_: (text, False)
+
+
+class ForkServer:
+    """A server that starts at the first command and ends with this process; one command at a time.
+
+    Args:
+        preload: Modules that the server imports.
+        quick_exit: Commands run their exit functions, but skip the second in which Python takes apart all modules.
+        env: Environment of the server and, by default, of commands; None takes this process's.
+    """
+
+    def __init__(
+        self, preload: Sequence[str] = LIBRARIES, quick_exit: bool = False, env: dict[str, str] | None = None
+    ) -> None:
+        self._arguments = [*([_QUICK_EXIT] if quick_exit else []), *preload]
+        self._env = env
+        self._server: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket
+
+    def run(
+        self, command: list[str], env: dict[str, str] | None = None, cwd: object = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a Python file with arguments, as ``subprocess.run`` does with ``capture_output`` and ``text``.
+
+        Raises:
+            TimeoutError: With the stack of each of its threads.
+        """
+        self._start()
+        environment = env or self._env or dict(os.environ)
+        request = {'argv': command, 'env': environment, 'cwd': str(cwd or Path.cwd())}
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            self._socket.settimeout(timeout)
+            socket.send_fds(self._socket, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
+            try:
+                status = json.loads(self._socket.recv(64))
+            except TimeoutError:
+                self.stop(signal.SIGABRT)
+                status = None
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode())
+            if status is None:
+                raise TimeoutError(f'{command} took over {timeout} s\n{texts[0]}\n{texts[1]}')
+        return subprocess.CompletedProcess(command, status, *texts)
+
+    def _start(self) -> None:
+        if self._server is not None:
+            return
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._server = subprocess.Popen(
+                [sys.executable, '-X', 'faulthandler', __file__, str(theirs.fileno()), *self._arguments],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # no terminal, so that a command's output is buffered as in a file
+                start_new_session=True,
+                env=self._env,
+            )
+        atexit.register(self.stop)
+
+    def stop(self, number: int = signal.SIGKILL) -> None:
+        """End the server and the command that it runs."""
+        if self._server is not None:
+            os.killpg(self._server.pid, number)
+            self._server.wait()
+            self._socket.close()
+            self._server = None
+
+
+def serve(connection: socket.socket) -> dict[str, Any] | None:
+    """Fork for every request; return the request in the fork, and None in the server when there are no more."""
+    while True:
+        message, files, _, _ = socket.recv_fds(connection, _LONGEST, 2)
+        if not message:
+            return None
+        child = os.fork()
+        if child == 0:
+            connection.close()
+            for number, file in zip((1, 2), files, strict=True):
+                os.dup2(file, number)
+                os.close(file)
+            return json.loads(message)
+        for file in files:
+            os.close(file)
+        _, status = os.waitpid(child, 0)
+        connection.send(json.dumps(os.waitstatus_to_exitcode(status)).encode())
+
+
+def run(request: dict[str, Any], quick_exit: bool) -> None:
+    """Run a request's command in this process, as if Python had started it."""
+    os.chdir(request['cwd'])
+    os.environ.clear()
+    os.environ.update(request['env'])
+    sys.argv = request['argv']
+    sys.path.insert(0, str(Path(sys.argv[0]).absolute().parent))
+    try:
+        runpy.run_path(sys.argv[0], run_name='__main__')
+    except SystemExit as end:
+        if not (quick_exit and isinstance(end.code, int)):
+            raise
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)
+
+
+def main(descriptor: str, *arguments: str) -> None:
+    """Import what is asked for, then serve."""
+    del sys.path[0]  # the folder of this file; a command gets its own
+    for name in arguments:
+        if name != _QUICK_EXIT:
+            importlib.import_module(name)
+    if 'mmengine' in sys.modules:
+        leave_configs_unformatted()
+    gc.freeze()  # nothing of this is collected in a fork, which would copy it
+    request = serve(socket.socket(fileno=int(descriptor)))
+    if request is not None:
+        run(request, _QUICK_EXIT in arguments)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

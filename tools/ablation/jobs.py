@@ -1,0 +1,93 @@
+"""Jobs: a row with one seed, its config, and whether it has been run with the same settings."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from ablation.rows import BASE, Row
+from stage2_distill.errors import ConfigError
+
+
+class Job(NamedTuple):
+    """A row with one seed."""
+
+    row: Row
+    seed: int
+    folder: Path
+
+    @property
+    def scores(self) -> Path:
+        """The file that marks the job as done."""
+        return self.folder / 'scores.json'
+
+
+def slug(name: str) -> str:
+    """Turn a row's name into a folder's."""
+    return re.sub(r'[^a-z0-9.]+', '-', name.lower()).strip('-')
+
+
+def done_before(rows: list[Row], folder: Path) -> list[Job]:
+    """List the jobs that have scores."""
+    return [
+        Job(row, int(path.parent.name.removeprefix('seed')), path.parent)
+        for row in rows
+        for path in sorted((folder / slug(row.name)).glob('seed*/scores.json'))
+    ]
+
+
+def is_done(job: Job, args: argparse.Namespace) -> bool:
+    """Tell whether a job has scores.
+
+    Raises:
+        ConfigError: If the job was run with other settings.
+    """
+    earlier = job.folder / 'settings.json'
+    if earlier.exists() and json.loads(earlier.read_text()) != settings_of(job, args):
+        raise ConfigError(f'{job.folder} was made with other settings; remove it or give another --out')
+    return job.scores.exists()
+
+
+def settings_of(job: Job, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what a job's scores depend on, apart from the code."""
+    return {'config': config_of(job, args).pretty_text, 'masks': masks_of(job.row, args)}
+
+
+def masks_of(row: Row, args: argparse.Namespace) -> str | None:
+    """Return the key of a row's masks in ``MASKS``; None if it needs no masks."""
+    if row.config != BASE or not (row.trained or 'ensemble' in row.predictors):
+        return None
+    return row.masks or args.masks
+
+
+def config_of(job: Job, args: argparse.Namespace) -> Config:
+    """Build the complete config of a job."""
+    config = Config.fromfile(job.row.config)
+    config.merge_from_dict(copy.deepcopy(job.row.changes))  # MMEngine removes _delete_ from what it merges
+    config.randomness = {'seed': job.seed}
+    config.merge_from_dict(args.cfg_options)
+    if args.iterations:
+        shorten(config, args.iterations)
+    for loader in ('train', 'val', 'test'):
+        config[f'{loader}_dataloader'].dataset.root = str(args.data)
+    if job.row.config != BASE:  # the oracle, which learns from the hidden labels
+        config.train_dataloader.dataset.labels = str(args.data / 'truth/target/train')
+    for part in ('cfg', 'dataloader', 'evaluator'):
+        config[f'val_{part}'] = None  # scored once, at the end
+    config.default_hooks.checkpoint.save_best = None
+    return config
+
+
+def shorten(config: Config, iterations: int) -> None:
+    """Set another number of iterations and scale the learning-rate schedule to it."""
+    factor = iterations / config.train_cfg.max_iters
+    for step in config.param_scheduler:
+        step.begin = int(step.begin * factor)
+        step.end = max(step.begin + 1, round(step.end * factor))
+    config.train_cfg.max_iters = iterations

@@ -1,0 +1,65 @@
+"""The scores of all jobs as a Markdown table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from ablation.jobs import Job
+from ablation.rows import Row
+
+# What a column calls a predictor, by its mode in scores.json.
+NAMES = {
+    'student': 'student',
+    'ta_whole': 'assistant, whole',
+    'ta_tile': 'assistant, windows',
+    'ta_slide': 'assistant, sliding',
+    'ensemble': 'ensemble',
+}
+# Further scores of the student that get a column.
+REGIONS = ('boundary_mIoU', 'seam_mIoU', 'top_mIoU', 'middle_mIoU', 'bottom_mIoU')
+
+
+def collect(row: Row, jobs: list[Job]) -> dict[str, np.ndarray]:
+    """Collect the scores of a row by predictor and measure (``student mIoU``), one value per seed."""
+    scores: dict[str, list[float]] = {}
+    for job in jobs:
+        if job.row == row and job.scores.exists():
+            for entry in json.loads(job.scores.read_text())['scores']:
+                mode = entry['mode'] if entry['mode'] in NAMES else 'student'
+                for measure, value in entry.items():
+                    if isinstance(value, float):
+                        scores.setdefault(f'{mode} {measure}', []).append(value)
+    return {name: np.array(values) for name, values in scores.items()}
+
+
+def columns_of(scores: list[dict[str, np.ndarray]]) -> list[str]:
+    """List the columns that any row has: mIoU of each predictor, then the student's other measures."""
+    names = [f'{mode} mIoU' for mode in ('ensemble', 'ta_whole', 'ta_tile', 'ta_slide', 'student')]
+    names += [f'student {measure}' for measure in REGIONS]
+    return [name for name in names if any(name in row for row in scores)]
+
+
+def heading(column: str) -> str:
+    """Return the heading of a column."""
+    mode, measure = column.split(' ')
+    return NAMES[mode] + (f', {measure.removesuffix("_mIoU")}' if measure != 'mIoU' else '')
+
+
+def spread(values: np.ndarray | None) -> str:
+    """Format the mean, and the standard deviation where there are several seeds."""
+    if values is None:
+        return ''
+    text = f'{values.mean():.2f}'
+    return f'{text} ± {values.std(ddof=1):.2f}' if len(values) > 1 else text
+
+
+def markdown(rows: list[Row], jobs: list[Job]) -> str:
+    """Format the table."""
+    scores = [collect(row, jobs) for row in rows]
+    columns = columns_of(scores)
+    lines = ['| | ' + ' | '.join(map(heading, columns)) + ' |', '|---' * (len(columns) + 1) + '|']
+    for row, values in zip(rows, scores, strict=True):
+        lines.append(f'| {row.name} | ' + ' | '.join(spread(values.get(column)) for column in columns) + ' |')
+    return '\n'.join(lines)

@@ -1,0 +1,123 @@
+"""A row of an ablation table, as changes of the config that ``make demo`` trains.
+
+What belongs to the paper's tables is read from the files in mmseg_configs/ablations, so that a row means the same here
+and on DensePASS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'mmseg_configs'
+BASE = CONFIGS / 'goodsam_b0_toypass.py'
+SOURCE = CONFIGS / 'source/segformer_b0_toypass.py'
+ORACLE = CONFIGS / 'source/segformer_b0_toypass_oracle_whole.py'
+_FINE = ('--generator', 'felzenszwalb', '--scales', '50', '--sigma', '0.5', '--min-size', '10')
+# Where masks come from: the tool and its flags.
+MASKS: dict[str, tuple[str, ...]] = {
+    'felzenszwalb': ('cache_sam.py', *_FINE),
+    'felzenszwalb-coarse': ('cache_sam.py', '--generator', 'felzenszwalb'),
+    'toy-sam': ('cache_sam.py', '--sam', 'toy', '--level', 'fp32-fast', '--overlap-source', 'window'),
+    'truth': ('cache_truth.py',),
+    'truth-parts': ('cache_truth.py', '--kinds', 'instances', 'parts'),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        name: First cell of the line.
+        changes: Of the config, nested; ``_delete_`` as in MMEngine.
+        masks: Key of ``MASKS``; None takes the command line's.
+        trained: Whether anything is trained; other rows need no seeds.
+        config: File of the config that ``changes`` apply to.
+        predictors: Predictors that are scored.
+    """
+
+    name: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    masks: str | None = None
+    trained: bool = True
+    config: Path = BASE
+    predictors: tuple[str, ...] = ('student', 'ta_tile', 'ensemble')
+
+
+def difference(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """Return what has to be merged into ``old`` to get ``new``; keys that ``new`` lacks are skipped."""
+    changes: dict[str, Any] = {}
+    for key, value in new.items():
+        before = old.get(key)
+        if not isinstance(value, dict) or not isinstance(before, dict):
+            if value != before:
+                changes[key] = value
+        elif value.get('type') != before.get('type'):
+            changes[key] = {**value, '_delete_': True}
+        elif nested := difference(value, before):
+            changes[key] = nested
+    return changes
+
+
+def paper_row(name: str) -> dict[str, Any]:
+    """Return the changes of the model in a file of mmseg_configs/ablations, compared with goodsam_b0.py."""
+    models = [Config.fromfile(CONFIGS / file).model.to_dict() for file in (f'ablations/{name}.py', 'goodsam_b0.py')]
+    changes = difference(*models)
+    changes.pop('test_cfg', None)  # the row decides what is scored
+    return changes
+
+
+def student_terms(whole_image: float, ensemble: float, boundary: float) -> dict[str, Any]:
+    """Return the changes that freeze the assistant and set the weights of Eq. 4, 5 and 7."""
+    weights = {'whole_image': whole_image, 'ensemble_student': ensemble, 'boundary_student': boundary}
+    return {'update_ta': False, 'mka_head': weights}
+
+
+def halved_grid(grid: dict[str, Any]) -> dict[str, Any]:
+    """Return a grid with half the window and stride, for panoramas of half the size."""
+    half = dict(grid)
+    if 'window' in half:
+        half['window'] = tuple(side // 2 for side in half['window'])
+    if 'stride' in half:
+        half['stride'] = half['stride'] // 2
+    return half
+
+
+FUSIONS = {'SSA': 'SSAFusion', 'SEPL': 'SEPLFusion', 'CTCF': 'CTCF'}
+
+
+def fusion(name: str) -> dict[str, Any]:
+    """Return the changes of the model for one of ``FUSIONS``."""
+    return {} if name == 'CTCF' else {'ctcf_head': {'fusion': {'type': FUSIONS[name], '_delete_': True}}}
+
+
+def assistant_sizes() -> list[int]:
+    """List the sizes of assistants that have weights; those of B0 come with the project."""
+    return [0] + [size for size in range(1, 6) if (CONFIGS.parent / assistant_weights(size)).exists()]
+
+
+def assistant_weights(size: int) -> str:
+    """Name the initial weights of a larger assistant, which the user trains and exports."""
+    return f'work_dirs/segformer_b{size}_toypass.safetensors'
+
+
+def assistant(size: int) -> dict[str, Any]:
+    """Return the changes of the model for an assistant of this size; 0 is the base config's."""
+    if not size:
+        return {}
+    network = Config.fromfile(CONFIGS / f'ablations/table5_ctcf_b{size}.py').model.teacher_assistant.to_dict()
+    backbone = {key: network['backbone'][key] for key in ('embed_dims', 'num_layers')}
+    channels = [backbone['embed_dims'] * factor for factor in (1, 2, 5, 8)]
+    head = {'in_channels': channels, 'channels': network['decode_head']['channels']}
+    weights = {'init_cfg': {'checkpoint': assistant_weights(size)}}
+    return {'teacher_assistant': {'backbone': backbone, 'decode_head': head, **weights}}
+
+
+def by_class(power: float = 1.0) -> dict[str, Any]:
+    """Return changes that use the class weights of source training, or a power of them, in Eq. 4 to 6."""
+    weights = [weight**power for weight in Config.fromfile(SOURCE).class_weight]
+    return {'class_weight': [round(weight, 3) for weight in weights]}

@@ -1,0 +1,101 @@
+"""Run a job: cache its masks, train, score and draw, each with one of the tools."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ablation.jobs import Job, config_of, masks_of, settings_of
+from ablation.pictures import COLUMNS, PANELS
+from ablation.rows import BASE, MASKS, Row
+from stage2_distill.errors import ConfigError
+
+TOOLS = Path(__file__).resolve().parents[1]
+
+
+def run(job: Job, args: argparse.Namespace) -> None:
+    """Train and score a job."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write(job.folder / 'settings.json', settings_of(job, args))
+    config = config_of(job, args)
+    file = job.folder / 'config.py'
+    caches = {split: cache(job.row, config, split, args) for split in ('train', 'val')}
+    if caches['train']:
+        config.train_dataloader.dataset.cache = str(caches['train'])
+    config.dump(file)
+    weights = []
+    begun = time.perf_counter()
+    if job.row.trained:
+        call('train.py', job, file, '--amp', '--resume', '--work-dir', job.folder / 'work')
+        weights = [(job.folder / 'work/last_checkpoint').read_text().strip()]
+    seconds = time.perf_counter() - begun
+    flags = ['--work-dir', job.folder / 'work', '--regions', '--out', job.folder / 'test_scores.json']
+    if job.row.config == BASE:
+        flags += ['--predictor', *job.row.predictors]
+        flags += ['--cache', caches['val']] if caches['val'] else []
+    call('test.py', job, file, *weights, *flags)
+    scores = json.loads((job.folder / 'test_scores.json').read_text())['scores']
+    if caches['val'] and job.seed == args.seeds[0]:
+        shown = ['--split', 'val', '--cache', caches['val'], '--columns', COLUMNS, '--out', job.folder / 'picture.png']
+        call('browse_pseudo_labels.py', job, file, *weights, *shown, '--panels', *PANELS)
+    write(job.scores, {'seconds': seconds, 'scores': scores})
+    for checkpoint in (job.folder / 'work').glob('*.pth'):
+        checkpoint.unlink()  # those of a whole table would fill the disk
+
+
+def write(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file atomically: complete or absent."""
+    partial = file.with_suffix('.part')
+    partial.write_text(json.dumps(content, indent=1))
+    partial.replace(file)
+
+
+def cache(row: Row, config: Config, split: str, args: argparse.Namespace) -> Path | None:
+    """Cache the masks of a split with the row's windows, unless they exist.
+
+    Returns:
+        The cache's folder; None if the row needs no masks of this split.
+    """
+    masks = masks_of(row, args)
+    if masks is None or (split == 'train' and not row.trained) or (split == 'val' and 'ensemble' not in row.predictors):
+        return None
+    grid = config.model.grid
+    window = 'x'.join(map(str, grid.window))
+    name = f'{masks}_{window}_{grid.stride}{"_wrap" if grid.wrap else ""}'
+    folder = args.out / 'cache' / name / split
+    if (folder / 'done').exists():
+        return folder
+    tool, *flags = MASKS[masks]
+    if tool == 'cache_sam.py':
+        flags += ['--dataset', 'toypass']
+    flags += ['--split', split, '--data-root', args.data, '--window', window, '--stride', grid.stride, '--out', folder]
+    log(tool, folder.with_suffix('.log'), *flags, *(['--wrap'] if grid.wrap else []))
+    (folder / 'done').touch()
+    return folder
+
+
+def call(tool: str, job: Job, *flags: object) -> None:
+    """Run a tool for a job."""
+    log(tool, job.folder / f'{Path(tool).stem}.log', *flags)
+
+
+def log(tool: str, file: Path, *flags: object) -> None:
+    """Run one of the tools, with its output in a file.
+
+    Raises:
+        ConfigError: If it fails, with the last line of its output.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open('w') as out:
+        command = [sys.executable, str(TOOLS / tool), *map(str, flags)]
+        failed = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
+    if failed:
+        last = (file.read_text(errors='replace').strip().splitlines() or ['no output'])[-1]
+        raise ConfigError(f'tools/{tool} stopped with status {failed}: {last} (all of it: {file})')

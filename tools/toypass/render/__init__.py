@@ -1,0 +1,1 @@
+"""Cameras, weather and the images that they give."""

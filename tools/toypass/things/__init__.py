@@ -1,0 +1,1 @@
+"""Things of the world, each in its own axes, and the shapes and materials that they are built of."""

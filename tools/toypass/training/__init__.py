@@ -1,0 +1,1 @@
+"""Training of the toy SAM on the instances of the pinhole images."""

@@ -1,0 +1,1 @@
+"""ToyPASS's true segments as masks, and scores of masks against them."""

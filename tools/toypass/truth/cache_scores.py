@@ -1,0 +1,124 @@
+"""Scores of all masks of a cache against ToyPASS's instances, parts and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from stage1_sam_cache.cache.reader import MaskCache
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES
+from stage1_sam_cache.errors import DatasetError
+from toypass.truth.mask_quality import best_overlaps, confusion, label_by_truth, mean_iou
+
+CLASSES = len(LABEL_SPACES['cityscapes19'].classes)
+SMALL = 400  # pixels; a third of all instances are smaller
+
+
+class CacheScores(NamedTuple):
+    """Means over all windows of a cache; an instance's IoU is that of its best mask.
+
+    Attributes:
+        mean_iou: Of instances, in [0, 1].
+        recall_50, recall_75: Share of the instances of at least that IoU.
+        small_mean_iou: Of instances under ``SMALL`` pixels.
+        parts_mean_iou: Of parts of instances.
+        masks_per_window: Number of masks.
+        coverage: Share of the pixels that lie in a mask.
+        ceiling_miou: mIoU of labels that give each mask its most frequent true class, in percent.
+        instances, windows: How many were compared.
+    """
+
+    mean_iou: float
+    recall_50: float
+    recall_75: float
+    small_mean_iou: float
+    parts_mean_iou: float
+    masks_per_window: float
+    coverage: float
+    ceiling_miou: float
+    instances: int
+    windows: int
+
+
+class TruthFiles(NamedTuple):
+    """Where the truth of one split lies.
+
+    Attributes:
+        data: Folder of ToyPASS.
+        domain: ``source`` or ``target``.
+        split: ``train`` or ``val``.
+    """
+
+    data: Path
+    domain: str
+    split: str
+
+    def segments(self, image_id: str, kind: str) -> NDArray[np.integer]:
+        """Read segment numbers ``(H, W)``; ``kind`` is ``instances`` or ``parts``."""
+        stem = image_id.removesuffix('_leftImg8bit')
+        return _read(self.data / 'truth' / self.domain / self.split / f'{stem}_{kind}.png')
+
+    def labels(self, image_id: str) -> NDArray[np.integer]:
+        """Read class ids ``(H, W)``."""
+        hidden = (self.domain, self.split) == ('target', 'train')  # from training; only the upper bound sees them
+        folder = self.data / ('truth/target/train' if hidden else f'{self.domain}/gtFine/{self.split}')
+        stem = image_id.removesuffix('_leftImg8bit')
+        ending = '_gtFine_labelTrainIds.png' if self.domain == 'source' else '_labelTrainIds.png'
+        return _read(folder / f'{stem}{ending}')
+
+
+def _read(file: Path) -> NDArray[np.integer]:
+    if not file.is_file():
+        raise DatasetError(f'{file} does not exist; is the cache one of ToyPASS, and of this --domain and --split?')
+    with Image.open(file) as image:
+        return np.asarray(image)
+
+
+def score_cache(cache: MaskCache, truth: TruthFiles, min_area: int, limit: int | None = None) -> CacheScores:
+    """Score all windows of a cache.
+
+    Args:
+        cache: Of images of ToyPASS.
+        truth: Of the same split.
+        min_area: Least size of a segment in a window, in pixels.
+        limit: Take only the first images.
+
+    Raises:
+        DatasetError: If the truth of an image is missing.
+    """
+    best: dict[str, list[NDArray[np.float64]]] = {'instances': [], 'parts': [], 'small': []}
+    counts, coverage = [], []
+    matrix = np.zeros((CLASSES, CLASSES + 1), np.int64)
+    for image_id in tqdm(list(cache)[:limit], desc=str(cache.path), unit='image', leave=False):
+        panorama = cache[image_id]
+        maps = {kind: truth.segments(image_id, kind) for kind in ('instances', 'parts')}
+        labels = truth.labels(image_id)
+        for box, masks in zip(panorama.grid.windows, panorama.windows, strict=True):
+            for kind, numbers in maps.items():
+                segments = best_overlaps(masks, panorama.grid.crop(numbers, box))
+                large = segments.area >= min_area
+                best[kind].append(segments.best[large])
+                if kind == 'instances':
+                    best['small'].append(segments.best[large & (segments.area < SMALL)])
+            counts.append(len(masks))
+            coverage.append(masks.coverage)
+            window_labels = panorama.grid.crop(labels, box)
+            matrix += confusion(window_labels, label_by_truth(masks, window_labels, CLASSES), CLASSES)
+    joined = {kind: np.concatenate(values) for kind, values in best.items()}
+    return CacheScores(
+        mean_iou=float(joined['instances'].mean()),
+        recall_50=float((joined['instances'] >= 0.5).mean()),
+        recall_75=float((joined['instances'] >= 0.75).mean()),
+        small_mean_iou=float(joined['small'].mean()),
+        parts_mean_iou=float(joined['parts'].mean()),
+        masks_per_window=float(np.mean(counts)),
+        coverage=float(np.mean(coverage)),
+        ceiling_miou=mean_iou(matrix),
+        instances=len(joined['instances']),
+        windows=len(counts),
+    )

@@ -1,0 +1,1 @@
+"""A street: its ground, the things on it, and its triangles."""
