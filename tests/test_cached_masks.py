@@ -13,16 +13,9 @@ from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from stage2_distill.data.cached_masks import CachedMasks, mirrored_order, rolled_order
 from stage2_distill.errors import ConfigError
 from stage2_distill.fusion.mask_atoms import MaskAtoms
-from stage2_distill.geometry.window_batch import (
-    both_sides,
-    cut_overlaps,
-    cut_windows,
-    outside,
-    overlap_groups,
-    places,
-    stitch_windows,
-)
-from stage2_distill.losses.knowledge_adaptation import weighted_cross_entropy, weighted_nll
+from stage2_distill.geometry.overlaps import both_sides, cut_overlaps, overlap_groups
+from stage2_distill.geometry.window_batch import cut_windows, outside, places, stitch_windows
+from stage2_distill.losses.knowledge_adaptation import ensemble_loss
 
 PAPER = WindowGrid(400, 2048)
 CLOSED = WindowGrid(8, 64, (8, 16), 8, wrap=True)
@@ -134,10 +127,9 @@ def test_labels_of_windows_are_compared_with_the_panorama_as_with_its_windows(gr
     labels = labels if padding is None else labels.masked_fill(padding, 255)
     weight = torch.rand(labels.shape)
     options = {'reduction': reduction, 'class_weight': torch.rand(4) if by_class else None}
-    windows = cut_windows(logits, grid).flatten(0, 1)
-    expected = weighted_cross_entropy(windows, labels.flatten(0, 1), weight.flatten(0, 1), 0.2, **options)
+    expected = ensemble_loss(cut_windows(logits, grid).log_softmax(2), labels, weight, 0.2, **options)
     log_p = logits.log_softmax(1)
-    found = weighted_nll(log_p, labels, weight, 0.2, places=places(grid, torch.device('cpu')), **options)
+    found = ensemble_loss(log_p, labels, weight, 0.2, places=places(grid, torch.device('cpu')), **options)
     torch.testing.assert_close(found, expected)
     (slope,) = torch.autograd.grad(found, logits)
     torch.testing.assert_close(slope, torch.autograd.grad(expected, logits)[0])

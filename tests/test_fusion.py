@@ -676,6 +676,16 @@ def test_no_gradient_comes_out(fuse):
 
 
 @pytest.mark.parametrize('fuse', FUSIONS)
+def test_windows_of_a_batch_keep_their_dimensions(fuse):
+    windows = [random_window(seed) for seed in range(6)]
+    atoms = MaskAtoms.stack([MaskAtoms.from_masks(masks) for masks, _ in windows])
+    logits = torch.stack([logits for _, logits in windows])
+    flat, batch = fuse(atoms, logits), fuse(atoms, logits.unflatten(0, (2, 3)))
+    for one, other in zip(flat, batch, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other.flatten(0, 1))
+
+
+@pytest.mark.parametrize('fuse', FUSIONS)
 def test_logits_stay_as_they_are(fuse):
     masks, logits = random_window(7)
     before = logits.clone()
@@ -684,7 +694,7 @@ def test_logits_stay_as_they_are(fuse):
 
 
 @pytest.mark.parametrize('fuse', FUSIONS)
-@pytest.mark.parametrize('shape', [(3, 2, 4), (3, 3, 3), (2, 3), (2, 3, 2, 3), (1, 1, 3, 2, 3)])
+@pytest.mark.parametrize('shape', [(3, 2, 4), (3, 3, 3), (2, 3), (2, 3, 2, 3), (2, 1, 3, 2, 3)])
 def test_masks_and_logits_of_different_windows_are_refused(fuse, shape):
     with pytest.raises(ValueError, match='do not fit'):
         fuse(np.ones((1, 2, 3), bool), torch.zeros(shape))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reference import losses as literal
 
 from stage2_distill.boundaries.label_boundary import hard_boundary, soft_boundary
+from stage2_distill.fusion.pixelwise import first_argmax
 from stage2_distill.losses.boundary import (
     boundary_cross_entropy,
     boundary_loss,
@@ -18,7 +19,12 @@ from stage2_distill.losses.boundary import (
     network_boundary,
 )
 from stage2_distill.losses.consistency import consistency_loss
-from stage2_distill.losses.knowledge_adaptation import weighted_cross_entropy, whole_image_loss
+from stage2_distill.losses.knowledge_adaptation import (
+    ensemble_loss,
+    soft_ensemble_loss,
+    soft_whole_image_loss,
+    whole_image_loss,
+)
 
 FLOATS = [torch.float32, torch.float16, torch.bfloat16]
 SEEDS = st.integers(0, 2**32)
@@ -27,6 +33,25 @@ IGNORE = 255
 
 def normal(*shape, seed=0, scale=1.0):
     return torch.tensor(np.random.default_rng(seed).normal(size=shape) * scale, dtype=torch.float32)
+
+
+def log_p(logits):
+    return logits.float().log_softmax(1)
+
+
+def of_windows(logits, labels, weight=None, lam=0.0, soft=None, reduction='mean', class_weight=None):
+    """Eq. 5 and 6, with labels or with distributions, from logits."""
+    options = {'reduction': reduction, 'class_weight': class_weight}
+    if soft is None:
+        return ensemble_loss(log_p(logits), labels, weight, lam, **options)
+    return soft_ensemble_loss(log_p(logits), soft, labels, weight, lam, **options)
+
+
+def of_panorama(student, assistant, soft=False, reduction='mean', class_weight=None):
+    """Eq. 4, with the assistant's labels or its distribution, from logits."""
+    if soft:
+        return soft_whole_image_loss(log_p(student), assistant, reduction, class_weight)
+    return whole_image_loss(log_p(student), first_argmax(assistant), reduction, class_weight)
 
 
 SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 4), st.integers(1, 3), st.integers(1, 4))  # (N, C, h, w)
@@ -320,17 +345,17 @@ def test_maps_of_different_shapes_are_refused(loss):
 
 def test_cross_entropy_by_hand():
     student = torch.tensor([[0.5, 0.25, 0.5], [0.5, 0.75, 0.5]]).log()[None, :, None]
-    same(weighted_cross_entropy(student, torch.tensor([[[0, 1, IGNORE]]])), (log(2) + log(4 / 3)) / 2)
-    same(weighted_cross_entropy(student, torch.tensor([[[0, 1, 0]]]), reduction='sum'), 2 * log(2) + log(4 / 3))
+    same(of_windows(student, torch.tensor([[[0, 1, IGNORE]]])), (log(2) + log(4 / 3)) / 2)
+    same(of_windows(student, torch.tensor([[[0, 1, 0]]]), reduction='sum'), 2 * log(2) + log(4 / 3))
 
 
 def test_reliable_pixels_count_one_and_lambda_times_and_are_not_divided_out():
     logits, labels = torch.zeros(1, 2, 1, 4), torch.tensor([[[0, 1, 0, IGNORE]]])
     weight = torch.tensor([[[1.0, 0.0, 1.0, 1.0]]])
-    same(weighted_cross_entropy(logits, labels, weight, 0.2), log(2) * (1.2 + 1 + 1.2) / 3)
-    same(weighted_cross_entropy(logits, labels, weight, 0.2, reduction='sum'), log(2) * 3.4)
-    same(weighted_cross_entropy(logits, labels, weight), log(2))
-    same(weighted_cross_entropy(logits, labels, lam=0.2), log(2))
+    same(of_windows(logits, labels, weight, 0.2), log(2) * (1.2 + 1 + 1.2) / 3)
+    same(of_windows(logits, labels, weight, 0.2, reduction='sum'), log(2) * 3.4)
+    same(of_windows(logits, labels, weight), log(2))
+    same(of_windows(logits, labels, lam=0.2), log(2))
 
 
 @given(several_logits(2), SEEDS, st.sampled_from([0, 0.2, 1]), st.sampled_from(['mean', 'sum']), st.booleans())
@@ -341,7 +366,7 @@ def test_weighted_cross_entropy_is_the_literal_pair_of_sums(logits, seed, lam, r
     weight = torch.tensor(rng.random(labels.shape) < 0.5).float()
     soft = assistant.double().softmax(1) if softly else None
     expected = literal.window(exact(student), labels.tolist(), exact(weight), lam, exact(soft), reduction)
-    same(weighted_cross_entropy(student, labels, weight, lam, soft, reduction), expected)
+    same(of_windows(student, labels, weight, lam, soft, reduction), expected)
 
 
 @given(several_logits(2), SEEDS, st.sampled_from(['mean', 'sum']), st.booleans())
@@ -355,15 +380,15 @@ def test_classes_count_by_their_weights(logits, seed, reduction, softly):
     expected = literal.window(
         exact(student), labels.tolist(), exact(reliable), 0.2, exact(soft), reduction, by_class.tolist()
     )
-    same(weighted_cross_entropy(student, labels, reliable, 0.2, soft, reduction, by_class), expected)
-    expected = literal.whole_image(exact(student), exact(assistant), softly, 2.0, reduction, by_class.tolist())
-    same(whole_image_loss(student, assistant, softly, 2.0, reduction, by_class), expected)
+    same(of_windows(student, labels, reliable, 0.2, soft, reduction, by_class), expected)
+    expected = literal.whole_image(exact(student), exact(assistant), softly, reduction, by_class.tolist())
+    same(of_panorama(student, assistant, softly, reduction, by_class), expected)
 
 
 def test_soft_labels_that_are_one_hot_give_what_labels_give():
     logits, labels = normal(2, 4, 3, 5), random_labels(np.random.default_rng(0), (2, 4, 3, 5))
     one_hot = torch.nn.functional.one_hot(labels % IGNORE, 4).movedim(-1, 1)
-    hard, soft = (weighted_cross_entropy(logits, labels, soft=soft) for soft in (None, one_hot))
+    hard, soft = (of_windows(logits, labels, soft=soft) for soft in (None, one_hot))
     torch.testing.assert_close(soft, hard)
 
 
@@ -373,34 +398,32 @@ def test_if_no_pixel_counts_cross_entropy_is_0_and_can_be_trained_on(reduction, 
     logits = normal(1, 3, 2, 2).requires_grad_()
     soft = logits.detach().softmax(1) if softly else None
     labels = torch.full((1, 2, 2), IGNORE)
-    loss = weighted_cross_entropy(logits, labels, torch.ones(1, 2, 2), 0.2, soft, reduction)
+    loss = of_windows(logits, labels, torch.ones(1, 2, 2), 0.2, soft, reduction)
     assert loss.item() == 0 and not gradient_of(loss, logits).any()
 
 
 def test_with_one_class_cross_entropy_is_0():
-    same(weighted_cross_entropy(normal(1, 1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64)), 0)
-    same(whole_image_loss(normal(1, 1, 2, 2), normal(1, 1, 2, 2, seed=1)), 0)
+    same(of_windows(normal(1, 1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64)), 0)
+    same(of_panorama(normal(1, 1, 2, 2), normal(1, 1, 2, 2, seed=1)), 0)
 
 
 def test_the_whole_image_loss_takes_the_assistants_labels_and_of_equal_logits_the_first():
     student = torch.tensor([[0.5, 0.25, 0.75], [0.5, 0.75, 0.25]]).log()[None, :, None]
     assistant = torch.tensor([[1.0, 0.0, 3.0], [0.0, 2.0, 3.0]])[None, :, None]
-    same(whole_image_loss(student, assistant), (log(2) + log(4 / 3) + log(4 / 3)) / 3)
+    same(of_panorama(student, assistant), (log(2) + log(4 / 3) + log(4 / 3)) / 3)
 
 
 def test_the_soft_whole_image_loss_by_hand():
     student, assistant = torch.zeros(1, 2, 1, 1), torch.tensor([0.75, 0.25]).log().view(1, 2, 1, 1)
-    same(whole_image_loss(student, assistant, soft=True), log(2))
-    same(whole_image_loss(assistant, assistant, soft=True), -0.75 * log(0.75) - 0.25 * log(0.25))
-    # At temperature 0.5 the odds of 3 to 1 are 9 to 1, for both, and the loss counts a quarter.
-    same(whole_image_loss(assistant, assistant, True, 0.5), -(0.9 * log(0.9) + 0.1 * log(0.1)) / 4)
+    same(of_panorama(student, assistant, soft=True), log(2))
+    same(of_panorama(assistant, assistant, soft=True), -0.75 * log(0.75) - 0.25 * log(0.25))
 
 
-@given(several_logits(2), st.booleans(), st.sampled_from([0.5, 1.0, 4.0]), st.sampled_from(['mean', 'sum']))
-def test_the_whole_image_loss_is_the_literal_sum(logits, soft, temperature, reduction):
+@given(several_logits(2), st.booleans(), st.sampled_from(['mean', 'sum']))
+def test_the_whole_image_loss_is_the_literal_sum(logits, soft, reduction):
     student, assistant = logits
-    expected = literal.whole_image(exact(student), exact(assistant), soft, temperature, reduction)
-    same(whole_image_loss(student, assistant, soft, temperature, reduction), expected)
+    expected = literal.whole_image(exact(student), exact(assistant), soft, reduction)
+    same(of_panorama(student, assistant, soft, reduction), expected)
 
 
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
@@ -412,14 +435,14 @@ def test_gradients_of_knowledge_adaptation_are_its_slopes(reduction, softly):
     weight = torch.tensor(rng.random(labels.shape) < 0.5).float()
     soft = assistant.softmax(1) if softly else None
     assert_slope(
-        weighted_cross_entropy(logits, labels, weight, 0.2, soft, reduction),
+        of_windows(logits, labels, weight, 0.2, soft, reduction),
         logits,
         lambda s: literal.window(s, labels.tolist(), exact(weight), 0.2, exact(soft), reduction),
     )
     assert_slope(
-        whole_image_loss(logits, assistant, softly, 2.0, reduction),
+        of_panorama(logits, assistant, softly, reduction),
         logits,
-        lambda s: literal.whole_image(s, exact(assistant), softly, 2.0, reduction),
+        lambda s: literal.whole_image(s, exact(assistant), softly, reduction),
     )
 
 
@@ -429,20 +452,21 @@ def test_nothing_flows_into_what_is_learnt_from(softly):
     for leaf in (student, assistant):
         leaf.requires_grad_()
     labels = assistant.argmax(1)
-    whole_image_loss(student, assistant, soft=softly).backward()
-    weighted_cross_entropy(student, labels, weight, 0.2, assistant.softmax(1) if softly else None).backward()
+    of_panorama(student, assistant, soft=softly).backward()
+    of_windows(student, labels, weight, 0.2, assistant.softmax(1) if softly else None).backward()
     assert assistant.grad is None and student.grad.any()
 
 
 def test_images_of_different_shapes_and_unknown_reductions_are_refused():
     logits, labels = torch.zeros(1, 3, 2, 4), torch.zeros(1, 2, 4, dtype=torch.int64)
-    with pytest.raises(ValueError, match='assistant'):
-        whole_image_loss(logits, torch.zeros(1, 3, 2, 5))
+    for soft in (False, True):
+        with pytest.raises(ValueError, match='do not fit labels'):
+            of_panorama(logits, torch.zeros(1, 3, 2, 5), soft)
     for soft in (False, True):
         with pytest.raises(ValueError, match='reduction'):
-            whole_image_loss(logits, logits, soft, reduction='none')
+            of_panorama(logits, logits, soft, reduction='none')
     with pytest.raises(ValueError, match='reduction'):
-        weighted_cross_entropy(logits, labels, reduction='none')
+        of_windows(logits, labels, reduction='none')
 
 
 # --- all of them ---
@@ -457,10 +481,10 @@ LOSSES = {
     'boundary, soft': lambda logits: boundary_loss(REFINED, network_boundary(logits, 'soft')).mean(),
     'boundary, bce': lambda logits: boundary_cross_entropy(REFINED, network_boundary(logits, 'soft')).mean(),
     'boundary, weighted_ce': lambda logits: boundary_weighted_loss(REFINED, logits, LABELS).mean(),
-    'whole image': lambda logits: whole_image_loss(logits, OTHER.to(logits.dtype)),
-    'whole image, soft': lambda logits: whole_image_loss(logits, OTHER.to(logits.dtype), True, 2.0),
-    'windows': lambda logits: weighted_cross_entropy(logits, LABELS, REFINED.float(), 0.2),
-    'windows, soft': lambda logits: weighted_cross_entropy(logits, LABELS, REFINED.float(), 0.2, OTHER.softmax(1)),
+    'whole image': lambda logits: of_panorama(logits, OTHER.to(logits.dtype)),
+    'whole image, soft': lambda logits: of_panorama(logits, OTHER.to(logits.dtype), True),
+    'windows': lambda logits: of_windows(logits, LABELS, REFINED.float(), 0.2),
+    'windows, soft': lambda logits: of_windows(logits, LABELS, REFINED.float(), 0.2, OTHER.softmax(1)),
 }
 
 
@@ -508,7 +532,7 @@ def test_the_total_of_a_perfect_student_is_nothing():
     labels = torch.tensor([[[0, 0, 1, 1]]])
     logits = 100 * torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
     refined = hard_boundary(labels)
-    assert whole_image_loss(logits, logits) < exp(-50)
-    assert weighted_cross_entropy(logits, labels, torch.ones(1, 1, 4), 0.2) < exp(-50)
+    assert of_panorama(logits, logits) < exp(-50)
+    assert of_windows(logits, labels, torch.ones(1, 1, 4), 0.2) < exp(-50)
     for mode in ('ste', 'soft', 'hard'):
         assert boundary_loss(refined, network_boundary(logits, mode)).item() == 0

@@ -136,3 +136,13 @@ def test_the_top_level_is_the_agreed_one():
     agreed |= {'Makefile', 'pyproject.toml', 'requirements.txt', 'requirements-dev.txt', 'LICENSE', '.gitignore', '.ci'}
     assert [name for name in sorted(agreed) if not (ROOT / name).exists()] == []
     assert (Path(ROOT) / 'LICENSE').read_text().split()[:2] == ['Apache', 'License']
+
+
+def test_the_public_names_of_stage_2_are_imported_when_they_are_asked_for():
+    script = (
+        'import sys; import stage2_distill; '
+        "assert not {'torch', 'mmseg', 'mmengine'} & set(sys.modules), 'heavy imports'; "
+        'assert all(getattr(stage2_distill, name).__name__ == name for name in stage2_distill.__all__); '
+        'assert set(stage2_distill.__all__) <= set(dir(stage2_distill))'
+    )
+    subprocess.run([sys.executable, '-c', script], check=True)

@@ -1,4 +1,4 @@
-"""Boundary maps of a network's prediction (Sec. 3.2): of its labels, and softly of its probabilities."""
+"""Boundary maps of a network's prediction (Sec. 3.2): hard ones from labels, soft ones from probabilities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 
 def hard_boundary(labels: Tensor, thickness: int = 2) -> Tensor:
-    """Marks pixels of which a 4-neighbour inside the crop has another label; as stage 1 does for SAM's maps.
+    """Mark pixels with a 4-neighbour of another label inside the crop, as stage 1 does for SAM's maps.
 
     Args:
         labels: Integer ``(..., h, w)``.
@@ -36,7 +36,7 @@ def hard_boundary(labels: Tensor, thickness: int = 2) -> Tensor:
 
 
 def soft_boundary(probabilities: Tensor, radius: int = 1, thickness: int = 2) -> Tensor:
-    """The largest total variation distance between a pixel's distribution and a neighbour's.
+    """Compute the largest total variation distance between a pixel's distribution and a neighbour's.
 
     Equals ``hard_boundary`` of the labels where the distributions are one-hot and ``radius`` is 1, and is 0 in flat
     regions however uncertain they are.
@@ -71,7 +71,7 @@ def soft_boundary(probabilities: Tensor, radius: int = 1, thickness: int = 2) ->
 
 
 class _TotalVariation(torch.autograd.Function):
-    """Between the distributions of pixels ``step`` apart; its gradients meet in one tensor."""
+    """Total variation of pixels ``step`` apart; the gradients of both are added up in one tensor."""
 
     @staticmethod
     def forward(ctx: Any, p: Tensor, dim: int, step: int) -> Tensor:

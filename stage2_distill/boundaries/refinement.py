@@ -23,14 +23,14 @@ def refine(
     tie: str = 'up',
     axis: str = 'columns',
 ) -> Tensor:
-    """The refined boundary map ``B_ref`` of an overlap, or of many at once.
+    """Refine the boundary map of one overlap or many to ``B_ref``.
 
     A pixel of ``b_i`` stays where all three maps agree. Otherwise it moves to the nearest pixel of ``b_sam`` in its
-    column, if at that pixel either window's prediction is undecided: its two largest probabilities are less than
+    column, if either window's prediction is undecided at that pixel: its two largest probabilities are less than
     ``alpha`` apart. Otherwise it stays.
 
-    So read, agreement with window j decides nothing: where SAM has a pixel too, the nearest one is the pixel itself.
-    The other window counts through its margin alone, unless both maps are walked.
+    In this reading, agreement with window j decides nothing: where SAM has a pixel too, the nearest one is the pixel
+    itself. The other window counts through its margin alone, unless both maps are walked.
 
     Args:
         b_i: Boundary map of the teacher assistant seen from window i, bool ``(..., h, o)``.
@@ -40,7 +40,7 @@ def refine(
             ``pixelwise.margins``.
         margin_j: The same of window j.
         alpha: Margin below which a prediction is undecided; 0.3 in the paper.
-        iterate: Walk over ``b_i`` (``'i'``, as the text does) or over both windows' maps (``'both'``).
+        iterate: Walk over ``b_i`` (``'i'``, as in the text) or over both windows' maps (``'both'``).
         max_search: How far to look, in pixels; None: the whole column.
         tie: Which of two SAM pixels at the same distance, the upper (``'up'``) or lower (``'down'``) one.
         axis: ``'columns'`` for windows beside each other, searched along the column; ``'rows'`` for windows above each
@@ -60,9 +60,9 @@ def refine(
         raise ValueError(f'maps and margins of different overlaps: {sorted(shapes)}')
     if axis == 'rows':
         b_i, b_j, b_sam, margin_i, margin_j = (part.transpose(-1, -2) for part in given)
-    nearest, found = _nearest_row(b_sam, max_search, tie)
+    nearest, exists = _nearest_row(b_sam, max_search, tie)
     undecided = (margin_i < alpha) | (margin_j < alpha)
-    sam_believed = found & undecided.gather(-2, nearest)
+    sam_believed = exists & undecided.gather(-2, nearest)
     refined = _move(b_i, b_j & b_sam, sam_believed, nearest)
     if iterate == 'both':
         refined |= _move(b_j, b_i & b_sam, sam_believed, nearest)
@@ -70,16 +70,16 @@ def refine(
 
 
 def _move(walked: Tensor, others: Tensor, sam_believed: Tensor, nearest: Tensor) -> Tensor:
-    """The pixels of one map, each where it was or on SAM's boundary."""
+    """Move the pixels of one map that SAM decides onto its boundary; the others stay."""
     moved = walked & ~others & sam_believed
     height = moved.shape[-2]
     target = moved.new_zeros(*moved.shape[:-2], height + 1, moved.shape[-1])
-    target.scatter_(-2, nearest.where(moved, height), True)  # what does not move goes to a row of its own
+    target.scatter_(-2, nearest.where(moved, height), True)  # pixels that do not move go to a spare row
     return (walked & ~moved) | target[..., :height, :]
 
 
 def _nearest_row(boundary: Tensor, max_search: int | None, tie: str) -> tuple[Tensor, Tensor]:
-    """For every pixel the nearest boundary row in its column, int64 (0 if none), and whether there is one."""
+    """Find the nearest boundary row in the column of every pixel, int64 (0 if none), and whether there is one."""
     height = boundary.shape[-2]
     kind = torch.int16 if height < 8000 else torch.int32
     row = torch.arange(height, device=boundary.device, dtype=kind)[:, None]
@@ -88,12 +88,12 @@ def _nearest_row(boundary: Tensor, max_search: int | None, tie: str) -> tuple[Te
     up, down = row - above, below - row
     take_above = up <= down if tie == 'up' else up < down
     distance = torch.minimum(up, down)
-    found = distance < height if max_search is None else distance <= min(max_search, height - 1)
-    return torch.where(take_above, above, below).where(found, 0).long(), found
+    exists = distance < height if max_search is None else distance <= min(max_search, height - 1)
+    return torch.where(take_above, above, below).where(exists, 0).long(), exists
 
 
 def _running_max(values: Tensor) -> Tensor:
-    """``cummax`` down the rows, in as many steps as their number has binary digits: PyTorch's own goes row by row."""
+    """Compute ``cummax`` down the rows in log2(rows) steps; PyTorch's own goes row by row."""
     step = 1
     while step < values.shape[-2]:
         values = torch.cat([values[..., :step, :], torch.maximum(values[..., step:, :], values[..., :-step, :])], -2)

@@ -1,7 +1,7 @@
-"""Instance masks in the form that fusion computes on: atoms, the pixels that lie in the same set of masks.
+"""Instance masks in the form that fusion computes on: atoms, sets of pixels that lie in the same masks.
 
 Masks overlap, so counting labels inside each of them touches many pixels many times. A window of 75 masks has some 500
-atoms: counting touches every pixel once, and what follows is arithmetic on a few thousand pairs of atom and mask.
+atoms: counting touches every pixel once, and the rest is arithmetic on a few thousand pairs of atom and mask.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 @dataclass(frozen=True, eq=False)
 class MaskAtoms:
-    """The masks of ``N`` windows; ``K`` masks and ``A`` atoms in all, numbered through all windows.
+    """The masks of ``N`` windows: ``K`` masks and ``A`` atoms in all, numbered across the windows.
 
     Masks keep their painting order: of two that overlap, the one of higher number lies on top.
 
@@ -39,7 +39,7 @@ class MaskAtoms:
 
     @classmethod
     def from_masks(cls, masks: InstanceMasks | Tensor | NDArray[np.bool_]) -> MaskAtoms:
-        """The masks of one window.
+        """Take the masks of one window.
 
         Args:
             masks: As the cache holds them, or bool ``(K, h, w)``; in painting order, later ones on top.
@@ -51,7 +51,7 @@ class MaskAtoms:
             dense = np.asarray(masks.detach().cpu() if isinstance(masks, Tensor) else masks)
             masks = InstanceMasks.from_dense(dense)
             if len(masks) != len(dense):
-                raise ValueError('a mask without a pixel: leave empty masks out')
+                raise ValueError('a mask without a pixel: remove empty masks first')
         for seed in range(8):
             atoms = cls._by_hash(masks, seed)
             if atoms is not None:
@@ -60,7 +60,7 @@ class MaskAtoms:
 
     @classmethod
     def _by_hash(cls, masks: InstanceMasks, seed: int) -> MaskAtoms | None:
-        """Adds a random number over each mask; equal sums are the same set of masks. None if that went wrong."""
+        """Add a random number over each mask: equal sums are the same set of masks. None after a collision."""
         height, width = masks.shape
         size, count = height * width, len(masks)
         number = np.random.default_rng(seed).integers(1, 2**63, count, dtype=np.uint64)[masks.mask_of_run]
@@ -74,7 +74,7 @@ class MaskAtoms:
         breaks[starts], breaks[ends], breaks[0] = True, True, True
         piece_starts = np.flatnonzero(breaks[:size])
         sums = np.cumsum(change[:size], dtype=np.uint64)[piece_starts]
-        found, atom_of_piece = np.unique(sums, return_inverse=True)
+        atom_sums, atom_of_piece = np.unique(sums, return_inverse=True)
         pieces = np.diff(piece_starts, append=size)
         # Every run covers whole pieces: those from its start up to its end.
         piece_at = np.cumsum(breaks) - 1
@@ -82,20 +82,20 @@ class MaskAtoms:
         lengths = last - first + 1
         before = np.cumsum(lengths) - lengths
         covered = np.arange(lengths.sum()) + np.repeat(first - before, lengths)
-        member = np.zeros((len(found), count), bool)
+        member = np.zeros((len(atom_sums), count), bool)
         member[atom_of_piece[covered], np.repeat(masks.mask_of_run, lengths)] = True
-        area = np.bincount(atom_of_piece, pieces, minlength=len(found))
+        area = np.bincount(atom_of_piece, pieces, minlength=len(atom_sums))
         if count and not np.array_equal(area @ member, masks.area):
             return None
         atom, mask = np.nonzero(member)
-        top = np.full(len(found), -1)
+        top = np.full(len(atom_sums), -1)
         np.maximum.at(top, atom, mask)
         maps = np.repeat(atom_of_piece, pieces).reshape(1, height, width)
         return cls(*map(torch.from_numpy, (maps, atom, mask, top, np.zeros(count, np.int64))))
 
     @classmethod
     def stack(cls, parts: Sequence[MaskAtoms]) -> MaskAtoms:
-        """The windows of several, in order.
+        """Join the windows of several, in order.
 
         Raises:
             ValueError: If there are none, or their windows differ in size.
@@ -132,11 +132,11 @@ class MaskAtoms:
         return (self.top >= 0)[self.atom_map]
 
     def flipped(self) -> MaskAtoms:
-        """Every window mirrored left to right; their order stays."""
+        """Mirror every window left to right; their order stays."""
         return replace(self, atom_map=self.atom_map.flip(-1))
 
     def sum_atoms(self, values: Tensor) -> Tensor:
-        """Adds up the values of each atom's pixels.
+        """Add up the values of each atom's pixels.
 
         Args:
             values: ``(N, h, w)`` or ``(N, D, h, w)``.
@@ -151,11 +151,11 @@ class MaskAtoms:
         return values.new_zeros(self.atoms).index_add_(0, self.atom_map.flatten(), values.flatten())
 
     def sum_masks(self, values: Tensor, support: str = 'full') -> Tensor:
-        """Adds up the values of each mask's atoms.
+        """Add up the values of each mask's atoms.
 
         Args:
             values: ``(A, ...)``.
-            support: ``'full'``, the mask with what is hidden under others; ``'visible'``, what shows of it.
+            support: ``'full'``, the whole mask; ``'visible'``, the part that no other mask hides.
 
         Returns:
             ``(K, ...)``.
@@ -172,7 +172,7 @@ class MaskAtoms:
         raise ValueError(f"support {support!r} is neither 'full' nor 'visible'")
 
     def paint(self, values: Tensor, elsewhere: Tensor) -> Tensor:
-        """Paints masks in their order.
+        """Paint masks in their order.
 
         Args:
             values: ``(K,)``, one for each mask.
@@ -186,11 +186,11 @@ class MaskAtoms:
         return torch.where(self.covered, values[self.top.clamp(min=0)][self.atom_map], elsewhere)
 
     def to(self, *args: object, **kwargs: object) -> MaskAtoms:
-        """On another device, as ``Tensor.to``."""
+        """Move to another device, as ``Tensor.to``."""
         return replace(self, **{field.name: getattr(self, field.name).to(*args, **kwargs) for field in fields(self)})
 
     def pin_memory(self) -> MaskAtoms:
-        """In pinned memory, from where it is copied to a GPU in the background."""
+        """Copy to pinned memory, for non-blocking copies to a GPU."""
         return replace(self, **{field.name: getattr(self, field.name).pin_memory() for field in fields(self)})
 
 

@@ -1,4 +1,4 @@
-"""What fusion and refinement ask of every pixel's logits, in as few passes over them as it takes."""
+"""Labels, entropies and margins of every pixel's logits, in as few passes over them as it takes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 class PixelPrediction(NamedTuple):
-    """What the teacher assistant says of every pixel of ``N`` windows.
+    """What the teacher assistant says of every pixel of windows.
 
     Attributes:
-        labels: The most likely class, of equals the first; int64 ``(N, h, w)``.
-        entropy: Of the distribution over the classes, float32 ``(N, h, w)`` in [0, log C].
-        margin: Largest minus second largest probability, float32 ``(N, h, w)`` in [0, 1]; with one class the largest.
+        labels: The most likely class, of equals the first; int64 ``(..., h, w)``.
+        entropy: Of the distribution over the classes, float32 ``(..., h, w)`` in [0, log C].
+        margin: Largest minus second largest probability, float32 ``(..., h, w)`` in [0, 1]; with one class the largest.
     """
 
     labels: Tensor
@@ -24,28 +24,28 @@ class PixelPrediction(NamedTuple):
 
 @torch.no_grad()
 def predict_pixels(logits: Tensor) -> PixelPrediction:
-    """Labels, entropies and margins of logits ``(N, C, h, w)``; minus infinity is a probability of 0."""
-    x = logits.flatten(2)
+    """Predict every pixel from logits ``(..., C, h, w)``; minus infinity is a probability of 0."""
+    x = logits.reshape(-1, logits.shape[-3], logits.shape[-2] * logits.shape[-1])
     labels = first_argmax(x)
     if x.device.type != 'cpu':
         entropy, margin = _certainty(x.float(), labels)
     else:
         entropy, margin = (torch.empty(labels.shape) for _ in range(2))
         room = torch.empty(2, 1, *x.shape[1:])
-        for i in range(len(x)):  # one after the other in the same memory
+        for i in range(len(x)):  # window by window in the same memory
             entropy[i], margin[i] = _certainty(x[i : i + 1].float(), labels[i : i + 1], room)
-    shape = len(logits), *logits.shape[2:]
+    shape = *logits.shape[:-3], *logits.shape[-2:]
     return PixelPrediction(labels.view(shape), entropy.view(shape), margin.view(shape))
 
 
 def _certainty(x: Tensor, labels: Tensor, room: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Entropy ``log sum e^x - sum x e^x / sum e^x`` and margin, ``(N, n)`` of logits ``(N, C, n)``.
 
-    ``room``, of two tensors like x, spares their allocation.
+    ``room``, two tensors like x, saves their allocation.
     """
     at = labels[:, None]
     shifted, power = (None, None) if room is None else room
-    shifted = torch.sub(x, x.gather(1, at), out=shifted).clamp_(min=-1e4)  # 0 times minus infinity is no number
+    shifted = torch.sub(x, x.gather(1, at), out=shifted).clamp_(min=-1e4)  # 0 times minus infinity is NaN
     power = torch.exp(shifted, out=power)
     total = power.sum(1)
     rival = power.scatter_(1, at, 0.0).amax(1)  # the most likely class adds nothing to the second sum either way
@@ -53,7 +53,7 @@ def _certainty(x: Tensor, labels: Tensor, room: Tensor | None = None) -> tuple[T
 
 
 def first_argmax(values: Tensor, dim: int = 1) -> Tensor:
-    """``argmax``, of equals the first; int64. PyTorch's own is slow on CPUs unless ``dim`` is the last."""
+    """Return ``argmax``, of equals the first; int64. PyTorch's own is slow on CPUs unless ``dim`` is the last."""
     values = values.detach()
     if values.device.type != 'cpu':
         return values.argmax(dim)
@@ -67,7 +67,7 @@ def first_argmax(values: Tensor, dim: int = 1) -> Tensor:
 
 
 def margins(probabilities: Tensor) -> Tensor:
-    """Largest minus second largest probability, ``(..., C, h, w)`` to ``(..., h, w)``; with one class the largest."""
+    """Subtract the second largest probability from the largest, ``(..., C, h, w)`` to ``(..., h, w)``."""
     first, *others = probabilities.detach().unbind(-3)
     best, rival = first.clone(), torch.zeros_like(first)
     for plane in others:

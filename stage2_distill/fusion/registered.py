@@ -1,55 +1,38 @@
-"""The registered faces of the three fusions: CTCF and the two baselines of Table 5, behind one interface."""
+"""The fusions that a config can name: CTCF and the two baselines of Table 5, behind one interface."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mmseg.registry import MODELS
-from torch import Tensor, nn
 
 from stage2_distill.fusion import ctcf, sepl, ssa
-from stage2_distill.fusion.ctcf import Fused, Masks
-from stage2_distill.fusion.pixelwise import PixelPrediction
+from stage2_distill.fusion.ensemble import Fused
+
+Fusion = Callable[..., Fused]  # (masks, logits, predicted=None), as ctcf.fuse
 
 
-class Fusion(nn.Module):
-    """Masks and the teacher assistant's logits -> ensemble labels and weight map.
-
-    Args:
-        settings: Keywords of the function that does it.
-    """
-
-    function: Callable[..., Fused]
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__()
-        self.settings = settings
-
-    def forward(self, masks: Masks, logits: Tensor, predicted: PixelPrediction | None = None) -> Fused:
-        """See ``ctcf.fuse``."""
-        return type(self).function(masks, logits, predicted=predicted, **self.settings)
-
-    def extra_repr(self) -> str:
-        return ', '.join(f'{name}={value}' for name, value in self.settings.items())
+def _with_settings(fuse: Fusion, settings: dict[str, Any]) -> Fusion:
+    inspect.signature(fuse).bind(None, None, **settings)  # a setting that it does not have is a TypeError here
+    return partial(fuse, **settings)
 
 
-@MODELS.register_module()
-class CTCF(Fusion):
-    """The paper's fusion (Eq. 3): ``ctcf.fuse``."""
-
-    function = staticmethod(ctcf.fuse)
-
-
-@MODELS.register_module()
-class SSAFusion(Fusion):
-    """Majority vote in every mask: ``ssa.fuse``."""
-
-    function = staticmethod(ssa.fuse)
+@MODELS.register_module(name='CTCF')
+def build_ctcf(**settings: Any) -> Fusion:
+    """The paper's fusion (Eq. 3): ``ctcf.fuse`` with these keywords."""
+    return _with_settings(ctcf.fuse, settings)
 
 
-@MODELS.register_module()
-class SEPLFusion(Fusion):
-    """Every class takes the masks that fit it: ``sepl.fuse``."""
+@MODELS.register_module(name='SSAFusion')
+def build_ssa(**settings: Any) -> Fusion:
+    """Majority vote in every mask: ``ssa.fuse`` with these keywords."""
+    return _with_settings(ssa.fuse, settings)
 
-    function = staticmethod(sepl.fuse)
+
+@MODELS.register_module(name='SEPLFusion')
+def build_sepl(**settings: Any) -> Fusion:
+    """Every class takes the masks that fit it: ``sepl.fuse`` with these keywords."""
+    return _with_settings(sepl.fuse, settings)

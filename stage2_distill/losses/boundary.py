@@ -1,7 +1,7 @@
 """Boundary-enhanced losses of teacher assistant and student (Eq. 2 and 7).
 
-The paper compares boundary maps of labels, which have no gradient, and does not say what takes their place. The modes
-are the candidates; ``ste`` gives the formula's value and passes gradient where the map is wrong.
+The paper compares boundary maps of labels, which have no gradient, and does not say how they are differentiated. The
+modes are the candidates; ``ste`` has the formula's value and passes gradient where the map is wrong.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from torch import Tensor
 from stage2_distill.boundaries.label_boundary import hard_boundary, soft_boundary
 from stage2_distill.fusion.pixelwise import first_argmax
 
-MODES = ('ste', 'soft', 'bce', 'weighted_ce', 'head', 'hard')
+MODES = ('ste', 'soft', 'bce', 'weighted_ce', 'hard')
 BAND_WEIGHT = 0.2  # of the pixels around a boundary in mode weighted_ce
 
 
 def network_boundary(
     logits: Tensor, mode: str = 'ste', tau: float = 1.0, radius: int = 1, thickness: int = 2
 ) -> Tensor:
-    """The boundary map of a network's prediction in a crop.
+    """Compute the boundary map of a network's prediction in a crop.
 
     Args:
         logits: ``(..., C, h, w)``.
@@ -48,14 +48,14 @@ def network_boundary(
 
 
 def boundary_loss(refined: Tensor, boundary: Tensor) -> Tensor:
-    """Sum of differences over the number of refined boundary pixels, in every overlap (Eq. 7, half of Eq. 2).
+    """Divide the sum of differences by the number of refined boundary pixels, per overlap (Eq. 7, half of Eq. 2).
 
     Args:
         refined: The refined boundary map ``B_ref``, bool ``(..., h, o)``.
         boundary: A network's map, ``(..., h, o)`` in [0, 1].
 
     Returns:
-        float32 ``(...)``: one value an overlap, 0 where the refined map is empty.
+        float32 ``(...)``: one value per overlap, 0 where the refined map is empty.
 
     Raises:
         ValueError: If the shapes differ.
@@ -66,14 +66,14 @@ def boundary_loss(refined: Tensor, boundary: Tensor) -> Tensor:
 
 
 def boundary_cross_entropy(refined: Tensor, boundary: Tensor) -> Tensor:
-    """Binary cross-entropy in which boundary pixels and all others count half each.
+    """Compute a binary cross-entropy in which boundary pixels and all others count half each.
 
     Args:
         refined: bool ``(..., h, o)``.
         boundary: ``(..., h, o)`` in [0, 1].
 
     Returns:
-        float32 ``(...)``: one value an overlap, 0 where the refined map is empty.
+        float32 ``(...)``: one value per overlap, 0 where the refined map is empty.
 
     Raises:
         ValueError: If the shapes differ.
@@ -87,7 +87,7 @@ def boundary_cross_entropy(refined: Tensor, boundary: Tensor) -> Tensor:
 
 
 def boundary_weighted_loss(refined: Tensor, logits: Tensor, labels: Tensor, ignore: int = 255) -> Tensor:
-    """Cross-entropy that counts pixels around a refined boundary more, as BECO does; compares no boundary maps.
+    """Compute a cross-entropy in which pixels around a refined boundary count more, as in BECO; no maps are compared.
 
     Args:
         refined: bool ``(..., h, o)``.
@@ -96,8 +96,8 @@ def boundary_weighted_loss(refined: Tensor, logits: Tensor, labels: Tensor, igno
         ignore: Label that does not count.
 
     Returns:
-        float32 ``(...)``: the mean over an overlap's pixels of ``(1 + 0.2 * band) * CE``, where the band is the refined
-        boundary dilated by one pixel; 0 where the refined map is empty, as in the other modes.
+        float32 ``(...)``: the mean of ``(1 + 0.2 * band) * CE`` over the pixels of an overlap, where the band is the
+        refined boundary dilated by one pixel; 0 where the refined map is empty, as in the other modes.
     """
     flat = labels.reshape(-1, *labels.shape[-2:])
     entropy = F.cross_entropy(

@@ -9,7 +9,7 @@ SPACES = ('softmax', 'logits')
 
 
 def consistency_loss(left: Tensor, right: Tensor, space: str = 'softmax') -> Tensor:
-    """Mean squared difference of two windows' predictions on their overlap (Eq. 1).
+    """Compute the mean squared difference of two windows' predictions on their overlap (Eq. 1).
 
     Args:
         left: Logits of window i inside the overlap, ``(..., C, h, o)``.

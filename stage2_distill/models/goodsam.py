@@ -1,4 +1,4 @@
-"""The segmentor: teacher assistant and student, and what one training iteration does with them (Fig. 2)."""
+"""The segmentor: teacher assistant and student, and one training iteration (Fig. 2)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mmengine.structures import PixelData
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.registry import MODELS
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stage1_sam_cache.errors import MaskCacheError
-from stage1_sam_cache.geometry.windows import WindowGrid
+from stage1_sam_cache.geometry.windows import WindowGrid, WindowSettings
 from stage2_distill.data.cached_masks import CachedMasks
 from stage2_distill.fusion.pixelwise import first_argmax
 from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
-from stage2_distill.heads.heads import Lesson
+from stage2_distill.heads.lesson import Lesson
+from stage2_distill.models.label_assistant import averaged_copy, begin_as_the_assistant
 
 NETWORKS = ('teacher_assistant', 'student')
 PREDICTORS = ('student', 'ta_whole', 'ta_tile', 'ta_slide', 'ensemble')
@@ -35,7 +35,7 @@ class GoodSAM(BaseSegmentor):
     Args:
         student: Config of an mmseg ``EncoderDecoder``; it sees whole panoramas.
         teacher_assistant: The same; it sees windows.
-        grid: ``window``, ``stride`` and ``wrap`` of the cache, as ``WindowGrid`` takes them.
+        grid: ``window``, ``stride`` and ``wrap`` of the cache, the keywords of ``WindowSettings``.
         ctcf_head: Config of ``CTCFHead``.
         mka_head: Config of ``MKAHead``.
         ta_input_scale: How much a window is enlarged before the assistant sees it.
@@ -43,11 +43,11 @@ class GoodSAM(BaseSegmentor):
         schedule: ``'joint'`` trains both in every iteration; ``'ta_first'`` the assistant alone for ``ta_iters``
             iterations, then the student alone.
         ta_iters: See ``schedule``.
-        label_momentum: None: the assistant's own predictions become the ensemble's labels and those of Eq. 4, as in the
-            paper. Otherwise a copy's do, which after every step of the assistant keeps this share of itself and takes
-            the rest from it; 1 keeps it as it began.
-        norm_eval: Networks of which batch normalisation keeps the statistics that it came with, also in training: with
-            a batch of one panorama they tell more than the batch's own.
+        label_momentum: None: the assistant's own predictions become the labels of the ensemble and of Eq. 4, as in the
+            paper. Otherwise those of a copy, which after every step of the assistant keeps this share of itself and
+            takes the rest from it; 1 keeps it as it began.
+        norm_eval: Networks whose batch normalisation keeps its initial statistics during training: with a batch of one
+            panorama they say more than the statistics of the batch.
         wrap_columns: Columns of the other side that are laid beside the panorama's left and right border before the
             student predicts, so that it sees across the seam.
         data_preprocessor: Of mmseg.
@@ -78,45 +78,46 @@ class GoodSAM(BaseSegmentor):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        if schedule not in SCHEDULES or ta_input_scale <= 0 or wrap_columns < 0:
-            raise ValueError(f'schedule={schedule!r}, ta_input_scale={ta_input_scale}, wrap_columns={wrap_columns}')
         self.student = MODELS.build(student)
         self.teacher_assistant = MODELS.build(teacher_assistant)
         self.ctcf_head = MODELS.build(ctcf_head)
         self.mka_head = MODELS.build(mka_head)
-        self.num_classes = self.student.num_classes
+        self.num_classes, self.align_corners = self.student.num_classes, self.student.align_corners
+        self.windows = WindowSettings.from_json(grid)
+        self.ta_input_scale, self.wrap_columns = ta_input_scale, wrap_columns
+        self.update_ta, self.schedule, self.ta_iters = update_ta, schedule, ta_iters
+        self.norm_eval = tuple(norm_eval)
+        self.train_cfg, self.test_cfg = train_cfg, test_cfg or {}
+        self._check()
+        # A frozen assistant is its own copy.
+        self.label_assistant = (
+            None if label_momentum is None or not update_ta else averaged_copy(self.teacher_assistant, label_momentum)
+        )
+        if self.label_assistant is not None:
+            self.register_load_state_dict_pre_hook(begin_as_the_assistant)
+        if not update_ta:
+            self.teacher_assistant.requires_grad_(False)
+        self.register_state_dict_post_hook(_name_without_wrappers)
+
+    def _check(self) -> None:
+        if self.schedule not in SCHEDULES or self.ta_input_scale <= 0 or self.wrap_columns < 0:
+            raise ValueError(
+                f'schedule={self.schedule!r}, ta_input_scale={self.ta_input_scale}, wrap_columns={self.wrap_columns}'
+            )
         if self.teacher_assistant.num_classes != self.num_classes:
             raise ValueError('student and teacher assistant have different numbers of classes')
         by_class = self.mka_head.class_weight
         if by_class is not None and len(by_class) != self.num_classes:
             raise ValueError(f'class_weight has {len(by_class)} values for {self.num_classes} classes')
-        self.grid = dict(grid)
-        self.ta_input_scale = ta_input_scale
-        self.update_ta, self.schedule, self.ta_iters = update_ta, schedule, ta_iters
-        if label_momentum is not None and not 0 <= label_momentum <= 1:
-            raise ValueError(f'label_momentum {label_momentum} is not from 0 to 1')
-        self.label_momentum = label_momentum if update_ta else None  # an assistant that rests is its own copy
-        if self.label_momentum is not None:
-            average = get_ema_multi_avg_fn(label_momentum)
-            self.label_assistant = AveragedModel(self.teacher_assistant, multi_avg_fn=average, use_buffers=True)
-            self.label_assistant.requires_grad_(False)
-            self.label_assistant.n_averaged.fill_(1)  # so that the first step is averaged like all others
-            self.register_load_state_dict_pre_hook(_begin_as_the_assistant)
-        self.norm_eval, self.wrap_columns = tuple(norm_eval), wrap_columns
         if set(self.norm_eval) - set(NETWORKS):
             raise ValueError(f'norm_eval {", ".join(self.norm_eval)}: {" and ".join(NETWORKS)} can be named')
-        self.align_corners = self.student.align_corners
-        self.train_cfg, self.test_cfg = train_cfg, test_cfg or {}
         unknown = set(self.predictors) - set(PREDICTORS)
         if unknown:
             raise ValueError(f'predictors {", ".join(sorted(unknown))} are none of {", ".join(PREDICTORS)}')
-        if update_ta and not any(self.mka_head.weights_ta.values()):
+        if self.update_ta and not any(self.mka_head.weights_ta.values()):
             raise ValueError('the teacher assistant has no loss; set update_ta=False')
         if not any(self.mka_head.weights_student.values()):
             raise ValueError('the student has no loss')
-        if not update_ta:
-            self.teacher_assistant.requires_grad_(False)
-        self.register_state_dict_post_hook(_name_without_wrappers)
 
     @property
     def predictors(self) -> tuple[str, ...]:
@@ -124,7 +125,7 @@ class GoodSAM(BaseSegmentor):
         return tuple(self.test_cfg.get('predictors', ('student',)))
 
     def train(self, mode: bool = True) -> GoodSAM:
-        """As ever, but an assistant that is not trained stays as it is for prediction, and so does ``norm_eval``."""
+        """Set the mode; a frozen assistant, the copy that labels, and ``norm_eval`` stay in evaluation mode."""
         super().train(mode)
         for name in self.norm_eval:
             for module in getattr(self, name).modules():
@@ -132,22 +133,22 @@ class GoodSAM(BaseSegmentor):
                     module.eval()
         if not self.update_ta:
             self.teacher_assistant.eval()
-        if self.label_momentum is not None:
+        if self.label_assistant is not None:
             self.label_assistant.eval()
         return self
 
     def init_weights(self) -> None:
-        """As ever; the copy that labels begins as the assistant."""
+        """Initialise all weights; the copy that labels begins as the assistant."""
         super().init_weights()
-        if self.label_momentum is not None:
+        if self.label_assistant is not None:
             self.label_assistant.module.load_state_dict(self.teacher_assistant.state_dict())
 
     def train_step(self, data: dict[str, Any], optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
-        """One iteration: assistant, lesson, its losses and step; student, its losses and step.
+        """Run one iteration: assistant, lesson, its losses and step; student, its losses and step.
 
         Returns:
             Every term of Eq. 8 and 9 by name, ``loss_ta``, ``loss_student``, their sum ``loss``, ``reliable``, the mean
-            of the weight map, and ``entropy``, that of the assistant's pixels.
+            of the weight map, and ``entropy``, the mean entropy of the assistant's pixels.
         """
         data = self.data_preprocessor(data, True)
         inputs, samples = data['inputs'], data['data_samples']
@@ -156,50 +157,74 @@ class GoodSAM(BaseSegmentor):
         teach_student = self.schedule == 'joint' or iteration >= self.ta_iters
         if not teach_ta:
             self.teacher_assistant.eval()
-        log: dict[str, Tensor] = {}
 
-        with _forward(optim_wrapper, 'teacher_assistant', self.teacher_assistant, teach_ta):
-            windows = self.assistant_windows(inputs)
-        logits, boundary = self._split(windows, 2)
-        labelled = logits
-        if self.label_momentum is not None:
-            with _forward(optim_wrapper, 'teacher_assistant', self.label_assistant, False):
-                labelled, _ = self._split(self.assistant_windows(inputs, self.label_assistant), 2)
-        lesson = self.ctcf_head(labelled, self._masks_of(inputs, samples))
-        log['reliable'] = lesson.ensemble.weight.mean()
-        log['entropy'] = lesson.entropy
+        with _forward_pass(optim_wrapper, 'teacher_assistant', self.teacher_assistant, teach_ta):
+            logits = self.assistant_windows(inputs)
+        with _forward_pass(optim_wrapper, 'teacher_assistant', self.label_assistant, False):
+            labelling = self.labelling_windows(inputs, logits)
+        lesson = self.make_lesson(inputs, samples, labelling)
+        log = {'reliable': lesson.ensemble.weight.mean(), 'entropy': lesson.entropy}
         if teach_ta:
-            losses = self.mka_head.assistant_losses(logits, lesson, boundary, iteration)
+            losses = self.mka_head.assistant_losses(logits, lesson)
             log |= _step(losses, 'loss_ta', optim_wrapper['teacher_assistant'])
-            if self.label_momentum is not None:
+            if self.label_assistant is not None:
                 self.label_assistant.update_parameters(self.teacher_assistant)
-        del windows, logits, boundary
+        del logits, labelling
 
         if teach_student:
-            with _forward(optim_wrapper, 'student', self.student, True):
+            with _forward_pass(optim_wrapper, 'student', self.student, True):
                 panorama = self.student_panorama(inputs)
-            logits, boundary = self._split(panorama, 1)
-            losses = self.mka_head.student_losses(logits, lesson, boundary, iteration)
+            losses = self.mka_head.student_losses(panorama, lesson)
             log |= _step(losses, 'loss_student', optim_wrapper['student'])
-        log['loss'] = sum(log[name] for name in ('loss_ta', 'loss_student') if name in log)  # type: ignore[assignment]
+        log['loss'] = torch.stack([log[name] for name in ('loss_ta', 'loss_student') if name in log]).sum()
         return log
 
-    def assistant_windows(self, inputs: Tensor, network: torch.nn.Module | None = None) -> Tensor:
-        """The assistant's, or such a network's, logits of every window: ``(B, 3, H, W)`` to ``(B, n, C, h, w)``."""
+    def labelling_windows(self, inputs: Tensor, logits: Tensor) -> Tensor:
+        """Logits that labels are made from: those of the averaged copy if there is one, else the assistant's.
+
+        Args:
+            inputs: ``(B, 3, H, W)``.
+            logits: The assistant's, ``(B, n, C, h, w)``.
+
+        Returns:
+            ``(B, n, C, h, w)``.
+        """
+        return logits if self.label_assistant is None else self.assistant_windows(inputs, self.label_assistant)
+
+    def make_lesson(self, inputs: Tensor, samples: Any, labelling: Tensor) -> Lesson:
+        """Make the lesson of panoramas; the only place where it is made, for training, loss, pictures and prediction.
+
+        Args:
+            inputs: ``(B, 3, H, W)``.
+            samples: Their data samples, with ``cached_masks``.
+            labelling: ``labelling_windows`` of the inputs.
+
+        Raises:
+            MaskCacheError: If masks are not loaded, or were made with other windows than the model's.
+        """
+        masks: list[CachedMasks] = [sample.get('cached_masks') for sample in samples]
+        if None in masks:
+            raise MaskCacheError('the ensemble needs cached masks', 'give the data set a cache and LoadCachedMasks')
         grid = self.grid_of(inputs)
-        windows = cut_windows(inputs, grid)
+        if any(other.grid != grid for other in masks):
+            raise MaskCacheError(f'the cache has windows {masks[0].grid}, the model {grid}')
+        return self.ctcf_head(labelling, masks)
+
+    def assistant_windows(self, inputs: Tensor, network: nn.Module | None = None) -> Tensor:
+        """Run the assistant, or another network, on every window: ``(B, 3, H, W)`` to logits ``(B, n, C, h, w)``."""
+        windows = cut_windows(inputs, self.grid_of(inputs))
         return self._assist(windows.flatten(0, 1), network).unflatten(0, windows.shape[:2])
 
-    def _assist(self, images: Tensor, network: torch.nn.Module | None = None) -> Tensor:
+    def _assist(self, images: Tensor, network: nn.Module | None = None) -> Tensor:
         """The logits of windows, or of whole panoramas, at their size."""
-        seen = images
+        enlarged = images
         if self.ta_input_scale != 1:
-            seen = _resize(images, [round(side * self.ta_input_scale) for side in images.shape[-2:]])
+            enlarged = _resize(images, [round(side * self.ta_input_scale) for side in images.shape[-2:]])
         network = self.teacher_assistant if network is None else network
-        return _resize(network(seen, mode='tensor'), images.shape[-2:])
+        return _resize(network(enlarged, mode='tensor'), images.shape[-2:])
 
     def student_panorama(self, inputs: Tensor, wrap_columns: int = 0) -> Tensor:
-        """The student's logits of whole panoramas: ``(B, 3, H, W)`` to ``(B, C, H, W)``."""
+        """Run the student on whole panoramas: ``(B, 3, H, W)`` to logits ``(B, C, H, W)``."""
         if wrap_columns:
             inputs = F.pad(inputs, (wrap_columns, wrap_columns, 0, 0), mode='circular')
         logits = _resize(self.student(inputs, mode='tensor'), inputs.shape[-2:])
@@ -207,32 +232,29 @@ class GoodSAM(BaseSegmentor):
 
     def grid_of(self, inputs: Tensor) -> WindowGrid:
         """The windows over panoramas ``(B, C, H, W)``."""
-        return WindowGrid(*inputs.shape[-2:], **self.grid)
+        return self.windows.over(*inputs.shape[-2:])
 
     def predict(self, inputs: Tensor, data_samples: Any = None) -> Any:
-        """Runs ``predictors`` over whole panoramas.
+        """Run ``predictors`` over whole panoramas.
 
         Returns:
             Data samples with ``pred_sem_seg`` and ``seg_logits`` of the student, and a map ``PixelData`` for each other
             predictor. The ensemble needs ``cached_masks`` in the samples.
         """
-        wanted = set(self.predictors)
-        results = self.postprocess_result(
-            self._split(self.student_panorama(inputs, self.wrap_columns), 1)[0], data_samples
-        )
+        predictors, grid = set(self.predictors), self.grid_of(inputs)
+        results = self.postprocess_result(self.student_panorama(inputs, self.wrap_columns), data_samples)
         maps = {}
-        if 'ta_whole' in wanted:
-            maps['ta_whole'] = first_argmax(self._split(self._assist(inputs), 1)[0])
-        if wanted & {'ta_tile', 'ta_slide', 'ensemble'}:
-            logits = self._split(self.assistant_windows(inputs), 2)[0].float()
-            grid = self.grid_of(inputs)
-            if 'ta_tile' in wanted:
+        if 'ta_whole' in predictors:
+            maps['ta_whole'] = first_argmax(self._assist(inputs))
+        if predictors & {'ta_tile', 'ta_slide', 'ensemble'}:
+            logits = self.assistant_windows(inputs).float()
+            if 'ta_tile' in predictors:
                 maps['ta_tile'] = first_argmax(stitch_windows(logits, grid))
-            if 'ta_slide' in wanted:
+            if 'ta_slide' in predictors:
                 maps['ta_slide'] = first_argmax(stitch_windows(logits.softmax(2), grid, 'mean'))
-            if 'ensemble' in wanted:
-                fused = self.ctcf_head.fuse(logits, self._masks_of(inputs, data_samples))
-                maps['ensemble'] = stitch_windows(fused.labels, grid)
+            if 'ensemble' in predictors:
+                lesson = self.make_lesson(inputs, data_samples, self.labelling_windows(inputs, logits))
+                maps['ensemble'] = stitch_windows(lesson.ensemble.labels, grid)
         for name, labels in maps.items():
             for sample, label in zip(results, labels, strict=True):
                 sample.set_data({name: PixelData(data=label[None])})
@@ -240,10 +262,19 @@ class GoodSAM(BaseSegmentor):
 
     @torch.no_grad()
     def explain(self, inputs: Tensor, data_samples: Any) -> tuple[Lesson, Tensor]:
-        """What panoramas teach, and the student's logits ``(B, C, H, W)``; for pictures."""
-        logits = self._split(self.assistant_windows(inputs), 2)[0].float()
-        lesson = self.ctcf_head(logits, self._masks_of(inputs, data_samples))
-        return lesson, self._split(self.student_panorama(inputs), 1)[0]
+        """Return the lesson of panoramas, and the student's logits ``(B, C, H, W)``; for pictures."""
+        logits = self.assistant_windows(inputs).float()
+        lesson = self.make_lesson(inputs, data_samples, self.labelling_windows(inputs, logits))
+        return lesson, self.student_panorama(inputs)
+
+    def loss(self, inputs: Tensor, data_samples: Any) -> dict[str, Tensor]:
+        """Compute every term of Eq. 8 and 9, without a step."""
+        logits = self.assistant_windows(inputs)
+        with torch.no_grad():
+            labelling = self.labelling_windows(inputs, logits)
+        lesson = self.make_lesson(inputs, data_samples, labelling)
+        losses = self.mka_head.assistant_losses(logits, lesson) if self.update_ta else {}
+        return {**losses, **self.mka_head.student_losses(self.student_panorama(inputs), lesson)}
 
     def extract_feat(self, inputs: Tensor) -> Any:
         """Features of the student."""
@@ -254,59 +285,22 @@ class GoodSAM(BaseSegmentor):
         return self.student_panorama(inputs, self.wrap_columns)
 
     def _forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
+        """The student's raw output; mmseg asks its segmentors for this method."""
         return self.student(inputs, mode='tensor')
-
-    def loss(self, inputs: Tensor, data_samples: Any) -> dict[str, Tensor]:
-        """Every term of Eq. 8 and 9, without a step."""
-        windows = self.assistant_windows(inputs)
-        logits, boundary = self._split(windows, 2)
-        lesson = self.ctcf_head(logits, self._masks_of(inputs, data_samples))
-        losses = self.mka_head.assistant_losses(logits, lesson, boundary) if self.update_ta else {}
-        panorama, boundary = self._split(self.student_panorama(inputs), 1)
-        return {**losses, **self.mka_head.student_losses(panorama, lesson, boundary)}
-
-    def _masks_of(self, inputs: Tensor, samples: Any) -> list[CachedMasks]:
-        """SAM's side of the panoramas.
-
-        Raises:
-            MaskCacheError: If it is not loaded, or was made with other windows than the model's.
-        """
-        masks = [sample.get('cached_masks') for sample in samples]
-        if None in masks:
-            raise MaskCacheError('the ensemble needs cached masks: give the data set a cache and LoadCachedMasks')
-        grid = self.grid_of(inputs)
-        if any(other.grid != grid for other in masks):
-            raise MaskCacheError(f'the cache has windows {masks[0].grid}, the model {grid}')
-        return masks
-
-    def _split(self, output: Tensor, dim: int) -> tuple[Tensor, Tensor | None]:
-        """Class logits, and the logits of a boundary head if there is one."""
-        if output.shape[dim] == self.num_classes:
-            return output, None
-        classes, boundary = output.split([self.num_classes, 1], dim)
-        return classes, boundary
 
 
 @contextmanager
-def _forward(optimizers: OptimWrapperDict, name: str, network: torch.nn.Module, with_gradient: bool) -> Iterator[None]:
+def _forward_pass(
+    optimizers: OptimWrapperDict, name: str, network: nn.Module | None, with_gradient: bool
+) -> Iterator[None]:
     """The context of a forward pass: mixed precision, gradients, and when they are exchanged."""
     wrapper = optimizers[name] if name in optimizers else next(iter(optimizers.values()))
     with torch.set_grad_enabled(with_gradient), wrapper.optim_context(network):
         yield
 
 
-def _begin_as_the_assistant(model: torch.nn.Module, weights: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Lets weights without a copy that labels be loaded: it begins as their assistant."""
-    own, assistant = f'{prefix}label_assistant.', f'{prefix}teacher_assistant.'
-    if any(name.startswith(own) for name in weights):
-        return
-    for name in [name for name in weights if name.startswith(assistant)]:
-        weights[f'{own}module.{name.removeprefix(assistant)}'] = weights[name]
-    weights[f'{own}n_averaged'] = torch.tensor(1)
-
-
-def _name_without_wrappers(model: torch.nn.Module, weights: dict[str, Tensor], prefix: str, metadata: Any) -> None:
-    """Names weights as without distribution, where each network is wrapped for itself."""
+def _name_without_wrappers(model: nn.Module, weights: dict[str, Tensor], prefix: str, metadata: Any) -> None:
+    """Name weights as without distribution, where each network is wrapped for itself."""
     for name in NETWORKS:
         wrapped = f'{prefix}{name}.module.'
         for key in [key for key in weights if key.startswith(wrapped)]:
@@ -314,12 +308,12 @@ def _name_without_wrappers(model: torch.nn.Module, weights: dict[str, Tensor], p
 
 
 def _step(losses: dict[str, Tensor], total: str, wrapper: Any) -> dict[str, Tensor]:
-    """Adds the terms up and takes a step; returns them for the log."""
+    """Add the terms up and take a step; return them for the log."""
     value = torch.stack([*losses.values()]).sum()
     wrapper.update_params(value)
     return {name: loss.detach() for name, loss in {**losses, total: value}.items()}
 
 
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Images or logits ``(B, C, ...)`` at another size, bilinearly; plane by plane, as all that follows wants them."""
+    """Resize images or logits ``(B, C, ...)`` bilinearly; plane by plane in memory, as all later steps want them."""
     return F.interpolate(maps.contiguous(), tuple(size), mode='bilinear', align_corners=False)

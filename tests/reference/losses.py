@@ -16,10 +16,10 @@ def distributions(logits, temperature=1.0):
     return [[softmax(at(logits, y, x), temperature) for x in range(width)] for y in range(height)]
 
 
-def cross_entropy(scores, target, temperature=1.0, by_class=None):
+def cross_entropy(scores, target, by_class=None):
     """Of one pixel; the target is a class or a distribution. The logarithm is taken of no rounded probability."""
     by_class = [1.0] * len(scores) if by_class is None else by_class
-    scores = np.array(scores, np.float64) / temperature
+    scores = np.array(scores, np.float64)
     log_p = scores - scores.max() - np.log(np.exp(scores - scores.max()).sum())
     if np.ndim(target) == 0:
         return -log_p[target] * by_class[target]
@@ -101,17 +101,16 @@ def boundary_weighted(refined, logits, labels):
 # --- Eq. 4 to 6 ---
 
 
-def whole_image(student, assistant, soft=False, temperature=1.0, reduction='mean', by_class=None):
-    """With the assistant's labels, or softly with both at a temperature; the code multiplies that by its square."""
+def whole_image(student, assistant, soft=False, reduction='mean', by_class=None):
+    """With the assistant's labels, or with its distribution."""
     losses = []
     for of_student, of_assistant in zip(student, assistant, strict=True):
         labels = label_map(of_assistant)
         for y in range(of_student.shape[1]):
             for x in range(of_student.shape[2]):
                 if soft:
-                    target = softmax(at(of_assistant, y, x), temperature)
-                    loss = cross_entropy(at(of_student, y, x), target, temperature, by_class)
-                    losses.append(temperature**2 * loss)
+                    target = softmax(at(of_assistant, y, x))
+                    losses.append(cross_entropy(at(of_student, y, x), target, by_class))
                 else:
                     losses.append(cross_entropy(at(of_student, y, x), labels[y][x], by_class=by_class))
     return sum(losses) / (len(losses) if reduction == 'mean' else 1)

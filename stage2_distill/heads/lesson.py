@@ -1,0 +1,40 @@
+"""The lesson of a batch: all that teacher assistant and student learn from, between the two heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from stage1_sam_cache.geometry.windows import WindowGrid
+from stage2_distill.fusion.ensemble import Fused
+from stage2_distill.geometry.overlaps import OverlapGroup
+from stage2_distill.geometry.window_batch import stitch_windows
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What one batch of panoramas teaches; nothing in it carries a gradient.
+
+    Attributes:
+        grid: The windows.
+        ensemble: Labels and weights of the windows, ``(B, n, h, w)``.
+        groups: The overlaps.
+        refined: The refined boundary maps of each group, bool ``(B, m, h', o)``.
+        whole_labels: The teacher assistant's labels of the panoramas, int64 ``(B, H, W)``: argmax of ``whole``.
+        logits: The teacher assistant's of the windows, ``(B, n, C, h, w)``.
+        entropy: Mean entropy of the teacher assistant's pixels, a scalar; NaN if its logits are not finite.
+    """
+
+    grid: WindowGrid
+    ensemble: Fused
+    groups: tuple[OverlapGroup, ...]
+    refined: list[Tensor]
+    whole_labels: Tensor
+    logits: Tensor
+    entropy: Tensor
+
+    @property
+    def whole(self) -> Tensor:
+        """The teacher assistant's logits of the panoramas, ``S_TA^w``, ``(B, C, H, W)``."""
+        return stitch_windows(self.logits, self.grid)
