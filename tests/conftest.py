@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
-    os.environ.setdefault('OMP_NUM_THREADS', '1')  # a test process is there for every core
+    os.environ.setdefault('OMP_NUM_THREADS', '1')  # there is a test process per core
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def tiny_sam() -> Sam:
 
 @pytest.fixture
 def picture():
-    """Draws a small coloured picture: blocks of random colours, so that there are regions to find."""
+    """Draw a small picture: blocks of random colours, so that there are regions to segment."""
 
     def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
         blocks = np.random.default_rng(seed).integers(0, 256, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
@@ -82,7 +82,7 @@ def picture():
 
 @pytest.fixture
 def image_folder(tmp_path: Path, picture):
-    """Makes a folder of PNG panoramas; names may have folders and other characters."""
+    """Make a folder of PNG panoramas; names may contain folders and any characters."""
 
     def make(*names: str, size: tuple[int, int] = (40, 160)) -> Path:
         folder = tmp_path / 'images'
@@ -97,7 +97,7 @@ def image_folder(tmp_path: Path, picture):
 
 @pytest.fixture(scope='session')
 def run_tool():
-    """Runs ``tools/<name>`` in a process of its own, as it stands; returns the finished process with its texts."""
+    """Run ``tools/<name>`` unchanged in its own process; return the finished process with its output."""
     server = ForkServer()
 
     def run(name: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -108,17 +108,17 @@ def run_tool():
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
-    """A folder that all test processes of a run share, filled by the first; with what ``make`` told of it."""
+    """Return a folder that all test processes of a run share, filled by the first, and what ``make`` returned."""
     shared = factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ:
         shared = shared.parent
-    folder, told = shared / name, shared / f'{name}.json'
+    folder, result = shared / name, shared / f'{name}.json'
     with (shared / f'{name}.lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not told.exists():
+        if not result.exists():
             folder.mkdir(exist_ok=True)
-            told.write_text(json.dumps(make(folder)))
-    return folder, json.loads(told.read_text())
+            result.write_text(json.dumps(make(folder)))
+    return folder, json.loads(result.read_text())
 
 
 @pytest.fixture(scope='session')
@@ -200,13 +200,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long form is fault tests and fuzzing alone; the short form leaves out what is marked ``long``."""
+    """Select the tests: the long form is fault tests and fuzzing only; the short form skips tests marked ``long``."""
     if config.getoption('--long'):
-        left_out = [item for item in items if 'faults' not in item.path.parts and not _is_fuzz(item)]
+        deselected = [item for item in items if 'faults' not in item.path.parts and not _is_fuzz(item)]
     else:
-        left_out = [item for item in items if item.get_closest_marker('long')]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+        deselected = [item for item in items if item.get_closest_marker('long')]
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if item not in deselected]
 
 
 def _is_fuzz(item: pytest.Item) -> bool:
@@ -215,7 +215,7 @@ def _is_fuzz(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item):
-    """Counts the examples of a property test for the table."""
+    """Count the examples of a property test for the table."""
     begun, before = time.monotonic(), item.obj.fuzz_tried[0] if _is_fuzz(item) else 0
     outcome = yield
     if _is_fuzz(item) and 'faults' not in item.path.parts and item.config.getoption('--long'):
@@ -228,7 +228,7 @@ _FAULTS: dict[str, list[float]] = {}  # tries, lost, seconds by kind
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Adds up what fault tests have counted."""
+    """Add up what fault tests have counted."""
     if report.when != 'teardown':
         return
     for name, value in report.user_properties:
@@ -239,7 +239,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The table of ``make faults``."""
+    """Print the table of ``make faults``."""
     if not _FAULTS:
         return
     form = 'long' if config.getoption('--long') else 'short'

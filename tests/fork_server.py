@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,12 @@ class ForkServer:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             self._socket.settimeout(timeout)
             socket.send_fds(self._socket, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
+            child = status = None
             try:
+                child = json.loads(self._socket.recv(64))
                 status = json.loads(self._socket.recv(64))
             except TimeoutError:
-                self.stop(signal.SIGABRT)
-                status = None
+                self._abort(child)
             texts = []
             for file in (out, err):
                 file.seek(0)
@@ -99,10 +101,19 @@ class ForkServer:
             )
         atexit.register(self.stop)
 
-    def stop(self, number: int = signal.SIGKILL) -> None:
+    def _abort(self, child: int | None) -> None:
+        """End a command that takes too long, after it has written its stacks, and the server with it."""
+        if child is not None:
+            os.kill(child, signal.SIGABRT)
+            self._socket.settimeout(10)
+            with suppress(TimeoutError):
+                self._socket.recv(64)  # the command has ended
+        self.stop()
+
+    def stop(self) -> None:
         """End the server and the command that it runs."""
         if self._server is not None:
-            os.killpg(self._server.pid, number)
+            os.killpg(self._server.pid, signal.SIGKILL)
             self._server.wait()
             self._socket.close()
             self._server = None
@@ -121,6 +132,7 @@ def serve(connection: socket.socket) -> dict[str, Any] | None:
                 os.dup2(file, number)
                 os.close(file)
             return json.loads(message)
+        connection.send(json.dumps(child).encode())
         for file in files:
             os.close(file)
         _, status = os.waitpid(child, 0)

@@ -1,4 +1,4 @@
-"""How many examples property tests try: 25 times as many in the long form of the fault tests."""
+"""Numbers of examples of property tests, 25 times as many in the long form of the fault tests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FORM = 'GOODSAM_TESTS_LONG'  # set by the option --long, for test processes too
 
 
 def examples(count: int, **options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """``hypothesis.settings`` for so many examples; goes below ``given``.
+    """Apply ``hypothesis.settings`` with a number of examples; goes below ``given``.
 
-    Those that were tried are counted in the test's ``fuzz_tried``, for the table of ``make faults``.
+    The examples tried are counted in the test's ``fuzz_tried``, for the table of ``make faults``.
     """
     count *= 25 if os.environ.get(FORM) else 1
     tried = [0]

@@ -1,4 +1,4 @@
-"""Counts what was tried, and prints the table at the end."""
+"""Fixtures of the fault tests: the count of trials, and a server that has imported stage 2."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from PIL import Image
 
 @dataclass
 class Trials:
-    """What a fault test may try, and where it counts.
+    """The number of trials of a fault test, and their results.
 
     Attributes:
         long: Whether this is ``make faults``.
-        seed: Of all that is random, for this test alone.
-        counted: Tries, and how many of them were lost, by kind.
+        seed: Of everything random in this test.
+        counted: Trials and lost trials by kind.
     """
 
     long: bool
@@ -31,11 +31,11 @@ class Trials:
         self.rng = np.random.default_rng(self.seed)
 
     def many(self, short: int, long: int) -> int:
-        """How often to try."""
+        """Choose the number of trials for this form."""
         return long if self.long else short
 
     def count(self, kind: str, tries: int = 1, lost: int = 0) -> None:
-        """Counts tries of a kind; ``lost`` of them did not end as promised."""
+        """Count trials of a kind; ``lost`` of them did not end as promised."""
         counted = self.counted.setdefault(kind, [0, 0])
         counted[0] += tries
         counted[1] += lost
@@ -43,13 +43,13 @@ class Trials:
 
 @pytest.fixture
 def trials(request):
-    """Tries of this test; what it counts stands in the table, and nothing may be lost."""
+    """Trials of this test; its counts go into the table, and no trial may be lost."""
     long, seed = request.config.getoption('--long'), request.config.getoption('--faults-seed')
     own = np.random.SeedSequence([seed, *request.node.name.encode()]).generate_state(1)[0]
     trials, failed = Trials(long, int(own)), request.session.testsfailed
     begun = time.monotonic()
     yield trials
-    assert trials.counted or request.session.testsfailed > failed, 'a fault test that has counted nothing'
+    assert trials.counted or request.session.testsfailed > failed, 'a fault test without trials'
     seconds = time.monotonic() - begun
     for kind, (tries, lost) in trials.counted.items():
         request.node.user_properties.append(('faults', (kind, tries, lost, seconds / len(trials.counted))))
@@ -58,20 +58,20 @@ def trials(request):
 
 @pytest.fixture(scope='session')
 def warm():
-    """``run_tool``, also for other files, in a process that has imported this project and mmseg already."""
+    """``run_tool``, also for other files, in a process that has already imported this project and mmseg."""
     server = ForkServer(STAGE_2, quick_exit=True)
     yield lambda name, *arguments, **options: server.run([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
     server.stop()
 
 
 def pytest_generate_tests(metafunc):
-    """A test that takes ``part`` is one of several in the long form, so that several processes share the work."""
+    """Split a test that takes ``part`` into several in the long form, so that several processes share the work."""
     if 'part' in metafunc.fixturenames:
         metafunc.parametrize('part', range(4 if metafunc.config.getoption('--long') else 1))
 
 
 def draw_panoramas(folder: Path, count: int, blocks: int) -> None:
-    """Pictures of 40 rows and 16 columns a block, in random colours."""
+    """Draw pictures of 40 rows and 16 columns per block, in random colours."""
     folder.mkdir()
     for seed in range(count):
         colours = np.random.default_rng(seed).integers(0, 256, (3, blocks, 3), dtype=np.uint8)

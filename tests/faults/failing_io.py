@@ -37,7 +37,7 @@ SPARED = {
 
 
 class FailingDisk:
-    """Counts calls by kind, and raises where it was told to."""
+    """Counts calls by kind and decides which calls fail."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         spelled = (os.path.abspath, os.path.realpath)
@@ -49,7 +49,7 @@ class FailingDisk:
         self.failed = 0
 
     def holds(self, target: Any) -> bool:
-        """Whether a path or an open file lies below one of the folders."""
+        """Tell whether a path or an open file lies below one of the folders."""
         if isinstance(target, int):
             try:
                 path = _readlink(f'/proc/self/fd/{target}')
@@ -60,7 +60,7 @@ class FailingDisk:
         return any(path == folder or path.startswith(folder + os.sep) for folder in self._folders)
 
     def fails(self, kind: str) -> bool:
-        """Counts a call; whether it is one that has to fail."""
+        """Count a call; tell whether it has to fail."""
         with self._lock:
             self.calls[kind] += 1
             struck = kind == self._kind and self.calls[kind] == self._at
@@ -76,14 +76,14 @@ class FailingDisk:
         return OSError(number, os.strerror(number), *map(os.fspath, paths))
 
     def wrap(self, name: str, kind: str, paths: int = 1) -> None:
-        """Puts a function that may fail in the place of ``os.<name>``, whose first arguments are paths."""
+        """Replace ``os.<name>``, whose first arguments are paths, by a function that may fail."""
         real = getattr(os, name)
 
         def call(*args: Any, **options: Any) -> Any:
             touched = [path for path in args[:paths] if path is not None]
             if any(map(self.holds, touched)) and self.fails(kind):
                 raise self.error(*([] if isinstance(touched[0], int) else touched[:1]))
-            if kind != 'fsync':  # which takes long, and the machine itself stays up
+            if kind != 'fsync':  # it is slow, and no power failure is tested
                 return real(*args, **options)
             return None
 
@@ -104,7 +104,7 @@ def _install(disk: FailingDisk, short_write: bool) -> None:
     real_open, real_os_open = io.open, os.open
 
     class File(io.FileIO):
-        """One file of the folder, below all buffers."""
+        """An unbuffered file of the folder."""
 
         def write(self, data: Any) -> int:
             if disk.fails('write'):
@@ -172,13 +172,15 @@ def _install(disk: FailingDisk, short_write: bool) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Runs the tool and says what was called."""
+    """Run the tool and print the calls."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--under', required=True, action='append', metavar='DIR', help='only calls that touch it count')
     parser.add_argument('--kind', choices=KINDS)
     parser.add_argument('--at', type=int, metavar='N', help='which call of the kind fails, from 1')
     parser.add_argument('--errno', choices=SPARED, default='EIO')
-    parser.add_argument('--from-then-on', action='store_true', help='and all later calls that such a disk would fail')
+    parser.add_argument(
+        '--from-then-on', action='store_true', help='also fail all later calls that such a disk would fail'
+    )
     parser.add_argument('--short-write', action='store_true', help='half of the bytes are written before the error')
     parser.add_argument('--do', metavar='COMMAND', help='run this shell command before the call instead of failing it')
     parser.add_argument('--count-only', action='store_true', help='nothing fails')

@@ -1,9 +1,9 @@
-"""Runs a tool that is killed, as by SIGKILL, at the N-th step of writing a file below a folder.
+"""Runs a tool and kills it with SIGKILL at the N-th step of writing a file below a folder.
 
-    python tests/faults/kill_at.py DIR N tools/train.py ...         # N = 0: only prints how many steps there are
+    python tests/faults/kill_at.py DIR N tools/train.py ...         # N = 0: only print the number of steps
     python tests/faults/kill_at.py DIR N:ENOSPC tools/train.py ...  # the step fails instead
 
-Steps are: half of the bytes of a write, fsync, rename, link, removal. Log files, which nothing rests on, don't count.
+Steps are: half of the bytes of a write, fsync, rename, link, removal. Log files do not count.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _steps = 0
 
 
 def step(before: Any = None) -> None:
-    """Counts a step; at the N-th does what is left to do before the end, and ends."""
+    """Count a step; at the N-th, call ``before`` and end the process, or raise the error."""
     global _steps
     _steps += 1
     if _steps == int(_AT):
@@ -37,7 +37,7 @@ def step(before: Any = None) -> None:
 
 
 def watch(name: str) -> None:
-    """Makes a function of ``os`` a step where it touches the folder."""
+    """Make a function of ``os`` a step where it touches the folder."""
     plain = getattr(os, name)
 
     def watched(target: Any, *args: Any, **options: Any) -> Any:
