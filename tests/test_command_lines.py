@@ -391,12 +391,10 @@ def test_sam_caches_from_end_to_end_with_a_small_random_model(tmp_path, image_fo
     # In this process, because the small SAM is an architecture that only the tests know.
     from conftest import build_tiny_sam
 
+    from stage1_sam_cache.commands import cache_sam
     from stage1_sam_cache.sam import weights as sam_weights
 
     monkeypatch.setitem(sam_weights.ARCHITECTURES, 'tiny', build_tiny_sam)
-    monkeypatch.syspath_prepend(ROOT / 'tools')
-    import cache_sam
-
     folder = image_folder('a', 'b')
     checkpoint = tmp_path / 'tiny.pth'
     torch.save(tiny_sam.state_dict(), checkpoint)
