@@ -1,6 +1,5 @@
 """The wheel: what it holds, and that its commands work where there is no checkout."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 from conftest import ROOT, made_once
 from PIL import Image
 from test_project import read_pyproject
+from warm_tools import WarmTools
 
 from stage1_sam_cache.commands import entry
 from stage1_sam_cache.commands.names import CONSOLE_COMMANDS
@@ -54,22 +54,17 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def run(installed, tmp_path_factory):
-    """Run a console command, or Python, in an empty folder; the checkout is not on the path."""
+    """Run a console command, or a Python file, in an empty folder; the checkout is not on its path."""
     work = tmp_path_factory.mktemp('work')
+    commands = WarmTools()
 
-    def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *([str(installed / 'bin' / program)] if program != 'python' else [])]
-        return subprocess.run(
-            [*command, *map(str, arguments)],
-            cwd=work,
-            env={**os.environ, 'PYTHONPATH': str(installed)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+    def run(name: str | Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv('PYTHONPATH', str(installed))  # of the process from which the commands fork
+            return commands.run([str(installed / 'bin' / name), *map(str, arguments)], cwd=work)
 
-    return run
+    yield run
+    commands.stop()
 
 
 def names_in(wheel: Path) -> set[str]:
@@ -105,9 +100,6 @@ def test_each_console_command_is_the_code_of_its_tool():
 
 
 LOOKS_FOR_CONFIGS = """
-import os, sys
-import stage1_sam_cache.commands.entry
-assert 'OMP_WAIT_POLICY' not in os.environ and 'torch' not in sys.modules
 from mmengine.hub import get_config
 import stage1_sam_cache, stage2_distill
 from stage2_distill.training.config_files import CONFIGS, register_configs
@@ -120,9 +112,9 @@ print(stage1_sam_cache.__file__, stage2_distill.__file__, CONFIGS, sep='\\n')
 """
 
 
-def test_configs_are_found_by_name_and_in_the_way_of_mmengine(run, installed, monkeypatch):
-    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
-    finished = run('python', '-c', LOOKS_FOR_CONFIGS)
+def test_configs_are_found_by_name_and_in_the_way_of_mmengine(run, installed, tmp_path):
+    (tmp_path / 'looks_for_configs.py').write_text(LOOKS_FOR_CONFIGS)
+    finished = run(tmp_path / 'looks_for_configs.py')
     assert finished.returncode == 0, finished.stderr
     places = finished.stdout.strip().splitlines()[-3:]
     assert all(Path(place).is_relative_to(installed) for place in places), places
@@ -180,10 +172,15 @@ def test_the_installed_commands_cache_train_score_and_predict(run, data, tmp_pat
         assert labels.size == SIZE[::-1]
 
 
-def test_errors_of_an_installed_command_name_the_command_and_the_places(run, installed):
+def test_an_installed_command_names_commands_and_places_as_the_user_has_them(run, installed):
     missing = run('goodsam-inspect', 'status', 'nothing')
     assert missing.returncode == 2
     assert missing.stderr == 'error: nothing: no mask cache here; make one with goodsam-cache\n'
+    lost = run('goodsam-train', 'mmseg_configs/none.py')
+    assert lost.returncode == 2
+    last = lost.stderr.splitlines()[-1]
+    assert last.startswith('error: config mmseg_configs/none.py does not exist; looked for ')
+    assert str(installed / 'stage2_distill/.mim/configs/goodsam/none.py') in last
     helped = run('goodsam-inspect', '--help')
     assert 'goodsam-inspect status cache/densepass' in helped.stdout
     assert 'tools/' not in helped.stdout
