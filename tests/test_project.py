@@ -46,13 +46,14 @@ def test_every_requirement_is_pinned_within_its_range():
 
 
 def test_make_and_conda_install_the_pins():
-    pip = '- pip:\n      - -c constraints.txt\n      - -e .[dev]\n'
+    for name, package in (('requirements.txt', '.'), ('requirements-dev.txt', '.[dev]')):
+        lines = (ROOT / name).read_text().splitlines()
+        assert [line for line in lines if not line.startswith('#')] == ['-c constraints.txt', f'-e {package}']
     conda = (ROOT / 'environment.yml').read_text()
-    assert conda.endswith(pip)
+    assert conda.endswith('- pip:\n      - -r requirements-dev.txt\n')
     assert '==' not in conda
     makefile = (ROOT / 'Makefile').read_text()
-    assert "pip install --constraint constraints.txt --editable '.[dev]'" in makefile
-    assert makefile.count('pip install') == 1
+    assert makefile.count('pip install') == makefile.count('pip install -r requirements-dev.txt') == 1
     assert read_pyproject()['build-system']['requires'] == [f'setuptools=={pins()["setuptools"]}']
 
 
@@ -165,6 +166,6 @@ def test_every_base_config_loads():
 
 def test_the_top_level_is_the_agreed_one():
     agreed = {'stage1_sam_cache', 'stage2_distill', 'mmseg_configs', 'tools', 'tests', 'environment.yml', 'README.md'}
-    agreed |= {'Makefile', 'pyproject.toml', 'constraints.txt', 'LICENSE', '.gitignore', '.ci'}
+    agreed |= {'Makefile', 'pyproject.toml', 'requirements.txt', 'requirements-dev.txt', 'LICENSE', '.gitignore', '.ci'}
     assert [name for name in sorted(agreed) if not (ROOT / name).exists()] == []
     assert (Path(ROOT) / 'LICENSE').read_text().split()[:2] == ['Apache', 'License']
