@@ -1,8 +1,8 @@
 # make demo   draws ToyPASS, caches masks, trains GoodSAM on them, scores it and writes pictures to demo/
 #             MASKS=toy-sam takes the toy SAM's masks instead of Felzenszwalb's
-# make test   ruff, mypy and pytest
+# make test   ruff, mypy and pytest; last the lines of the packages that ran in the test processes
 # make faults the long form of tests/faults and of the fuzzing, about 20 minutes; SEED=1 for other faults
-# All set up $(VENV) when it is missing or older than the pinned requirements.
+# All set up $(VENV) when it is missing or older than constraints.txt and pyproject.toml.
 PYTHON ?= python3
 VENV ?= .venv
 MASKS ?= felzenszwalb
@@ -14,11 +14,10 @@ BIN := $(VENV)/bin
 
 venv: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt requirements-dev.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 13) else "Python 3.10 to 3.12 is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
+$(VENV)/.installed: constraints.txt requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else "Python 3.10 to 3.13 is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -r requirements-dev.txt
-	$(BIN)/python -m pip install --no-deps --editable .
 	touch $@
 
 demo: venv
@@ -30,7 +29,8 @@ lint: venv
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	@echo "coverage of the packages, without processes that tests start: $$($(BIN)/coverage report --format=total) %"
 
 faults: venv
 	$(BIN)/pytest --long --faults-seed $(SEED) --hypothesis-seed $(SEED) -n auto --maxprocesses 4 --dist worksteal

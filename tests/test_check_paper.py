@@ -15,9 +15,9 @@ from mmengine.runner import CheckpointLoader
 from PIL import Image
 from test_source_training import complaint, load_tool
 
-from paper.figures import NETWORKS, SCORES, Figure, Row, all_rows, figures_of
-from paper.report import Found, compare, make_records, print_table
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
+from stage2_distill.commands.paper.figures import NETWORKS, SCORES, Figure, Row, all_rows, figures_of
+from stage2_distill.commands.paper.report import Result, compare, make_records, print_table
 from stage2_distill.deployment.student import Student
 
 SHIPPED = ROOT / 'tools/toypass/weights/segformer_b0.safetensors'
@@ -135,7 +135,7 @@ def test_differences(predictor, ours, paper, expected):
 
 def test_a_class_that_is_nowhere_is_null_and_what_was_not_reached_is_said(capsys):
     rows = [Row('tile_b0', 'a', 0, 'a.py', 'ta_tile'), Row('tile_b1', 'b', 1, 'b.py', 'ta_tile')]
-    records = make_records(rows, {'tile_b0': Found(30.0, {'IoU.train': float('nan')})}, {})
+    records = make_records(rows, {'tile_b0': Result(30.0, {'IoU.train': float('nan')})}, {})
     assert records[0]['scores'] == {'IoU.train': None}
     print_table(records)
     assert 'not run: tile_b1: stopped before it was measured' in capsys.readouterr().out

@@ -19,6 +19,7 @@ from conftest import ROOT
 from PIL import Image
 
 from stage1_sam_cache import open_cache
+from stage1_sam_cache.commands import cli, entry
 
 FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
 
@@ -392,12 +393,10 @@ def test_sam_caches_from_end_to_end_with_a_small_random_model(tmp_path, image_fo
     # In this process, because the small SAM is an architecture that only the tests know.
     from conftest import build_tiny_sam
 
+    from stage1_sam_cache.commands import cache_sam
     from stage1_sam_cache.sam import weights as sam_weights
 
     monkeypatch.setitem(sam_weights.ARCHITECTURES, 'tiny', build_tiny_sam)
-    monkeypatch.syspath_prepend(ROOT / 'tools')
-    import cache_sam
-
     folder = image_folder('a', 'b')
     checkpoint = tmp_path / 'tiny.pth'
     torch.save(tiny_sam.state_dict(), checkpoint)
@@ -410,6 +409,78 @@ def test_sam_caches_from_end_to_end_with_a_small_random_model(tmp_path, image_fo
     assert len(windows) == 4
     assert all(len(window) and np.isfinite(window.predicted_iou).all() for window in windows)
     assert cache['a'].made_with['device'] == 'cpu'
+
+
+# --- how commands start and what they are called ---
+
+
+@pytest.mark.parametrize(
+    ('program', 'text', 'printed'),
+    [
+        ('tools/train.py', 'run tools/cache_sam.py --wrap', 'run tools/cache_sam.py --wrap'),
+        ('/usr/bin/goodsam-train', 'run tools/cache_sam.py --wrap', 'run goodsam-cache --wrap'),
+        ('goodsam-test', 'tools/inspect_cache.py, tools/export_student.py', 'goodsam-inspect, goodsam-export'),
+        ('goodsam-test', 'make it with tools/make_toypass.py', 'make it with tools/make_toypass.py'),
+        ('goodsam-test', '/my/tools/train.py and tools/train.pyc', '/my/tools/train.py and tools/train.pyc'),
+        ('goodsam-other', 'tools/train.py', 'tools/train.py'),
+    ],
+)
+def test_errors_name_commands_as_the_user_has_them(monkeypatch, capsys, program, text, printed):
+    monkeypatch.setattr('sys.argv', [program])
+    cli.report(f'error: {text}')
+    assert capsys.readouterr().err == f'error: {printed}\n'
+
+
+def test_help_and_usage_errors_name_the_console_command(monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', ['/usr/bin/goodsam-cache'])
+    parser = cli.Parser(description='tools/cache_sam.py --dataset densepass')
+    assert 'goodsam-cache --dataset densepass' in parser.format_help()
+    with pytest.raises(SystemExit, match='2'):
+        parser.error('--order score goes with tools/cache_sam.py')
+    assert capsys.readouterr().err.startswith('goodsam-cache: error: --order score goes with goodsam-cache ')
+
+
+STARTS = """
+import os, sys
+from stage1_sam_cache.commands.entry import run
+before = dict(os.environ)
+import stage1_sam_cache.commands.entry
+assert dict(os.environ) == before, 'importing the entry changes the environment'
+assert 'torch' not in sys.modules
+run(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(('policy', 'expected'), [(None, 'passive'), ('active', 'active')])
+def test_openmp_waits_passively_unless_the_user_says_otherwise(tmp_path, policy, expected):
+    module = tmp_path / 'a_command.py'
+    module.write_text('import os\nseen = os.environ["OMP_WAIT_POLICY"]\n\ndef main():\n    print(seen)\n    return 7\n')
+    finished = start(tmp_path, 'a_command', OMP_WAIT_POLICY=policy)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (7, f'{expected}\n', '')
+
+
+def test_a_missing_package_is_one_line(tmp_path):
+    (tmp_path / 'a_command.py').write_text('import no_such_package\n')
+    finished = start(tmp_path, 'a_command')
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        "error: No module named 'no_such_package'; run `make venv` and `source .venv/bin/activate` first\n"
+    )
+
+
+def test_outside_a_checkout_a_missing_package_is_installed_by_pip(tmp_path, monkeypatch):
+    monkeypatch.setattr(entry, '_CHECKOUT', tmp_path)
+    assert 'pip install' in entry.how_to_install()
+    assert 'make venv' not in entry.how_to_install()
+
+
+def start(folder, module, **variables):
+    """Run a module of a folder by the entry of all commands."""
+    environment = {name: value for name, value in os.environ.items() if name not in variables}
+    environment |= {name: value for name, value in variables.items() if value is not None}
+    environment['PYTHONPATH'] = f'{folder}{os.pathsep}{environment.get("PYTHONPATH", "")}'
+    command = [sys.executable, '-c', STARTS, module]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
 
 
 def test_every_tool_runs_as_it_stands():

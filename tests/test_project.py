@@ -13,17 +13,50 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from mmengine.config import Config
+from packaging.requirements import Requirement
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
-def pins(text):
-    return sorted(re.findall(r'^[\s-]*([A-Za-z0-9_.-]+==[^\s#]+)', text, re.MULTILINE))
+def read_pyproject():
+    return tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))
 
 
-def test_environment_yml_and_the_requirements_pin_the_same():
-    pip = pins((ROOT / 'requirements.txt').read_text()) + pins((ROOT / 'requirements-dev.txt').read_text())
-    conda = pins((ROOT / 'environment.yml').read_text())
-    assert sorted(pip) == conda
-    assert len(conda) >= 15
+def requirements():
+    """What pyproject.toml asks for, with all extras: the allowed versions by name."""
+    project = read_pyproject()['project']
+    lines = project['dependencies'] + [line for extra in project['optional-dependencies'].values() for line in extra]
+    parsed = [Requirement(line) for line in lines]
+    return {requirement.name: requirement.specifier for requirement in parsed if requirement.name != project['name']}
+
+
+def pins():
+    """The versions in constraints.txt by name; a line that is no exact pin is an error."""
+    lines = [line.partition('#')[0].strip() for line in (ROOT / 'constraints.txt').read_text().splitlines()]
+    return dict(re.fullmatch(r'([A-Za-z0-9_.-]+)==([^\s=<>*]+)', line).groups() for line in lines if line)
+
+
+def test_every_requirement_is_pinned_within_its_range():
+    allowed, pinned = requirements(), pins()
+    assert set(pinned) == set(allowed)
+    assert len(pinned) >= 25
+    assert [name for name, version in pinned.items() if version not in allowed[name]] == []
+    assert [name for name, versions in allowed.items() if not any(part.operator == '>=' for part in versions)] == []
+
+
+def test_make_and_conda_install_the_pins():
+    for name, package in (('requirements.txt', '.'), ('requirements-dev.txt', '.[dev]')):
+        lines = (ROOT / name).read_text().splitlines()
+        assert [line for line in lines if not line.startswith('#')] == ['-c constraints.txt', f'-e {package}']
+    conda = (ROOT / 'environment.yml').read_text()
+    assert conda.endswith('- pip:\n      - -r requirements-dev.txt\n')
+    assert '==' not in conda
+    makefile = (ROOT / 'Makefile').read_text()
+    assert makefile.count('pip install') == makefile.count('pip install -r requirements-dev.txt') == 1
+    assert read_pyproject()['build-system']['requires'] == [f'setuptools=={pins()["setuptools"]}']
 
 
 # The rooms of each stage from the bottom up: a module imports its own room and rooms below it, never one above.

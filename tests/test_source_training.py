@@ -30,6 +30,10 @@ WEIGHTS = 'tools/toypass/weights/segformer_b0.safetensors'
 
 
 def load_tool(name):
+    """The module with a tool's code: in the packages, or the script itself."""
+    for package in ('stage1_sam_cache', 'stage2_distill'):
+        if (ROOT / package / 'commands' / f'{name}.py').is_file():
+            return importlib.import_module(f'{package}.commands.{name}')
     spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / f'tools/{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,100 +1,19 @@
 #!/usr/bin/env python3
-"""Trains by a config: GoodSAM against a mask cache, or the SegFormers on pinhole images that it starts from.
+"""Train by a config: GoodSAM against a mask cache, or the SegFormers on pinhole images that it starts from.
 
     tools/train.py mmseg_configs/goodsam_b0.py
-    tools/train.py mmseg_configs/goodsam_b0.py --resume                      # goes on where it was
-    tools/dist_train.sh mmseg_configs/goodsam_b0.py 4 --cfg-options train_dataloader.batch_size=1
-    tools/train.py mmseg_configs/source/segformer_b0_toypass.py --amp
+    tools/train.py mmseg_configs/goodsam_b0.py --resume             # continues from the latest checkpoint
+    tools/dist_train.sh mmseg_configs/goodsam_b0.py 4               # on four GPUs
 
-The flags are those of MMSegmentation's own trainer.
+The code is in stage2_distill/commands/train.py.
 """
 
-from __future__ import annotations
-
-import argparse
-import os
 import sys
-from typing import Any
 
 try:
-    import torch
-    from mmengine.config import DictAction
-
-    from stage1_sam_cache.commands import cli
+    from stage1_sam_cache.commands.entry import run
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.system.memory import keep_freed_memory
-from stage2_distill.errors import ConfigError
-from stage2_distill.training.checkpoint_hook import has_resumable
-from stage2_distill.training.experiment import build_runner, choose_work_dir, plain_errors, read_config
-from stage2_distill.training.runner import optimizer_configs
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """All flags."""
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config>)')
-    parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint in the work dir')
-    parser.add_argument(
-        '--amp', action='store_true', help='mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU'
-    )
-    parser.add_argument('--seed', type=int, help='of weights, order and augmentation')
-    parser.add_argument('--deterministic', action='store_true', help='only deterministic kernels; slower')
-    parser.add_argument('--load-from', metavar='FILE', help='start from the weights of a checkpoint')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change the config: train_cfg.max_iters=500 or key="[a,b]"',
-    )
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    return parser
-
-
-def main() -> int:
-    """Builds the runner and trains."""
-    args = build_parser().parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = read_config(args.config, args.cfg_options)
-    config.launcher = args.launcher
-    choose_work_dir(config, args.config, args.work_dir)
-    if args.amp:
-        for wrapper in optimizer_configs(config):
-            enable_amp(wrapper)
-    if args.seed is not None or args.deterministic:
-        given = {} if args.seed is None else {'seed': args.seed}
-        config.randomness = {**config.get('randomness', {}), **given, 'deterministic': args.deterministic}
-    if args.load_from:
-        config.load_from = args.load_from
-    config.resume = args.resume and has_resumable(config.work_dir, args.trust_checkpoint)
-    if config.resume:
-        config.load_from = None  # MMEngine would go on from there
-    if not torch.cuda.is_available():
-        keep_freed_memory()
-    with plain_errors():
-        build_runner(config, args.trust_checkpoint).train()
-    return 0
-
-
-def enable_amp(wrapper: Any) -> None:
-    """Turns an optimizer wrapper into one of mixed precision.
-
-    Raises:
-        ConfigError: If it is of another kind.
-    """
-    if wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper'):
-        raise ConfigError(f'--amp goes with OptimWrapper; the config has {wrapper.type}')
-    if not torch.cuda.is_available():
-        wrapper.type = 'BFloat16OptimWrapper'
-    elif wrapper.type == 'OptimWrapper':
-        wrapper.type, wrapper.loss_scale = 'AmpOptimWrapper', 'dynamic'
-
 
 if __name__ == '__main__':
-    cli.run_command(main)
+    run('stage2_distill.commands.train')

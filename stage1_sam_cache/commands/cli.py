@@ -1,4 +1,4 @@
-"""What all command lines share: one-line errors, exit codes, flags for images and for settings classes."""
+"""What all commands share: one-line errors, exit statuses, flags for images and for settings classes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.listing import Listing, list_folder
 from stage1_sam_cache.errors import GoodSAMError
@@ -26,24 +27,31 @@ class Parser(argparse.ArgumentParser):
     """A parser whose error is one line, without the list of all flags."""
 
     def error(self, message: str) -> NoReturn:
-        """Exits with status 2."""
-        self.exit(BAD_INPUT, f'{self.prog}: error: {message} (--help explains all flags)\n')
+        """Print the message and exit with status 2."""
+        self.exit(BAD_INPUT, as_typed(f'{self.prog}: error: {message} (--help explains all flags)\n'))
+
+    def format_help(self) -> str:
+        """Return the help; commands in it have the names under which the user has them."""
+        return as_typed(super().format_help())
 
 
-def run_command(main: Callable[[], int]) -> None:
-    """Runs a tool's ``main`` and exits with its status; a user's mistake becomes one line and status 2."""
+def run_command(main: Callable[[], int]) -> NoReturn:
+    """Run a command's ``main`` and exit with its status; a user error becomes one line and status 2.
+
+    Commands in the line have the names under which the user has them, see ``names``.
+    """
     interruption.listen()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
     try:
         status = main()
-        if sys.stdout is not None:  # closed, of a daemon for example
+        if sys.stdout is not None:  # None where it is closed, as in a daemon
             sys.stdout.flush()
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as problem:
-        if interruption.requested():  # C code, or a bare except of a library, made an error of it
+        if interruption.requested():  # C code, or a bare except of a library, turned it into an error
             status = INTERRUPTED
         elif isinstance(problem, BrokenPipeError):  # the reader (head, less) went away
             status = FAILED
@@ -55,12 +63,12 @@ def run_command(main: Callable[[], int]) -> None:
     if status == INTERRUPTED:
         report('interrupted')
     for stream in (sys.stdout, sys.stderr):
-        _let_go(stream)
+        _flush_or_drop(stream)
     sys.exit(status)
 
 
-def _let_go(stream: Any) -> None:
-    """Keeps Python from complaining at exit, with a status of its own, of an output that can't be written."""
+def _flush_or_drop(stream: Any) -> None:
+    """Flush a stream, or drop what can't be written; Python would report it at exit, with another exit status."""
     try:
         if stream is not None:
             stream.flush()
@@ -70,15 +78,20 @@ def _let_go(stream: Any) -> None:
 
 
 def report(text: str) -> None:
-    """Prints a text as one line to standard error, without what a terminal would obey."""
+    """Print a message as one line to standard error, with control characters escaped.
+
+    Args:
+        text: The message; ``tools/<name>.py`` in it becomes the name under which the user has that command.
+    """
+    text = as_typed(text)
     line = ''.join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in ' '.join(text.splitlines()))
     if sys.stderr is not None:
-        with suppress(OSError):  # the exit status has to do
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+        with suppress(OSError):  # the exit status is left
+            print(line, file=sys.stderr, flush=True)
 
 
 def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Adds the flags that say which images: a data set of the catalogue, or any folder."""
+    """Add the flags that choose images: a data set of the catalogue, or any folder."""
     group = parser.add_argument_group('images')
     source = group.add_mutually_exclusive_group(required=required)
     source.add_argument('--dataset', choices=sorted(DATASETS), help='a data set of the catalogue')
@@ -87,12 +100,12 @@ def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
     group.add_argument(
         '--data-root', type=named_path, metavar='DIR', help='folder of the data set (default: data/<Name>)'
     )
-    group.add_argument('--list', type=named_path, metavar='FILE', help='text file of image names to take, one a line')
+    group.add_argument('--list', type=named_path, metavar='FILE', help='text file of image names to take, one per line')
     group.add_argument('--follow-links', action='store_true', help='take images behind links that leave the folder')
 
 
 def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Listing:
-    """The images that the flags ask for.
+    """List the images that the flags ask for.
 
     Raises:
         DatasetError: If there are none.
@@ -105,7 +118,7 @@ def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Li
 
 
 def add_settings_flags(parser: argparse.ArgumentParser, settings: type, title: str) -> None:
-    """Adds one flag for each field of a settings dataclass, with the field's default and help."""
+    """Add one flag per field of a settings dataclass, with the field's default and help."""
     group = parser.add_argument_group(title)
     for item in fields(settings):
         assert item.default is not MISSING
@@ -121,13 +134,13 @@ def add_settings_flags(parser: argparse.ArgumentParser, settings: type, title: s
 
 
 def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
-    """Those fields of a settings dataclass that were given as flags."""
+    """Return those fields of a settings dataclass that were given as flags."""
     given = {item.name: getattr(args, item.name) for item in fields(settings) if item.name in args}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def make_settings(parser: argparse.ArgumentParser, settings: type[Settings], values: dict[str, Any]) -> Settings:
-    """Builds a settings object; values that it refuses become a usage error."""
+    """Build a settings object; values that it refuses are a usage error."""
     try:
         return settings(**values)
     except ValueError as problem:
@@ -135,14 +148,14 @@ def make_settings(parser: argparse.ArgumentParser, settings: type[Settings], val
 
 
 def named_path(text: str) -> Path:
-    """A path that was given; an empty one, as of an unset variable, would mean the current folder."""
+    """Return the path; refuse an empty one, as from an unset variable, which would mean the current folder."""
     if not text:
         raise argparse.ArgumentTypeError('the path is empty')
     return Path(text)
 
 
 def pixel_pair(text: str) -> tuple[int, int]:
-    """``'400x512'`` as rows and columns."""
+    """Return rows and columns of ``'400x512'``."""
     rows, times, columns = text.lower().partition('x')
     if not (times and rows.isdecimal() and columns.isdecimal()):
         raise argparse.ArgumentTypeError(f'{text!r} is not ROWSxCOLUMNS, such as 400x512')
@@ -150,5 +163,5 @@ def pixel_pair(text: str) -> tuple[int, int]:
 
 
 def pixel_stride(text: str) -> int | tuple[int, int]:
-    """``'256'`` as columns, ``'200x256'`` as rows and columns."""
+    """Return the columns of ``'256'``, or rows and columns of ``'200x256'``."""
     return int(text) if text.isdecimal() else pixel_pair(text)

@@ -18,22 +18,22 @@ from mmseg.registry import DATASETS, RUNNERS
 from stage1_sam_cache.errors import GoodSAMError
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_weights_only
 from stage2_distill.errors import ConfigError
+from stage2_distill.training.config_files import find_config
 
 
 def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
-    """Reads a config file.
+    """Read a config file.
 
     Args:
-        path: The file.
+        path: The file, or the name of one of the project's own, see ``config_files.find_config``.
         options: Changes by dotted keys, as MMEngine's ``DictAction`` gives them.
 
     Raises:
         ConfigError: If it is missing or is no config.
     """
-    if not Path(path).is_file():
-        raise ConfigError(f'config {path} does not exist; those of the project are in mmseg_configs/')
+    file = find_config(path)
     try:
-        config = Config.fromfile(path)
+        config = Config.fromfile(file)
         if options:
             config.merge_from_dict(options)
     except Exception as problem:  # a config is Python, so anything can be raised

@@ -1,8 +1,8 @@
-"""What the paper reports of networks that nobody has trained on panoramas: rows and figures of tools/check_paper.py.
+"""What the paper reports of networks without training on panoramas: rows and figures of tools/check_paper.py.
 
 All figures are from GoodSAM's main text (CVPR 2024, arXiv 2403.16370); scores are mIoU in %, rows of Table 3 count from
-1. A row without a figure is one that the paper doesn't have, or that can't be read in the text at hand: all of SEPL in
-Table 5, and the B2 "source only" of Table 2.
+1. A row without a figure is not in the paper, or is not legible in the text that was used: all of SEPL in Table 5, and
+the B2 "source only" of Table 2.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ STUDENTS, NETWORKS = range(3), range(6)  # SegFormer-B0 to B2, and to B5
 
 
 class Figure(NamedTuple):
-    """A figure and where it stands."""
+    """A figure and its place in the paper."""
 
     value: float
     source: str
@@ -26,7 +26,7 @@ PARAMETERS = {
     'params_b1': Figure(14.0, 'Table 1, GoodSAM-T'),
     'params_b2': Figure(25.4, 'Table 1, GoodSAM-S'),
 }
-# The text at hand has one line of numbers for the two baselines of Table 5; that it is SSA's follows from its position.
+# The text that was used has one line of numbers for the two baselines of Table 5; its position says that it is SSA's.
 _SSA = {'b0': 39.28, 'b1': 40.28, 'b2': 47.93, 'b3': 49.13, 'b4': 52.19, 'b5': 54.32}
 _CTCF = {'b0': 40.68, 'b1': 41.75, 'b2': 49.70, 'b3': 52.89, 'b4': 54.13}
 _WINDOWS = {'1024': 52.45, '512': 53.86, '256': 53.29, '128': 52.79}
@@ -43,12 +43,12 @@ SCORES: dict[str, dict[str, Figure]] = {
         'ctcf_b5': Figure(55.88, 'Table 5, CTCF; Table 3, row 3'),
     },
     'wildpass': {'student_b1': Figure(47.90, 'Table 2, source only')},
-    'toypass': {},  # the project's own
+    'toypass': {},  # not in the paper
 }
 
 
 def figures_of(dataset: str) -> dict[str, Figure]:
-    """The paper's figures by row, for one data set of the catalogue."""
+    """Return the paper's figures by row, for one data set of the catalogue."""
     return {**PARAMETERS, **SCORES[dataset]}
 
 
@@ -58,10 +58,10 @@ class Row:
 
     Args:
         name: Group and variant, the key of the paper's figure.
-        what: In words.
-        size: Which SegFormer it needs, 0 to 5.
+        what: Description.
+        size: Size of its SegFormer, 0 to 5.
         config: File below ``mmseg_configs``.
-        predictor: Of GoodSAM; None counts parameters.
+        predictor: Predictor of GoodSAM to score; None counts parameters.
     """
 
     name: str
@@ -72,14 +72,14 @@ class Row:
 
     @property
     def group(self) -> str:
-        """Rows of one kind."""
+        """The first part of the name, which rows of one kind share."""
         return self.name.partition('_')[0]
 
 
 def all_rows() -> list[Row]:
-    """Every row, in the order of the table."""
+    """Return every row, in the order of the table."""
     plain = {size: f'ablations/table5_ctcf_b{size}.py' for size in NETWORKS}
-    # What is trained as a student is counted as the student's own config has it.
+    # Students are counted as their own configs build them.
     counted = plain | {n: f'goodsam_b{n}.py' for n in STUDENTS}
     rows = [Row(f'params_b{n}', f'SegFormer-B{n}, millions of parameters', n, counted[n]) for n in NETWORKS]
     rows += [Row(f'student_b{n}', f'student B{n}, whole panoramas', n, plain[n], 'student') for n in STUDENTS]

@@ -1,4 +1,4 @@
-"""What was measured beside what the paper has: as records for programs, and as a Markdown table."""
+"""What was measured beside what the paper reports: as records for programs, and as a Markdown table."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paper.figures import Figure, Row
+from stage1_sam_cache.commands.names import as_typed
+from stage2_distill.commands.paper.figures import Figure, Row
 
-POINTS = 1.0  # of mIoU that a score may be away from the paper's
-ROUNDING = 0.05  # of a million parameters, which the paper gives with one decimal
+POINTS = 1.0  # largest difference of mIoU that counts as equal
+ROUNDING = 0.05  # the same for millions of parameters, which the paper gives with one decimal
 
 
 @dataclass
-class Found:
-    """What became of a row: a value with all scores behind it, or the reason why there is none."""
+class Result:
+    """The result of a row: a value with all scores behind it, or the reason why there is none."""
 
     value: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
@@ -22,32 +23,32 @@ class Found:
 
 
 def compare(row: Row, value: float | None, paper: float | None) -> tuple[float | None, bool | None]:
-    """How far a value is above the paper's, and whether that is more than one point, or than rounding explains."""
+    """Return the difference from the paper, and whether it is more than one point, or than rounding explains."""
     if value is None or paper is None:
         return None, None
-    away = round(value - paper, 4)
-    return away, abs(away) > (ROUNDING if row.predictor is None else POINTS)
+    difference = round(value - paper, 4)
+    return difference, abs(difference) > (ROUNDING if row.predictor is None else POINTS)
 
 
 def make_records(
-    rows: Sequence[Row], found: Mapping[str, Found], figures: Mapping[str, Figure]
+    rows: Sequence[Row], results: Mapping[str, Result], figures: Mapping[str, Figure]
 ) -> list[dict[str, Any]]:
-    """One record a row, of JSON's values."""
+    """Return one record per row, of values that JSON has."""
     records = []
     for row in rows:
-        figure, result = figures.get(row.name), found.get(row.name, Found(missing='stopped before it was measured'))
+        figure, result = figures.get(row.name), results.get(row.name, Result(missing='stopped before it was measured'))
         away, differs = compare(row, result.value, figure and figure.value)
         records.append(
             {'row': row.name, 'what': row.what, 'unit': 'M' if row.predictor is None else 'mIoU in %'}
             | {'config': row.config, 'paper': figure and figure.value, 'source': figure and figure.source}
             | {'ours': result.value, 'difference': away, 'differs': differs, 'missing': result.missing}
-            | {'scores': {name: None if x != x else x for name, x in result.scores.items()}}  # JSON knows no nan
+            | {'scores': {name: None if x != x else x for name, x in result.scores.items()}}  # JSON has no NaN
         )
     return records
 
 
 def print_table(records: Sequence[Mapping[str, Any]]) -> None:
-    """Prints all records, then those that differ from the paper, then those that are missing, a line for each cause."""
+    """Print all records, then those that differ from the paper, then those without a value, one line per cause."""
     print('| row | what | paper | ours | ours - paper | in the paper |')
     print('|---|---|---|---|---|---|')
     for record in records:
@@ -72,4 +73,4 @@ def print_table(records: Sequence[Mapping[str, Any]]) -> None:
         if record['missing']:
             causes.setdefault(record['missing'], []).append(record['row'])
     for cause, names in causes.items():
-        print(f'not run: {", ".join(names)}: {cause}')
+        print(as_typed(f'not run: {", ".join(names)}: {cause}'))

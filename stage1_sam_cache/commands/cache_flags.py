@@ -1,0 +1,209 @@
+"""The flags of the command that caches masks, and what they ask for: parser, checks, mask generator."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
+from stage1_sam_cache.build.shards import Shard, parse_shard
+from stage1_sam_cache.commands import cli
+from stage1_sam_cache.data.catalog import DATASETS
+from stage1_sam_cache.data.images import MAX_PIXELS
+from stage1_sam_cache.masks.boundary_map import RULES
+from stage1_sam_cache.masks.instance_masks import ORDERS
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
+from stage1_sam_cache.sam.mask_generator import MaskGenerator
+from stage1_sam_cache.sam.settings import LEVELS, TOY_SETTINGS, SamSettings
+from stage1_sam_cache.system.devices import choose_device
+from stage1_sam_cache.system.memory import keep_freed_memory
+
+NOTES = """
+windows: along each axis a window starts every stride pixels and the last one is moved back to end at the border. A
+panorama higher than a window gets further rows of windows by the same rule, without overlap unless --stride gives rows
+too: 692 rows and windows of 400 make rows of windows at 0 and 292. A panorama smaller than a window is padded at the
+bottom and the right; the padding is never shown to the generator and belongs to no mask.
+
+images: PNG, JPEG, TIFF, BMP, WebP. Greyscale and palette images become RGB, alpha is dropped, EXIF orientation is
+applied. Refused, and reported at the end while the others go on: 16-bit and floating-point images, CMYK, damaged or
+truncated files, images over --max-pixels, two files of one name (a.png and a.jpg).
+
+exit status: 0 all cached, 1 some images failed, 2 bad input or nowhere to write, 130 interrupted
+"""
+
+
+def build_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of all flags."""
+    parser = cli.Parser(
+        description=description,
+        epilog=NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    cli.add_image_flags(parser)
+    parser.add_argument(
+        '--max-pixels', type=int, default=MAX_PIXELS, help='refuse larger images (default: %(default)s)'
+    )
+    parser.add_argument('--out', type=cli.named_path, help='folder of the cache (default: cache/<data set or folder>)')
+    _add_window_flags(parser)
+    _add_generator_flags(parser)
+    cli.add_settings_flags(parser, SamSettings, 'settings of --generator sam')
+    cli.add_settings_flags(parser, FelzenszwalbSettings, 'settings of --generator felzenszwalb')
+    run = parser.add_argument_group('run')
+    run.add_argument(
+        '--shard', type=_shard, metavar='i/n', help='only part i of n, from 0 (default: from torchrun, SLURM)'
+    )
+    run.add_argument('--limit', type=int, metavar='N', help='only the first N images of the whole list')
+    run.add_argument('--dry-run', action='store_true', help='time two windows, estimate hours and disk, cache nothing')
+    return parser
+
+
+def _add_window_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of windows, overlaps and their boundary maps."""
+    windows = parser.add_argument_group('windows and overlaps')
+    windows.add_argument('--window', type=cli.pixel_pair, default=(400, 512), metavar='HxW', help='default: 400x512')
+    windows.add_argument(
+        '--stride', type=cli.pixel_stride, default=256, metavar='N', help='columns, or ROWSxCOLUMNS (default: 256)'
+    )
+    windows.add_argument('--wrap', action='store_true', help='add the windows across the 0/360 degree seam')
+    windows.add_argument(
+        '--overlap-source',
+        choices=OVERLAP_SOURCES,
+        default='crop',
+        help='boundary maps from masks of the cropped overlap, or cut from a window (half the work)',
+    )
+    windows.add_argument('--boundary', choices=RULES, default='labels', help='edges of the id map, or of every mask')
+    windows.add_argument('--boundary-thickness', type=int, choices=(1, 2), default=2, help="of 'labels', in pixels")
+    windows.add_argument('--order', choices=ORDERS, default='area_desc', help='painting order of overlapping masks')
+
+
+def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose the mask generator, its weights and its device."""
+    generator = parser.add_argument_group('mask generator')
+    generator.add_argument(
+        '--generator',
+        choices=('sam', 'felzenszwalb'),
+        default='sam',
+        help='felzenszwalb needs no weights; it is not SAM',
+    )
+    generator.add_argument(
+        '--sam',
+        metavar='MODEL',
+        help='vit_h (default), vit_l, vit_b; toy: a small one for ToyPASS, see tools/train_toy_sam.py',
+    )
+    generator.add_argument('--checkpoint', type=Path, help='custom SAM weights instead of the published ones')
+    generator.add_argument(
+        '--checkpoint-dir', type=Path, default=Path('checkpoints'), help='where weights are kept (default: checkpoints)'
+    )
+    generator.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: auto, a GPU where there is one)')
+    generator.add_argument(
+        '--level',
+        choices=LEVELS,
+        help='stock: segment_anything unchanged; exact (default): identical masks with less work; fp32-fast: identical '
+        'up to rounding; bf16, fp16: close to them',
+    )
+    generator.add_argument(
+        '--encoder-batch', type=int, metavar='N', help='windows that go through the encoder at once (default: 1)'
+    )
+    generator.add_argument('--compile', action='store_true', help='compile the encoder, from fp32-fast on')
+
+
+def cache_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> CacheSettings:
+    """Return the settings of windows and boundary maps; values that they refuse are a usage error."""
+    return cli.make_settings(
+        parser,
+        CacheSettings,
+        {
+            'window': args.window,
+            'stride': args.stride,
+            'wrap': args.wrap,
+            'order': args.order,
+            'overlap_source': args.overlap_source,
+            'boundary': args.boundary,
+            'boundary_thickness': args.boundary_thickness,
+        },
+    )
+
+
+def _shard(text: str) -> Shard:
+    """Return the shard that ``i/n`` names, as argparse's ``type``."""
+    try:
+        return parse_shard(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from problem
+
+
+def check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Warn of evaluation images, and refuse wrap-around where the borders do not join."""
+    if args.limit is not None and args.limit < 1:
+        parser.error('--limit has to be at least 1')
+    if not args.dataset:
+        return
+    dataset = DATASETS[args.dataset]
+    split = dataset.splits.get(args.split or dataset.default_split)
+    if split is None:
+        return  # the listing names the splits
+    if split.evaluation:
+        cli.report(
+            f'warning: {args.dataset} {args.split} holds the labelled evaluation images; a model trained on these '
+            'masks must not be scored on them'
+        )
+    if args.wrap and (split.pinhole or not dataset.closed):
+        parser.error(f'--wrap: images of {args.dataset} do not show 360 degrees, their borders do not join')
+
+
+def default_root(args: argparse.Namespace) -> Path:
+    """Return the folder for a cache; each split has its own, so that evaluation images are never trained on."""
+    if not args.dataset:
+        return Path('cache') / args.images.resolve().name
+    default = args.split in (None, DATASETS[args.dataset].default_split)
+    return Path('cache') / (args.dataset if default else f'{args.dataset}_{args.split}')
+
+
+def make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -> MaskGenerator:
+    """Return the mask generator that the flags ask for; flags of the other one are a usage error.
+
+    Raises:
+        WeightsError: If SAM's weights are missing, damaged or can't be fetched.
+    """
+    sam_values = cli.given_settings(args, SamSettings)
+    plain_values = cli.given_settings(args, FelzenszwalbSettings)
+    if args.generator == 'felzenszwalb':
+        names = ('sam', 'checkpoint', 'device', 'level', 'encoder_batch', 'compile')
+        sam_only = [name for name in names if getattr(args, name)] + list(sam_values)
+        if sam_only:
+            parser.error(f'--{sam_only[0].replace("_", "-")} is for --generator sam')
+        if args.order == 'score':
+            parser.error('--order score needs the scores of --generator sam')
+        return FelzenszwalbMaskGenerator(cli.make_settings(parser, FelzenszwalbSettings, plain_values))
+    if plain_values:
+        parser.error(f'--{next(iter(plain_values)).replace("_", "-")} is for --generator felzenszwalb')
+    return _make_sam(parser, args, sam_values)
+
+
+def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_values: dict[str, Any]) -> MaskGenerator:
+    """Return SAM's mask generator with its weights loaded, on its device."""
+    model, level = args.sam or 'vit_h', args.level or 'exact'
+    if level in ('stock', 'exact') and (args.encoder_batch or args.compile):
+        parser.error(
+            f'--encoder-batch and --compile change rounding; they need --level fp32-fast, bf16 or fp16, not {level}'
+        )
+    if args.encoder_batch is not None and args.encoder_batch < 1:
+        parser.error('--encoder-batch has to be at least 1')
+    defaults = asdict(TOY_SETTINGS if model == 'toy' else SamSettings())
+    settings = cli.make_settings(parser, SamSettings, {**defaults, **sam_values})
+    # Imported here because PyTorch takes seconds, which other generators and errors need not wait for.
+    from stage1_sam_cache.sam.fast_generation import points_that_fit
+    from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
+    from stage1_sam_cache.sam.weights import find_weights, load_sam
+
+    device = choose_device(args.device or 'auto', os.environ)
+    if device.type == 'cpu':
+        keep_freed_memory()
+    if level not in ('stock', 'exact') and 'points_per_batch' not in sam_values:
+        settings = replace(settings, points_per_batch=points_that_fit(device, level))
+    path = find_weights(model, args.checkpoint_dir, args.checkpoint)
+    sam, digest = load_sam(model, path, official=args.checkpoint is None)
+    return SamMaskGenerator(sam, model, digest, settings, device, level, args.encoder_batch or 1, args.compile)

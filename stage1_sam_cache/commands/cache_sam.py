@@ -1,0 +1,129 @@
+"""Stage 1: runs SAM over every window of every panorama, once, and caches its masks.
+
+    tools/cache_sam.py --dataset densepass                          # on one GPU
+    torchrun --nproc-per-node 4 --no-python tools/cache_sam.py --dataset densepass
+    sbatch --array=0-7 tools/slurm_cache.sh --dataset densepass     # any number of nodes
+    tools/cache_sam.py --images my_panoramas --generator felzenszwalb   # no weights needed, not SAM
+
+It can be killed at any moment and run again: it keeps what is committed and makes the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from stage1_sam_cache.build.builder import CacheBuilder
+from stage1_sam_cache.build.estimate import estimate
+from stage1_sam_cache.build.progress import Summary
+from stage1_sam_cache.build.settings import CacheSettings
+from stage1_sam_cache.build.shards import Shard, shard_of_environment, worst_status
+from stage1_sam_cache.cache.writer import CacheWriter
+from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands.cache_flags import (
+    build_parser,
+    cache_settings,
+    check_flags,
+    default_root,
+    make_generator,
+)
+from stage1_sam_cache.data.images import read_rgb
+from stage1_sam_cache.data.listing import Listing, Sample
+from stage1_sam_cache.errors import ImageError
+from stage1_sam_cache.sam.mask_generator import MaskGenerator
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Cache the masks and return the exit status."""
+    parser = build_parser(__doc__)
+    args = parser.parse_args(argv)
+    settings = cache_settings(parser, args)
+    check_flags(parser, args)
+    shard = args.shard or shard_of_environment(os.environ)
+    listing = cli.list_images(parser, args)
+    samples = listing.samples[: args.limit]
+    own_samples = shard.of(samples)
+    print(f'{len(samples)} panoramas in {listing.root}, {len(listing.refused)} refused')
+    if shard.count > 1:
+        print(f'shard {shard.index}/{shard.count} ({shard.source}): {len(own_samples)} panoramas', flush=True)
+    generator = make_generator(parser, args)
+    identity = generator.identity
+    stand_in = '' if identity['name'] == 'sam' else ' (not SAM)'
+    masks_by = f'masks by {identity["name"]} {identity.get("model", "")}'.rstrip()
+    print(f'{masks_by}{stand_in} on {generator.made_with["device"]}')
+    if args.dry_run:
+        return worst_status(_dry_run(own_samples, settings, generator, args), os.environ)
+    builder = CacheBuilder(args.out or default_root(args), settings, generator, args.max_pixels)
+    _build(builder, own_samples, listing, shard)
+    return _finish(builder, own_samples, listing)
+
+
+def _build(builder: CacheBuilder, samples: list[Sample], listing: Listing, shard: Shard) -> None:
+    """Cache the samples of one shard and print the summary, also when it is interrupted."""
+    # What the listing refused is reported by the first shard only.
+    builder.summary.failed += listing.refused if shard.index == 0 else []
+    try:
+        label = f'caching masks {shard.index}/{shard.count}' if shard.count > 1 else 'caching masks'
+        builder.run(samples, label=label)
+    except BaseException:
+        _print_summary(builder.summary, builder.writer)
+        cli.report('stopped early: run the same command again to continue from here')
+        raise
+    _print_summary(builder.summary, builder.writer)
+
+
+def _finish(builder: CacheBuilder, samples: list[Sample], listing: Listing) -> int:
+    """Check that all samples are there, seal the cache if it is complete, and return the exit status."""
+    writer = builder.writer
+    failed = {name for name, _ in builder.summary.failed}
+    lost = [name for name in writer.cache.missing(sample.id for sample in samples) if name not in failed]
+    if lost:
+        reason = f'{len(lost)} panoramas that were cached are gone, such as {lost[0]}'
+        cli.report(f'error: {writer.path}: {reason}; was the folder replaced? run the same command again')
+    status = worst_status(cli.BAD_INPUT if lost else cli.FAILED if failed else 0, os.environ)
+    missing = len(writer.cache.missing(sample.id for sample in listing.samples))
+    if missing or status:
+        print(f'not sealed   {missing} of {len(listing.samples)} panoramas are not cached, or some failed')
+    elif os.environ.get('RANK', '0') == '0':
+        print(f'sealed       all {writer.seal()} panoramas are in the manifest')
+    return status
+
+
+def _dry_run(samples: list[Sample], settings: CacheSettings, generator: MaskGenerator, args: argparse.Namespace) -> int:
+    """Time two windows of the first usable image, print the estimate for all, and return the exit status."""
+    if not samples:
+        print('no panoramas for this shard')
+        return 0
+    for sample in samples:
+        try:
+            cost = estimate(read_rgb(sample.image, args.max_pixels), settings, generator)
+        except ImageError as problem:
+            cli.report(f'skipped: {sample.id}: {problem}')
+            continue
+        hours = cost.seconds_per_crop * cost.crops * len(samples) / 3600
+        size = cost.bytes_per_panorama * len(samples) / 1e6
+        print(f'two windows of {sample.id}: {cost.seconds_per_crop:.2f} s each, on {generator.made_with["device"]}')
+        print(f'{len(samples)} panoramas of {cost.crops} crops: about {hours:.2f} hours, {size:.1f} MB of disk')
+        print('nothing was cached')
+        return 0
+    cli.report('error: none of the images can be used')
+    return cli.BAD_INPUT
+
+
+def _print_summary(summary: Summary, writer: CacheWriter) -> None:
+    """Print what was cached, and report what failed."""
+    failed = len(summary.failed)
+    print(f'panoramas    {summary.done} done, {summary.already_there} already there, {failed} failed')
+    if summary.done:
+        print(
+            f'masks        {summary.masks / summary.windows:.1f} per window, '
+            f'coverage {summary.coverage / summary.windows:.1%} of the pixels'
+        )
+        print(f'size         {summary.bytes / summary.windows:.0f} bytes per window, {summary.bytes} in all')
+        print(f'rate         {summary.crops / summary.seconds:.2f} windows/s ({summary.crops} windows and overlaps)')
+    if summary.done and not summary.masks:
+        cli.report('warning: not a single mask was found; are the thresholds right?')
+    print(f'fingerprint  {writer.cache.fingerprint.key}')
+    print(f'cache        {writer.path}', flush=True)
+    for name, reason in summary.failed:
+        cli.report(f'failed: {name}: {reason}')

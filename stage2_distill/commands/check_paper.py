@@ -1,0 +1,134 @@
+"""Measures what the paper reports of networks before any training, and prints it beside the paper's figures.
+
+    tools/check_paper.py                                        # DensePASS, everything
+    tools/check_paper.py --rows params whole tile               # needs no masks
+    tools/check_paper.py --rows ctcf --cfg-options model.ctcf_head.fusion.entropy=mean_dist
+    tools/check_paper.py --dataset toypass --limit 10           # the same on ToyPASS, which the paper doesn't have
+
+Nothing is trained, so a difference comes from weights, images, labels, windows, masks or fusion, and is cheap to
+trace. Rows that can't be measured, because data, weights or masks are missing, are listed with what to do, and the
+others are measured. The exit status is 0 whatever the differences: they are reported, not judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+import warnings
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from stage1_sam_cache.commands import cli
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES
+from stage1_sam_cache.system.atomic_file import commit
+from stage2_distill.commands.paper.figures import SCORES, Row, all_rows, figures_of
+from stage2_distill.commands.paper.measure import measure
+from stage2_distill.commands.paper.report import Result, make_records, print_table
+
+# Modules whose warnings every scoring run repeats, dozens of times: that nothing is drawn, that few cores are there.
+NOISY = r'(mmengine|mmseg|torch\.utils\.data)\b'
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all flags."""
+    rows = all_rows()
+    groups = list(dict.fromkeys(row.group for row in rows))
+    parser = cli.Parser(
+        description=__doc__,
+        epilog=textwrap.fill('rows: ' + ', '.join(row.name for row in rows), 100),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--dataset', choices=sorted(SCORES), default='densepass', help='(default: %(default)s)')
+    parser.add_argument('--data-root', metavar='DIR', help='its folder (default: data/<Name>)')
+    parser.add_argument(
+        '--cache', metavar='DIR', help='masks of the scored images, for fusion (default: cache/<dataset>_val)'
+    )
+    parser.add_argument(
+        '--weights',
+        metavar='DIR',
+        help="folder of the networks' weights, under the names they are published with (default: they are fetched); "
+        'for ToyPASS segformer_b0.safetensors, ... (default: those of the package, then work_dirs)',
+    )
+    parser.add_argument(
+        '--rows', nargs='+', metavar='ROW', help=f'only these, by name or by group: {", ".join(groups)} (default: all)'
+    )
+    parser.add_argument('--limit', type=int, metavar='N', help='only the first N images')
+    parser.add_argument(
+        '--input-scale',
+        type=float,
+        metavar='S',
+        help="enlarge what the assistant sees by this factor (default: the configs', 1)",
+    )
+    parser.add_argument(
+        '--label-space', choices=sorted(LABEL_SPACES), help="score these classes (default: the data set's)"
+    )
+    parser.add_argument('--json', metavar='FILE', help='also write all rows, with the scores of all classes')
+    parser.add_argument('--work-dir', default='work_dirs/check_paper', help='for logs (default: %(default)s)')
+    parser.add_argument('--trust-checkpoint', action='store_true', help='let weights run code; only if you made them')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change every config, as in tools/train.py',
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure the rows, print the table, and return 0."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.limit is not None and args.limit < 1:
+        parser.error('--limit has to be at least 1')
+    if args.input_scale is not None and args.input_scale <= 0:
+        parser.error('--input-scale must be above 0')
+    rows = all_rows()
+    unknown = set(args.rows or ()) - {name for row in rows for name in (row.name, row.group)}
+    if unknown:
+        parser.error(f'--rows: there is no {", ".join(sorted(unknown))}')
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+    args.cache = args.cache or f'cache/{args.dataset}_val'
+    rows = [row for row in rows if not args.rows or {row.name, row.group} & set(args.rows)]
+    warnings.filterwarnings('ignore', module=NOISY)
+    results: dict[str, Result] = {}
+    notes = dict.fromkeys(changes(args))  # in order, each once
+    try:
+        for row, result, note in measure(rows, args):
+            results[row.name] = result
+            notes |= dict.fromkeys(note)
+    finally:
+        if results:  # also when a long run is interrupted
+            report(rows, results, list(notes), args)
+    return 0
+
+
+def changes(args: argparse.Namespace) -> list[str]:
+    """Return notes on what makes this table differ from the default one."""
+    notes = []
+    if args.dataset == 'toypass':
+        notes.append('windows are shrunk as the panoramas are, and go across the seam')
+    if args.label_space:
+        notes.append(f'scored as {args.label_space}')
+    if args.input_scale is not None:
+        notes.append(f'what the assistant sees is enlarged by {args.input_scale:g}')
+    if args.cfg_options:
+        notes.append('configs changed by ' + ' '.join(f'{key}={value}' for key, value in args.cfg_options.items()))
+    return notes
+
+
+def report(rows: list[Row], results: dict[str, Result], notes: list[str], args: argparse.Namespace) -> None:
+    """Print the table with its notes, and write the JSON file if the flags ask for one."""
+    records = make_records(rows, results, figures_of(args.dataset))
+    print(f'\n{args.dataset}, without training on panoramas; mIoU in %, parameters in millions\n')
+    print_table(records)
+    for note in notes:
+        print(f'note: {note}')
+    if args.json:
+        about = {'dataset': args.dataset, 'split': 'val', 'limit': args.limit, 'notes': notes}
+        text = json.dumps({**about, 'rows': records}, indent=2) + '\n'
+        commit(Path(args.json), text.encode(), replace=True)
+        print(f'all classes: {args.json}')
