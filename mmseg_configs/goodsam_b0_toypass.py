@@ -2,7 +2,12 @@
 # schedule. Panoramas close, so windows cross the 0/360 degree seam and panoramas are turned at random.
 # The assistant is frozen: taught by masks of Felzenszwalb's method it gets worse, and the student with it (see README).
 _base_ = './goodsam_b0.py'
-weights = 'tools/toypass/weights/segformer_b0.safetensors'
+weights = 'goodsam://segformer_b0.safetensors'  # of the package: stage2_distill/weights
+# ToyPASS is for trying things out, so that masks of any generator will do: SAM, Felzenszwalb's method, the toy SAM, and
+# ToyPASS's true segments (tools/cache_truth.py), with boundary maps from masks of the overlap or cut from a window.
+expected_cache = dict(
+    generator=dict(name=['sam', 'felzenszwalb', 'toy_sam', 'truth']), boundary=dict(source=['crop', 'window'])
+)
 train_pipeline = [
     dict(type='LoadPanorama'),
     dict(type='LoadCachedMasks'),

@@ -18,7 +18,7 @@ from mmseg.apis import init_model
 from PIL import Image
 from test_source_training import complaint
 
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
 from stage2_distill.deployment.student import Student
 
 TERMS = ['ce_t_ta', 'cc', 'bd_t_ta', 'ta', 'ce_ta_s', 'ce_t_s', 'bd_t_s', 'student']
@@ -169,7 +169,7 @@ def test_the_exported_student_is_the_trained_one_in_mmseg_and_in_onnx(
     images = data / 'target/leftImg8bit/val'
     pixels = np.asarray(Image.open(next(images.rglob('*.png'))).convert('RGB'))
     ours = Student.load(str(tiny_goodsam), str(work / 'iter_4.pth')).label(pixels)
-    load_weights_only()
+    use_safe_loaders()
     theirs = init_model(str(files[1]), str(files[0]), device='cpu')
     from mmseg.apis import inference_model
 

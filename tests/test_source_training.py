@@ -18,7 +18,7 @@ from PIL import Image
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.errors import DatasetError, GoodSAMError
 from stage2_distill import components  # noqa: F401
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
 from stage2_distill.data.datasets import CatalogueDataset
 from stage2_distill.errors import CheckpointError, ConfigError
 from stage2_distill.evaluation.metrics import PerClassIoUMetric
@@ -26,7 +26,7 @@ from stage2_distill.training.bfloat16 import BFloat16OptimWrapper
 
 SOURCE = ROOT / 'mmseg_configs/source'
 B0 = SOURCE / 'segformer_b0_toypass.py'
-WEIGHTS = 'tools/toypass/weights/segformer_b0.safetensors'
+WEIGHTS = 'goodsam://segformer_b0.safetensors'
 
 
 def load_tool(name):
@@ -226,11 +226,11 @@ def _switch_back(monkeypatch):
 
 def test_code_in_a_checkpoint_is_refused_unless_it_is_trusted(hostile):
     path, mark = hostile
-    load_weights_only()
+    use_safe_loaders()
     with pytest.raises(CheckpointError, match=r'more than weights .*--trust-checkpoint'):
         check_checkpoint(str(path))
     assert not mark.exists()
-    load_weights_only(trusted=True)
+    use_safe_loaders(trusted=True)
     check_checkpoint(str(path), trusted=True)
     assert mark.exists()  # so the file would have run code, and the refusal above means something
 
@@ -255,7 +255,7 @@ def test_getattr_reaches_nothing_but_the_log_history(tmp_path):
 
 @pytest.mark.parametrize('damage', ['missing', 'empty', 'truncated', 'text', 'legacy pickle', 'a list'])
 def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path, damage):
-    load_weights_only()
+    use_safe_loaders()
     path = tmp_path / 'x.pth'
     if damage not in ('missing', 'a list'):
         torch.save({'state_dict': {'weight': torch.ones(1000)}}, path)
@@ -314,7 +314,7 @@ def test_training_logs_validates_keeps_the_best_and_resumes(trained):
     losses = [float(loss) for loss in re.findall(r' loss: ([0-9.]+)', first + second)]
     assert len(losses) == 4
     assert np.isfinite(losses).all()
-    load_weights_only()
+    use_safe_loaders()
     saved = check_checkpoint(str(work / 'iter_4.pth'))
     assert all(weight.dtype != torch.bfloat16 for weight in saved['state_dict'].values())
 

@@ -41,7 +41,8 @@ from stage1_sam_cache.data.catalog import list_dataset
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.system.atomic_file import commit
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
+from stage2_distill.checkpoints.shipped_weights import FOLDER
 from stage2_distill.errors import CheckpointError, ConfigError
 from stage2_distill.evaluation.scoring import (
     drop_training,
@@ -79,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--weights',
         metavar='DIR',
         help="folder of the networks' weights, under the names they are published with (default: they are fetched); "
-        'of ToyPASS segformer_b0.safetensors, ... (default: tools/toypass/weights, then work_dirs)',
+        'of ToyPASS segformer_b0.safetensors, ... (default: stage2_distill/weights, then work_dirs)',
     )
     parser.add_argument(
         '--rows', nargs='+', metavar='ROW', help=f'only these, by name or by group: {", ".join(groups)} (default: all)'
@@ -152,7 +153,7 @@ def measure(rows: list[Row], args: argparse.Namespace) -> Iterator[tuple[Row, Fo
     Raises:
         ConfigError: If the changes to the configs can't be made.
     """
-    load_weights_only(args.trust_checkpoint)
+    use_safe_loaders(args.trust_checkpoint)
     counted = [row for row in rows if row.predictor is None]
     scored = sorted((row for row in rows if row.predictor is not None), key=lambda row: (row.size, row.config))
     for row in counted:
@@ -227,6 +228,7 @@ def prepare(config: Config, weights: str, predictors: set[str | None], args: arg
     config.visualizer.vis_backends = []  # they would write the config in every form there is, for seconds
     config.work_dir = str(Path(args.work_dir) / Path(config.filename).stem)
     use_dataset(config, args.dataset, 'val', args.data_root, args.label_space, args.limit)
+    config.expected_cache = None  # any generator's masks: a note says whose they are
     model = config.model
     if args.dataset == 'toypass':
         fit_windows(model.grid, image_size(config.test_dataloader.dataset)[1])
@@ -291,7 +293,7 @@ def find_weights(size: int, args: argparse.Namespace) -> str:
 
 def find_toypass_weights(size: int, args: argparse.Namespace) -> str:
     """Weights trained on ToyPASS's pinhole images: B0 comes with the project, the others are the user's to train."""
-    own = ROOT / f'tools/toypass/weights/segformer_b{size}.safetensors'
+    own = FOLDER / f'segformer_b{size}.safetensors'
     places = [own, Path(f'work_dirs/segformer_b{size}_toypass.safetensors')]
     if args.weights:
         places = [Path(args.weights) / own.name]

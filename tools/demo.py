@@ -7,7 +7,7 @@
 
 Panoramas are drawn, masks are cached, GoodSAM is trained for a few minutes, and student, teacher assistant and ensemble
 are scored before and after. The masks are Felzenszwalb's or a toy SAM's, not SAM's, and the networks start from the
-small weights in tools/toypass/weights. What is there already is used again.
+small weights in stage2_distill/weights. What is there already is used again.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
         --out student.safetensors
     tools/export_student.py student.py student.safetensors --onnx student.onnx --size 400x2048
 
-The three files of the first line load with mmseg's init_model('student.py', 'student.safetensors').
+What the first line writes loads with mmseg's init_model('student.py', 'student.safetensors'), and where this project is
+not installed with init_model('student_mmseg.py', 'student.pth').
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 
 try:
     from stage1_sam_cache.commands import cli
-    from stage2_distill.deployment.student import Student, export_onnx, export_student
+    from stage2_distill.deployment.export import export_onnx, export_student
+    from stage2_distill.deployment.student import Student
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 

@@ -47,7 +47,8 @@ class Fingerprint:
         """One text for each expected setting that is another here, such as ``grid.stride is [400, 512], not ...``.
 
         Args:
-            expected: A whole fingerprint, or only the settings that matter to the caller, nested the same way.
+            expected: A whole fingerprint, or only the settings that matter to the caller, nested the same way. In the
+                latter, a list where this fingerprint has a single value names alternatives.
         """
         whole = isinstance(expected, Fingerprint)
         wanted = dict(_flatten(json.loads(expected.canonical) if isinstance(expected, Fingerprint) else expected))
@@ -58,7 +59,7 @@ class Fingerprint:
             if name in found
             else f'{name} is no setting of this cache ({wanted[name]!r} expected)'
             for name in names
-            if name not in found or name not in wanted or _plain(found[name]) != _plain(wanted[name])
+            if name not in found or name not in wanted or not _agree(found[name], wanted[name], alternatives=not whole)
         ]
 
 
@@ -68,6 +69,12 @@ def _flatten(settings: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[st
             yield from _flatten(value, f'{prefix}{name}.')
         else:
             yield prefix + name, value
+
+
+def _agree(value: Any, expected: Any, alternatives: bool) -> bool:
+    value, expected = _plain(value), _plain(expected)
+    one_of = alternatives and isinstance(expected, list) and not isinstance(value, list)
+    return value in expected if one_of else value == expected
 
 
 def _plain(value: Any) -> Any:

@@ -220,7 +220,7 @@ def open_cache(root: str | Path, expect: Fingerprint | Mapping[str, Any] | None 
     if not found and unusable:
         raise unusable[0]
     if not found:
-        raise MaskCacheError(f'{root}: no mask cache here; make one with tools/cache_sam.py --out {root}')
+        raise MaskCacheError(f'{root}: no mask cache here', f'make one with tools/cache_sam.py --out {root}')
     differences = [cache.fingerprint.differences(expect) if expect is not None else [] for cache in found]
     fitting = [cache for cache, differs in zip(found, differences, strict=True) if not differs]
     if len(fitting) == 1:
@@ -228,8 +228,8 @@ def open_cache(root: str | Path, expect: Fingerprint | Mapping[str, Any] | None 
     if not fitting:
         nearest = min(range(len(found)), key=lambda i: len(differences[i]))
         raise MaskCacheError(
-            f'{found[nearest].path}: made with other settings: {"; ".join(differences[nearest])}. Run '
-            'tools/cache_sam.py with the settings asked for (both caches can live side by side)'
+            f'{found[nearest].path}: made with other settings: {"; ".join(differences[nearest])}',
+            'run tools/cache_sam.py with the settings asked for (both caches can live side by side)',
         )
     apart = '; '.join(fitting[1].fingerprint.differences(fitting[0].fingerprint))
     names = ', '.join(str(cache.path) for cache in fitting)
