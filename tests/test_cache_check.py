@@ -1,4 +1,4 @@
-"""A config and a mask cache go together or are refused, with every difference and the command that makes the right one."""
+"""A cache that a config does not expect is refused, with every difference and the command that makes the right one."""
 
 import copy
 import json
@@ -107,7 +107,7 @@ def test_of_several_caches_side_by_side_the_expected_one_is_opened(tmp_path, ima
 )
 def test_the_generators_that_a_config_allows(name, allowed):
     config = config_of(name)
-    grid = {key: value for key, value in config.model.grid.items()}
+    grid = dict(config.model.grid)
     for generator in ('sam', 'felzenszwalb', 'toy_sam', 'truth', 'blocks'):
         fingerprint = CacheSettings(**grid).fingerprint(Generator(name=generator))
         differences = fingerprint.differences(expected_settings(config))
@@ -159,7 +159,10 @@ def test_a_config_that_expects_nothing_compares_windows_and_thickness():
         ({'generator': {'name': 'felzenszwalb'}}, '--generator felzenszwalb'),
         ({'generator': {'name': ['toy_sam', 'sam']}}, '--sam toy'),
         ({'generator': {'name': 'sam', 'model': 'vit_b', 'level': 'bf16'}}, '--sam vit_b --level bf16'),
-        ({'boundary': {'source': 'window', 'rule': 'contours', 'thickness': None}}, '--overlap-source window --boundary contours'),
+        (
+            {'boundary': {'source': 'window', 'rule': 'contours', 'thickness': None}},
+            '--overlap-source window --boundary contours',
+        ),
         ({'order': 'score'}, '--order score'),
     ],
 )  # fmt: skip

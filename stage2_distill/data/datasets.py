@@ -83,12 +83,12 @@ class CatalogueDataset(BaseSegDataset):
             One entry per image: id, path, label path, map of label ids.
         """
         listing = self._list()
-        entries = [self._entry_of(sample.id, sample.image, sample.label) for sample in listing.samples[: self._limit]]
-        if self._cache is not None:
-            self.mask_cache = open_cache(self._cache, self._expect)
         read_label = None
         if self._entry is not None and self._labelled:
             read_label = LabelReader(self._entry, listing.root, self._space.name)
+        entries = [self._entry_of(sample.id, sample.image, sample.label) for sample in listing.samples[: self._limit]]
+        if self._cache is not None:
+            self.mask_cache = open_cache(self._cache, self._expect)
         for step in self.pipeline.transforms:
             if isinstance(step, LoadCachedMasks):
                 step.cache = self.mask_cache

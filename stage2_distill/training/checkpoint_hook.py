@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,13 @@ register_backend(_BACKEND, AtomicBackend, force=True)
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's checkpoint hook, with files that survive a kill at any moment. Takes the same arguments.
+    """MMEngine's checkpoint hook, with local files that survive a kill at any moment. Takes the same arguments.
 
     Between iterations it also ends a run after a signal that a library swallowed, see ``interruption``.
     """
 
-    def __init__(self, *args: Any, backend_args: dict[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(*args, backend_args=backend_args or {'backend': _BACKEND}, **options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, backend_args={'backend': _BACKEND}, **options)
 
     def before_train(self, runner: Any) -> None:
         """Prepare as MMEngine does, and remove what killed runs have left half written."""
@@ -90,11 +90,11 @@ class AtomicCheckpointHook(CheckpointHook):
         interruption.check()
 
     def before_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """The same between iterations of validation."""
+        """End validation likewise."""
         interruption.check()
 
     def before_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """The same between iterations of a test."""
+        """End scoring likewise."""
         interruption.check()
 
     def after_train_iter(self, runner: Any, *args: Any, **options: Any) -> None:
@@ -103,7 +103,7 @@ class AtomicCheckpointHook(CheckpointHook):
             super().after_train_iter(runner, *args, **options)
 
     def after_train_epoch(self, runner: Any) -> None:
-        """The same for runs that are counted in epochs."""
+        """Save after an epoch likewise."""
         with self._removing_last(runner):
             super().after_train_epoch(runner)
 
@@ -115,9 +115,8 @@ class AtomicCheckpointHook(CheckpointHook):
     @contextmanager
     def _removing_last(self, runner: Any) -> Iterator[None]:
         """Delay removals, and name the folder where the pointer, which MMEngine writes itself, can't be written."""
-        atomic = isinstance(self.file_backend, AtomicBackend)
         try:
-            with self.file_backend.removing_last() if atomic else nullcontext():
+            with self.file_backend.removing_last():
                 yield
         except OSError as problem:
             raise WriteError(
