@@ -365,6 +365,18 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     )
 
 
+def test_tools_that_read_masks_refuse_those_of_another_generator(tiny_goodsam, tiny_caches, tmp_path, monkeypatch):
+    val, sam = tiny_caches['val'], ('--cfg-options', 'expected_cache.generator.name=sam')
+    for tool, *flags in (
+        ('test', 'any.pth', '--cache', val, '--work-dir', tmp_path),
+        ('browse_pseudo_labels', '--split', 'val', '--cache', val),
+    ):
+        told = complaint(tool, monkeypatch, tiny_goodsam, *flags, *sam)
+        assert (
+            "generator.name is 'felzenszwalb', not 'sam'; run tools/cache_sam.py --dataset toypass --split val" in told
+        )
+
+
 def open_grid(data, run_tool, tmp_path):
     """A cache of windows that don't cross the seam."""
     out = tmp_path / 'open'
