@@ -1,5 +1,7 @@
-# Panoramas of your own, without labels: tools/cache_sam.py --images data/panoramas, then tools/train.py with this.
+# Your own panoramas, without labels: tools/cache_sam.py --images data/panoramas, then tools/train.py with this.
 _base_ = './goodsam_b0.py'
+# Masks of SAM, or of Felzenszwalb's method, which needs no weights (tools/cache_sam.py --generator felzenszwalb).
+expected_cache = dict(generator=dict(name=['sam', 'felzenszwalb']))
 train_dataloader = dict(dataset=dict(name=None, split=None, images='data/panoramas', cache='cache/panoramas'))
 val_dataloader = None
 val_cfg = None

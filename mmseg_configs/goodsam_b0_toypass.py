@@ -1,8 +1,13 @@
 # ToyPASS, half-size panoramas (preset demo): B0 student and B0 teacher assistant from the source's weights, a short
-# schedule. Panoramas close, so windows cross the 0/360 degree seam and panoramas are turned at random.
-# The assistant is frozen: taught by masks of Felzenszwalb's method it gets worse, and the student with it (see README).
+# schedule. Panoramas show 360 degrees, so windows cross the seam and panoramas are rolled at random.
+# The assistant is frozen: trained with masks of Felzenszwalb's method it gets worse, and so does the student (README).
 _base_ = './goodsam_b0.py'
-weights = 'tools/toypass/weights/segformer_b0.safetensors'
+weights = 'goodsam://segformer_b0.safetensors'  # of the package: stage2_distill/weights
+# ToyPASS is for trying things out, so that masks of any generator will do: SAM, Felzenszwalb's method, the toy SAM, and
+# ToyPASS's true segments (tools/cache_truth.py), with boundary maps from masks of the overlap or cut from a window.
+expected_cache = dict(
+    generator=dict(name=['sam', 'felzenszwalb', 'toy_sam', 'truth']), boundary=dict(source=['crop', 'window'])
+)
 train_pipeline = [
     dict(type='LoadPanorama'),
     dict(type='LoadCachedMasks'),

@@ -1,4 +1,4 @@
-# The same on WildPASS: 2000 unlabelled panoramas of WildPASS2K, scored on the six classes that Cityscapes shares.
+# goodsam_b0.py on WildPASS: 2000 unlabelled panoramas of WildPASS2K, scored on the six classes that Cityscapes shares.
 _base_ = ['./goodsam_b0.py']
 train_dataloader = dict(dataset=dict(name='wildpass', label_space='cityscapes19', cache='cache/wildpass'))
 val_dataloader = dict(dataset=dict(name='wildpass', label_space='wildpass6'))

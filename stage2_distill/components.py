@@ -1,9 +1,9 @@
-"""Imports everything that a config can name, so that it is registered."""
+"""Import everything that a config can name, so that it is registered; nothing else in the process changes."""
 
-from stage2_distill.checkpoints import safetensors_files  # noqa: F401
+from stage2_distill.checkpoints import safetensors_files, shipped_weights  # noqa: F401
 from stage2_distill.data import datasets, sampler, transforms  # noqa: F401
 from stage2_distill.evaluation import metrics  # noqa: F401
 from stage2_distill.fusion import registered  # noqa: F401
 from stage2_distill.heads import ctcf_head, mka_head  # noqa: F401
 from stage2_distill.models import goodsam  # noqa: F401
-from stage2_distill.training import bfloat16, checkpoint_hook, hooks, optimizers, runner  # noqa: F401
+from stage2_distill.training import bfloat16, checked_runner, checkpoint_hook, hooks, optimizers, runner  # noqa: F401

@@ -1,4 +1,4 @@
-"""Errors of stage 2 that a user can cause and mend; every command line prints them as one line."""
+"""User errors of stage 2; every command line prints them as one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Stage2Error(GoodSAMError):
 
 
 class ConfigError(Stage2Error):
-    """A config file that can't be read, or that asks for something that is not there."""
+    """A config file that can't be read, or that asks for something that does not exist."""
 
 
 class CheckpointError(Stage2Error):
@@ -18,4 +18,4 @@ class CheckpointError(Stage2Error):
 
 
 class TrainingError(Stage2Error):
-    """A training that can't go on, for a loss that is no number for example."""
+    """A training run that can't go on, because a loss is not finite for example."""

@@ -20,7 +20,7 @@ from stage2_distill.commands.paper.figures import NETWORKS, SCORES, Figure, Row,
 from stage2_distill.commands.paper.report import Result, compare, make_records, print_table
 from stage2_distill.deployment.student import Student
 
-SHIPPED = ROOT / 'tools/toypass/weights/segformer_b0.safetensors'
+SHIPPED = ROOT / 'stage2_distill/weights/segformer_b0.safetensors'
 # All assistants become B0s, so that the small weights serve where the paper has a B5.
 SMALL = ('--cfg-options', 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False')
 SMALL += ('model.teacher_assistant.backbone.embed_dims=32', 'model.teacher_assistant.backbone.num_layers=[2,2,2,2]')

@@ -1,5 +1,7 @@
 """Every config of the project builds, and every GoodSAM config takes a training step at reduced size."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,11 @@ from mmseg.structures import SegDataSample
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill import components  # noqa: F401
+from stage2_distill.checkpoints.shipped_weights import locate
 from stage2_distill.data.cached_masks import CachedMasks, mirrored_order
 from stage2_distill.fusion.mask_atoms import MaskAtoms
-from stage2_distill.training.cache_check import cache_command
+from stage2_distill.training.cache_check import expected_settings
+from stage2_distill.training.cache_command import cache_command
 
 CONFIGS = ROOT / 'mmseg_configs'
 GOODSAM = sorted([*CONFIGS.glob('goodsam_*.py'), *(CONFIGS / 'ablations').glob('*.py')])
@@ -128,14 +132,14 @@ def test_the_data_of_every_config_fits_its_model(path):
     for name in ('student', 'teacher_assistant'):
         start = config.model[name].init_cfg.checkpoint
         # What work_dirs/ holds, the user trains; the config says how.
-        assert start.startswith(('https://', 'work_dirs/')) or (ROOT / start).is_file()
+        assert start.startswith(('https://', 'work_dirs/')) or Path(locate(start)).is_file()
     assert config.train_dataloader.dataset.split in (None, 'train')
 
 
 def test_the_cache_command_of_a_config_is_the_one_of_the_readme():
     def command(name):
         config = read(CONFIGS / f'{name}.py')
-        return cache_command(config.train_dataloader.dataset, config.model.grid)
+        return cache_command({**config.train_dataloader.dataset, 'expect': expected_settings(config)})
 
     assert command('goodsam_b0') == 'tools/cache_sam.py --dataset densepass --out cache/densepass'
     assert command('goodsam_b1_wildpass') == 'tools/cache_sam.py --dataset wildpass --out cache/wildpass'

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -18,8 +19,13 @@ from mmseg.apis import init_model
 from PIL import Image
 from test_source_training import complaint
 
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
+from stage2_distill.data import datasets
+from stage2_distill.deployment.export import export_student
 from stage2_distill.deployment.student import Student
+from stage2_distill.errors import ConfigError
+from stage2_distill.training.cache_check import build_with_cache, expected_settings
+from stage2_distill.training.experiment import build_runner, read_config
 
 TERMS = ['ce_t_ta', 'cc', 'bd_t_ta', 'ta', 'ce_ta_s', 'ce_t_s', 'bd_t_s', 'student']
 
@@ -169,7 +175,7 @@ def test_the_exported_student_is_the_trained_one_in_mmseg_and_in_onnx(
     images = data / 'target/leftImg8bit/val'
     pixels = np.asarray(Image.open(next(images.rglob('*.png'))).convert('RGB'))
     ours = Student.load(str(tiny_goodsam), str(work / 'iter_4.pth')).label(pixels)
-    load_weights_only()
+    use_safe_loaders()
     theirs = init_model(str(files[1]), str(files[0]), device='cpu')
     from mmseg.apis import inference_model
 
@@ -236,6 +242,85 @@ def test_browse_pseudo_labels_draws_the_panels_that_are_asked_for(
     assert (sheet[126:, 512:] == 255).all()
 
 
+WITHOUT_THE_PROJECT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, *_):
+        if name.split('.')[0] in ('stage1_sam_cache', 'stage2_distill'):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+import numpy as np
+from mmseg.apis import inference_model, init_model
+model = init_model(sys.argv[1], sys.argv[2], device='cpu')
+assert model.dataset_meta['classes'][13] == 'car'
+np.save(sys.argv[4], inference_model(model, np.load(sys.argv[3])).pred_sem_seg.data[0].numpy())
+"""
+
+
+@pytest.mark.parametrize('half', [False, True])
+def test_the_plain_export_needs_mmseg_alone(trained, tiny_goodsam, picture, tmp_path, half):
+    work, _ = trained
+    files = export_student(str(tiny_goodsam), str(work / 'iter_4.pth'), tmp_path / 'student.safetensors', half)
+    names = ['student.safetensors', 'student.py', 'student.sha256', 'student.pth', 'student_mmseg.py']
+    assert [file.name for file in files] == names
+    content = torch.load(files[3], weights_only=True)
+    assert set(content) == {'meta', 'state_dict'}
+    assert set(content['meta']) == {'dataset_meta'}
+    assert 'stage2_distill' not in files[4].read_text()
+    pixels = picture(100, 512)
+    np.save(tmp_path / 'image.npy', pixels[..., ::-1])
+    command = [files[4], files[3], tmp_path / 'image.npy', tmp_path / 'labels.npy']
+    done = subprocess.run(
+        [sys.executable, '-c', WITHOUT_THE_PROJECT, *map(str, command)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    ours = Student.load(str(files[1]), str(files[0])).label(pixels)
+    assert (np.load(tmp_path / 'labels.npy') == ours).mean() > 0.9999
+
+
+def test_an_export_does_not_overwrite_what_it_reads(trained, tiny_goodsam):
+    work, _ = trained
+    before = (work / 'iter_4.pth').read_bytes()
+    with pytest.raises(ConfigError, match=r'overwrite .*iter_4\.pth.*give another --out'):
+        export_student(str(tiny_goodsam), str(work / 'iter_4.pth'), work / 'iter_4.safetensors')
+    assert (work / 'iter_4.pth').read_bytes() == before
+    assert not (work / 'iter_4.py').exists()
+
+
+# --- data ---
+
+
+def test_every_data_set_is_listed_once_before_the_first_step(tiny_goodsam, tmp_path, monkeypatch):
+    listed = []
+    list_dataset = datasets.list_dataset
+    monkeypatch.setattr(datasets, 'list_dataset', lambda *args: listed.append(args[:2]) or list_dataset(*args))
+    config = read_config(str(tiny_goodsam))
+    config.work_dir = str(tmp_path)
+    runner = build_runner(config)
+    loaders = [runner.train_dataloader, runner.val_dataloader, runner.test_dataloader]
+    assert sorted(listed) == [('toypass', 'train'), ('toypass', 'val')]  # val and test have the same settings
+    assert loaders[1].dataset is loaders[2].dataset
+    told = next(tmp_path.glob('*/*.log')).read_text()
+    cache = loaders[0].dataset.mask_cache
+    assert f'masks of {cache.path}, fingerprint {cache.fingerprint.key}, generator {{"' in told
+    assert '"name": "felzenszwalb"' in told
+
+
+def test_samples_carry_neither_the_cache_nor_the_label_reader(tiny_goodsam, tiny_caches):
+    config = read_config(str(tiny_goodsam))
+    steps = [{'type': name} for name in ('LoadPanorama', 'LoadCachedMasks', 'LoadLabel', 'PackPanorama')]
+    settings = {**config.val_dataloader.dataset, 'cache': str(tiny_caches['val']), 'pipeline': steps}
+    dataset = build_with_cache({**settings, 'expect': expected_settings(config, scored=True)})
+    plain = {'img_path', 'image_id', 'label_map', 'reduce_zero_label', 'seg_fields', 'seg_map_path', 'sample_idx'}
+    assert set(dataset.get_data_info(0)) == plain
+    samples = [each[0]['data_samples'] for each in (dataset, pickle.loads(pickle.dumps(dataset)))]
+    assert torch.equal(samples[0].gt_sem_seg.data, samples[1].gt_sem_seg.data)
+    assert samples[0].cached_masks.windows[0].masks == samples[1].cached_masks.windows[0].masks > 0
+
+
 # --- mistakes ---
 
 
@@ -249,6 +334,8 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
         return complaint('train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options', *options)
 
     cache = 'train_dataloader.dataset.cache='
+    sam = told('expected_cache.generator.name=sam', 'expected_cache.boundary.source=crop')
+    assert "generator.name is 'felzenszwalb', not 'sam'; boundary.source is 'window', not 'crop'; run tools/" in sam
     assert re.search(r'none: no mask cache here; run ' + command, told(f'{cache}{tmp_path}/none'))
     other = told('model.grid.stride=32')
     assert 'made with other settings: grid.stride' in other
@@ -276,6 +363,18 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     assert 'none.pth does not exist' in told(
         'model.student.init_cfg.type=Pretrained', 'model.student.init_cfg.checkpoint=none.pth'
     )
+
+
+def test_tools_that_read_masks_refuse_those_of_another_generator(tiny_goodsam, tiny_caches, tmp_path, monkeypatch):
+    val, sam = tiny_caches['val'], ('--cfg-options', 'expected_cache.generator.name=sam')
+    for tool, *flags in (
+        ('test', 'any.pth', '--cache', val, '--work-dir', tmp_path),
+        ('browse_pseudo_labels', '--split', 'val', '--cache', val),
+    ):
+        told = complaint(tool, monkeypatch, tiny_goodsam, *flags, *sam)
+        assert (
+            "generator.name is 'felzenszwalb', not 'sam'; run tools/cache_sam.py --dataset toypass --split val" in told
+        )
 
 
 def open_grid(data, run_tool, tmp_path):

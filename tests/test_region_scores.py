@@ -249,7 +249,7 @@ def test_plain_networks_name_the_classes_they_predict(config):
 # --- the tool ---
 
 SOURCE = ROOT / 'mmseg_configs/source/segformer_b0_toypass.py'
-WEIGHTS = ROOT / 'tools/toypass/weights/segformer_b0.safetensors'
+WEIGHTS = ROOT / 'stage2_distill/weights/segformer_b0.safetensors'
 QUICK = ('--cfg-options', 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False')
 
 

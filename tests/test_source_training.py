@@ -12,21 +12,24 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.registry import MODELS
 from PIL import Image
 
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.errors import DatasetError, GoodSAMError
 from stage2_distill import components  # noqa: F401
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
+from stage2_distill.data import datasets
 from stage2_distill.data.datasets import CatalogueDataset
 from stage2_distill.errors import CheckpointError, ConfigError
 from stage2_distill.evaluation.metrics import PerClassIoUMetric
 from stage2_distill.training.bfloat16 import BFloat16OptimWrapper
+from stage2_distill.training.experiment import build_runner, read_config
 
 SOURCE = ROOT / 'mmseg_configs/source'
 B0 = SOURCE / 'segformer_b0_toypass.py'
-WEIGHTS = 'tools/toypass/weights/segformer_b0.safetensors'
+WEIGHTS = 'goodsam://segformer_b0.safetensors'
 
 
 def load_tool(name):
@@ -230,11 +233,11 @@ def _switch_back(monkeypatch):
 
 def test_code_in_a_checkpoint_is_refused_unless_it_is_trusted(hostile):
     path, mark = hostile
-    load_weights_only()
+    use_safe_loaders()
     with pytest.raises(CheckpointError, match=r'more than weights .*--trust-checkpoint'):
         check_checkpoint(str(path))
     assert not mark.exists()
-    load_weights_only(trusted=True)
+    use_safe_loaders(trusted=True)
     check_checkpoint(str(path), trusted=True)
     assert mark.exists()  # so the file would have run code, and the refusal above means something
 
@@ -259,7 +262,7 @@ def test_getattr_reaches_nothing_but_the_log_history(tmp_path):
 
 @pytest.mark.parametrize('damage', ['missing', 'empty', 'truncated', 'text', 'legacy pickle', 'a list'])
 def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path, damage):
-    load_weights_only()
+    use_safe_loaders()
     path = tmp_path / 'x.pth'
     if damage not in ('missing', 'a list'):
         torch.save({'state_dict': {'weight': torch.ones(1000)}}, path)
@@ -318,9 +321,43 @@ def test_training_logs_validates_keeps_the_best_and_resumes(trained):
     losses = [float(loss) for loss in re.findall(r' loss: ([0-9.]+)', first + second)]
     assert len(losses) == 4
     assert np.isfinite(losses).all()
-    load_weights_only()
+    use_safe_loaders()
     saved = check_checkpoint(str(work / 'iter_4.pth'))
     assert all(weight.dtype != torch.bfloat16 for weight in saved['state_dict'].values())
+
+
+def test_every_data_set_is_listed_once_before_the_first_step(tiny_toypass, tmp_path, monkeypatch):
+    out, _ = tiny_toypass
+    listed = []
+    list_dataset = datasets.list_dataset
+    monkeypatch.setattr(datasets, 'list_dataset', lambda *args: listed.append(args[:2]) or list_dataset(*args))
+    config = read_config(str(B0))
+    for loader in ('train', 'val', 'test'):
+        config[f'{loader}_dataloader'].dataset.root = str(out)
+        config[f'{loader}_dataloader'].update(num_workers=0, persistent_workers=False)
+    config.work_dir = str(tmp_path)
+    runner = build_runner(config)
+    assert len(runner.train_dataloader.dataset) > 0
+    assert len(runner.val_dataloader.dataset) > 0
+    assert sorted(listed) == [('toypass_source', 'train'), ('toypass_source', 'val')]
+
+
+def test_weights_of_the_package_are_named_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    init_default_scope('mmseg')
+    model = MODELS.build(Config.fromfile(B0).model)
+    check_fit(model, WEIGHTS)
+    saved = check_checkpoint(WEIGHTS)['state_dict']
+    model.init_cfg = {'type': 'Pretrained', 'checkpoint': WEIGHTS}
+    model.init_weights()
+    assert torch.equal(model.decode_head.conv_seg.weight, saved['decode_head.conv_seg.weight'].float())
+    for wrong in ('goodsam://none.safetensors', 'goodsam://../weights/segformer_b0.safetensors'):
+        for load in (check_checkpoint, lambda path: check_fit(model, path), CheckpointLoader.load_checkpoint):
+            with pytest.raises(
+                CheckpointError, match=r'^checkpoint goodsam://\S+ does not exist; .*segformer_b0'
+            ) as told:
+                load(wrong)
+            assert '\n' not in str(told.value)
 
 
 def test_scores_whole_in_windows_and_by_scale(trained, tiny_toypass, run_tool, tmp_path):

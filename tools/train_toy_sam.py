@@ -26,7 +26,7 @@ try:
     from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage2_distill.checkpoints.safe_checkpoints import load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
 from stage2_distill.data import sampler  # noqa: F401  registers
 from stage2_distill.training import bfloat16, hooks  # noqa: F401  registers
 from stage2_distill.training.checkpoint_hook import has_resumable
@@ -59,7 +59,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.iterations < 2 or min(args.batch, args.val_interval, args.checkpoint_interval) < 1 or args.lr <= 0:
         parser.error('--iterations needs at least 2, --batch and intervals at least 1, --lr a positive number')
-    load_weights_only(False)
+    use_safe_loaders()
     for split in ('train', 'val'):
         SegmentDataset(str(args.data), split)  # reports missing data before anything is built
     runner = make_runner(args)

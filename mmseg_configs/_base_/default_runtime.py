@@ -1,4 +1,4 @@
-# What every experiment shares: scope, logging, environment. The project owns all of its base configs.
+# Shared by all experiments: scope, logging, environment. The project owns all of its base configs.
 default_scope = 'mmseg'
 env_cfg = dict(
     cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')

@@ -1,4 +1,4 @@
-# What every distillation shares beyond default_runtime: the runner, its hooks and logs.
+# Shared by all distillation runs, beyond default_runtime: the runner, its hooks and logs.
 _base_ = './default_runtime.py'
 runner_type = 'GoodSAMRunner'
 model_wrapper_cfg = dict(type='MMSeparateDistributedDataParallel')

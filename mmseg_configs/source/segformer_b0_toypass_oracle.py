@@ -1,5 +1,5 @@
-# The upper bound, not part of the method: the same network taught by the true labels of ToyPASS's training panoramas,
-# which lie apart from the data set. Start from the source's weights with --load-from.
+# The upper bound, not part of the method: the same network trained on the true labels of ToyPASS's training panoramas,
+# which are kept apart from the data set. Start from the source's weights with --load-from.
 _base_ = './segformer_b0_toypass.py'
 max_iters = 600
 train_pipeline = [

@@ -1,6 +1,6 @@
-# The upper bound of goodsam_b0_toypass.py in equal steps: its student, schedule and panoramas, with the true labels.
+# The upper bound of goodsam_b0_toypass.py at equal steps: its student, schedule and panoramas, with the true labels.
 _base_ = './segformer_b0_toypass_oracle.py'
-load_from = 'tools/toypass/weights/segformer_b0.safetensors'
+load_from = 'goodsam://segformer_b0.safetensors'
 model = dict(decode_head=dict(loss_decode=dict(_delete_=True, type='mmseg.CrossEntropyLoss', avg_non_ignore=True)))
 max_iters = 300
 train_pipeline = [

@@ -47,7 +47,8 @@ class Fingerprint:
         """Return one text per setting that is not as expected, such as ``grid.stride is [400, 512], not ...``.
 
         Args:
-            expected: A complete fingerprint, or only the settings that matter to the caller, nested the same way.
+            expected: A complete fingerprint, or only the settings that matter to the caller, nested the same way. Among
+                these, a list where this fingerprint has a single value names alternatives.
         """
         complete = isinstance(expected, Fingerprint)
         theirs = dict(_flatten(json.loads(expected.canonical) if isinstance(expected, Fingerprint) else expected))
@@ -58,7 +59,7 @@ class Fingerprint:
             if name in own
             else f'{name} is no setting of this cache ({theirs[name]!r} expected)'
             for name in names
-            if name not in own or name not in theirs or _plain(own[name]) != _plain(theirs[name])
+            if name not in own or name not in theirs or not _agree(own[name], theirs[name], alternatives=not complete)
         ]
 
 
@@ -68,6 +69,12 @@ def _flatten(settings: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[st
             yield from _flatten(value, f'{prefix}{name}.')
         else:
             yield prefix + name, value
+
+
+def _agree(value: Any, expected: Any, alternatives: bool) -> bool:
+    value, expected = _plain(value), _plain(expected)
+    one_of = alternatives and isinstance(expected, list) and not isinstance(value, list)
+    return value in expected if one_of else value == expected
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Networks as safetensors files, which hold tensors and text and can run no code; MMEngine loads them as any other."""
+"""Networks as safetensors files, which hold tensors and text and can run no code; a scheme of MMEngine's loader."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _NOTE = 'content_sha256'
 
 @CheckpointLoader.register_scheme(prefixes=rf'.*\{SUFFIX}$')
 def load_safetensors(filename: str, map_location: Any = None, logger: Any = 'current') -> dict[str, Any]:
-    """A file as MMEngine's loaders give checkpoints: ``state_dict`` and ``meta``.
+    """Load a file as MMEngine's loaders do: ``state_dict`` and ``meta``.
 
-    The format has no checksum. ``save_safetensors`` adds one, and leaves room for a file of digests beside the weights;
-    where one of them is there it is compared.
+    The format has no checksum. ``save_safetensors`` adds one, and a file of digests may lie beside the weights; each of
+    the two is compared where it is there.
 
     Raises:
         CheckpointError: If it can't be read or is damaged.
@@ -74,18 +74,23 @@ def _listed_digest(path: Path) -> str | None:
 
 
 def save_safetensors(weights: dict[str, torch.Tensor], meta: dict[str, Any], path: Path, half: bool = False) -> None:
-    """Writes weights and what is to be known of them, as a whole or not at all.
+    """Write weights and what describes them; the file is atomic, complete or absent.
 
     Args:
         weights: By name.
         meta: Plain values; ``dataset_meta`` is what mmseg takes classes and palette from.
         path: The file.
-        half: Store floating point as float16, half the size; it is turned back into float32 when loaded.
+        half: Store floating point as float16, half the size; loading into a network converts it to float32.
     """
-    kept = {
-        name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in weights.items()
-    }
+    kept = plain_tensors(weights, half)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(meta, sort_keys=True)
     commit(path, save(kept, {'format': 'pt', 'meta': text, _NOTE: _content_digest(kept, text)}), replace=True)
+
+
+def plain_tensors(weights: dict[str, torch.Tensor], half: bool = False) -> dict[str, torch.Tensor]:
+    """Weights as contiguous tensors on the CPU, floating point as float16 with ``half``."""
+    return {
+        name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in weights.items()
+    }

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS, MODELS
+from mmseg.registry import MODELS
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -24,11 +24,11 @@ from stage1_sam_cache.cache.picture import draw_masks
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
 from stage2_distill.errors import ConfigError
 from stage2_distill.geometry.window_batch import stitch_windows
 from stage2_distill.models.goodsam import NETWORKS, GoodSAM
-from stage2_distill.training.cache_check import check_cache, grid_settings
+from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.experiment import plain_errors, read_config
 
 Panel = tuple[str, NDArray[np.uint8]]  # caption and pixels
@@ -111,8 +111,8 @@ def build_dataset(config: Config, split: str, cache: str | None) -> Any:
     if settings.get('labelled', True):
         settings['pipeline'].append({'type': 'LoadLabel'})
     settings['pipeline'].append({'type': 'PackPanorama'})
-    check_cache(settings, config.model.grid)
-    return DATASETS.build({**settings, 'grid': grid_settings(config.model.grid)})
+    settings['expect'] = expected_settings(config, scored=split != 'train')
+    return build_with_cache(settings)
 
 
 def build_model(config: Config, checkpoint: str | None, trusted: bool) -> GoodSAM:
@@ -121,7 +121,7 @@ def build_model(config: Config, checkpoint: str | None, trusted: bool) -> GoodSA
     Raises:
         CheckpointError: If weights are missing, damaged or do not fit.
     """
-    load_weights_only(trusted)
+    use_safe_loaders(trusted)
     model = MODELS.build(config.model)
     if checkpoint:
         content = check_checkpoint(checkpoint, trusted)

@@ -4,7 +4,8 @@
         --out student.safetensors
     tools/export_student.py student.py student.safetensors --onnx student.onnx --size 400x2048
 
-The three files of the first line load with mmseg's init_model('student.py', 'student.safetensors').
+The files of the first line load with mmseg's init_model('student.py', 'student.safetensors'), and where this project is
+not installed with init_model('student_mmseg.py', 'student.pth').
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import argparse
 from pathlib import Path
 
 from stage1_sam_cache.commands import cli
-from stage2_distill.deployment.student import Student, export_onnx, export_student
+from stage2_distill.deployment.export import export_onnx, export_student
+from stage2_distill.deployment.student import Student
 
 
 def build_parser() -> argparse.ArgumentParser:

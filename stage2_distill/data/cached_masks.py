@@ -1,4 +1,4 @@
-"""What the cache knows of a panorama, as tensors that fusion and refinement take."""
+"""The cache entry of a panorama as tensors, as fusion and refinement take it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CachedMasks:
 
     @classmethod
     def from_cache(cls, panorama: PanoramaMasks) -> CachedMasks:
-        """Takes a cache entry."""
+        """Convert a cache entry."""
         return cls(
             panorama.grid,
             tuple(map(MaskAtoms.from_masks, panorama.windows)),
@@ -40,17 +40,17 @@ class CachedMasks:
         )
 
     def joined(self) -> CachedMasks:
-        """The same in few tensors, as fusion takes it; it can't be mirrored or turned any more."""
+        """The same in few tensors, as fusion takes it; it can no longer be mirrored or rolled."""
         boundaries = self.boundaries
         if len({part.shape for part in boundaries}) == 1:
             boundaries = torch.stack(tuple(boundaries))
         return CachedMasks(self.grid, (MaskAtoms.stack(self.windows),), boundaries)
 
     def flipped(self) -> CachedMasks:
-        """The masks of the panorama mirrored left to right: windows and overlaps change places and are mirrored.
+        """The masks of the mirrored panorama: windows and overlaps change places and are mirrored.
 
         Raises:
-            ConfigError: If the windows of this grid don't lie on each other's mirror images.
+            ConfigError: If the mirrored grid is another one.
         """
         windows, overlaps = mirrored_order(self.grid)
         return CachedMasks(
@@ -60,7 +60,7 @@ class CachedMasks:
         )
 
     def rolled(self, steps: int) -> CachedMasks:
-        """The masks of the panorama turned to the left by a number of strides.
+        """The masks of the panorama rolled to the left by a number of strides.
 
         Raises:
             ConfigError: If the grid is not cyclic with a stride that divides the width.
@@ -71,11 +71,11 @@ class CachedMasks:
         )
 
     def to(self, *args: Any, **kwargs: Any) -> CachedMasks:
-        """On another device, as ``Tensor.to``."""
+        """A copy on another device, as ``Tensor.to``."""
         return self._each(lambda part: part.to(*args, **kwargs))
 
     def pin_memory(self) -> CachedMasks:
-        """In pinned memory, from where it is copied to a GPU in the background."""
+        """A copy in pinned memory, which non-blocking copies to a GPU need."""
         return self._each(lambda part: part.pin_memory())
 
     def _each(self, change: Callable[[Any], Any]) -> CachedMasks:
@@ -85,10 +85,10 @@ class CachedMasks:
 
 
 def mirrored_order(grid: WindowGrid) -> tuple[list[int], list[int]]:
-    """For each window and each overlap of a grid, the one that is its mirror image.
+    """For each window and each overlap of a grid, the index of its mirror image.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If it has none.
     """
 
     def mirror(box: Box) -> Box:
@@ -99,7 +99,7 @@ def mirrored_order(grid: WindowGrid) -> tuple[list[int], list[int]]:
 
 
 def rolled_order(grid: WindowGrid, steps: int) -> tuple[list[int], list[int]]:
-    """For each window and each overlap of a cyclic grid, the one that comes to its place after a turn to the left.
+    """For each window and each overlap of a cyclic grid, the index of the one that a roll to the left moves there.
 
     Raises:
         ConfigError: If the grid is not cyclic, or its stride does not divide the width.
@@ -122,8 +122,8 @@ def _order(grid: WindowGrid, source: Any, what: str) -> tuple[list[int], list[in
     orders = []
     for boxes in places:
         index = {box: i for i, box in enumerate(boxes)}
-        wanted = [source(box) for box in boxes]
-        if not all(box in index for box in wanted):
+        sources = [source(box) for box in boxes]
+        if not all(box in index for box in sources):
             raise ConfigError(f'windows {grid.settings.to_json()} over {grid.width} columns cannot be {what}')
-        orders.append([index[box] for box in wanted])
+        orders.append([index[box] for box in sources])
     return orders[0], orders[1]

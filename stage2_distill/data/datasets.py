@@ -1,7 +1,8 @@
-"""One mmseg data set for every entry of the catalogue, and for a folder of one's own."""
+"""One mmseg data set for every entry of the catalogue, and for a folder of your own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES, REMAPS
 from stage1_sam_cache.data.labels import LabelReader
 from stage1_sam_cache.data.listing import Listing, list_folder
 from stage2_distill.data.sampler import Draw
+from stage2_distill.data.transforms import LoadCachedMasks, LoadLabel
 from stage2_distill.errors import ConfigError
 
 
@@ -28,17 +30,20 @@ class CatalogueDataset(BaseSegDataset):
         root: The data set's folder; None takes the catalogue's.
         images: A folder of images, instead of a catalogue entry.
         labelled: Whether to load labels.
-        labels: Folder of labels that the catalogue doesn't name, such as the truth of ToyPASS's training panoramas;
-            files are found there by the image's path, without extension, plus '_labelTrainIds.png'.
+        labels: Folder of labels that the catalogue doesn't name, such as the ground truth of ToyPASS's training
+            panoramas; files are found there by the image's path, without extension, plus '_labelTrainIds.png'.
         label_space: Key of ``LABEL_SPACES``; None takes the catalogue's.
         list_file: Text file that chooses and orders the images.
         cache: Folder of stage 1's mask cache; None for images without masks.
-        grid: The windows that the cache must have been made with, as ``WindowGrid.settings``.
+        expect: Settings that the cache must have been made with, as ``open_cache`` takes them.
         limit: Only the first images of the list.
         options: Of ``BaseSegDataset``, such as ``pipeline`` and ``test_mode``.
 
+    Attributes:
+        mask_cache: The opened cache; None without one.
+
     Raises:
-        DatasetError: If there are no such images, or their labels can't be turned into the label space.
+        DatasetError: If there are no such images, or their labels can't be converted to the label space.
         MaskCacheError: If there is no such cache.
         ConfigError: If labels are missing.
     """
@@ -54,71 +59,79 @@ class CatalogueDataset(BaseSegDataset):
         label_space: str | None = None,
         list_file: str | None = None,
         cache: str | None = None,
-        grid: dict[str, Any] | None = None,
+        expect: Mapping[str, Any] | None = None,
         limit: int | None = None,
         **options: Any,
     ) -> None:
         if (name is None) == (images is None):
             raise ConfigError('a data set needs either a name of the catalogue or a folder of images')
-        entry = DATASETS.get(name) if name is not None else None
-        if name is not None and entry is None:
+        self._entry = DATASETS.get(name) if name is not None else None
+        if name is not None and self._entry is None:
             raise ConfigError(f'the config asks for data set {name!r}; known: {", ".join(DATASETS)}')
-        space = LABEL_SPACES[label_space or (entry.label_space if entry else 'cityscapes19')]
-        self._wanted = (name, split, root, images, list_file)
+        self._space = LABEL_SPACES[label_space or (self._entry.label_space if self._entry else 'cityscapes19')]
+        self._source = (name, split, root, images, list_file)
         self._labelled, self._labels, self._limit = labelled, labels, limit
-        self._read_label: LabelReader | None = None
-        self._ids: dict[int, int] = {}
-        if entry is not None and labelled:
-            self._read_label = LabelReader(entry, self.listing().root, space.name)
-            # mmseg's own LoadAnnotations maps ids one by one, so only those that change are named.
-            remap = REMAPS.get((entry.label_encoding, space.name), range(0))
-            self._ids = {old: int(new) for old, new in enumerate(remap) if old != new and old != IGNORE}
-            if entry.label_encoding == space.name:
-                self._ids = {}
+        self._cache, self._expect = cache, expect
         self.mask_cache: MaskCache | None = None
-        if cache is not None:
-            self.mask_cache = open_cache(cache, expect=None if grid is None else {'grid': grid})
-        meta = {'classes': space.classes, 'palette': [list(c) for c in space.palette]}
+        meta = {'classes': self._space.classes, 'palette': [list(c) for c in self._space.palette]}
         super().__init__(metainfo=meta, **options)
 
-    def listing(self) -> Listing:
-        """The images, as the catalogue lists them."""
-        name, split, root, images, list_file = self._wanted
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """List the images, and give the transforms what they read masks and labels with.
+
+        Returns:
+            One entry per image: id, path, label path, map of label ids.
+        """
+        listing = self._list()
+        read_label = None
+        if self._entry is not None and self._labelled:
+            read_label = LabelReader(self._entry, listing.root, self._space.name)
+        entries = [self._entry_of(sample.id, sample.image, sample.label) for sample in listing.samples[: self._limit]]
+        if self._cache is not None:
+            self.mask_cache = open_cache(self._cache, self._expect)
+        for step in self.pipeline.transforms:
+            if isinstance(step, LoadCachedMasks):
+                step.cache = self.mask_cache
+            elif isinstance(step, LoadLabel):
+                step.read = read_label
+        return entries
+
+    def _list(self) -> Listing:
+        name, split, root, images, list_file = self._source
         if images is not None:
             return list_folder(Path(images), None if list_file is None else Path(list_file))
         assert name is not None
         return list_dataset(name, split, root, list_file)
 
-    def load_data_list(self) -> list[dict[str, Any]]:
-        """One entry an image: id, path, label path, map of label ids."""
-        entries: list[dict[str, Any]] = []
-        for sample in self.listing().samples[: self._limit]:
-            entry: dict[str, Any] = {
-                'img_path': str(sample.image),
-                'image_id': sample.id,
-                'label_map': self._ids or None,
-                'reduce_zero_label': False,
-                'seg_fields': [],
-            }
-            if self._labelled:
-                label = sample.label
-                if self._labels is not None:
-                    label = Path(self._labels) / f'{sample.id}_labelTrainIds.png'
-                if label is None or not label.is_file():
-                    raise ConfigError(
-                        f'{sample.image} has no label{"" if label is None else f" {label}"}; {self._wanted[0]} '
-                        f'{self._wanted[1]} cannot be used for training with labels or for scoring'
-                    )
-                entry['seg_map_path'] = str(label)
-            entries.append(entry)
-        return entries
+    def _entry_of(self, image_id: str, image: Path, label: Path | None) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            'img_path': str(image),
+            'image_id': image_id,
+            'label_map': self._changed_ids() or None,
+            'reduce_zero_label': False,
+            'seg_fields': [],
+        }
+        if not self._labelled:
+            return entry
+        if self._labels is not None:
+            label = Path(self._labels) / f'{image_id}_labelTrainIds.png'
+        if label is None or not label.is_file():
+            name, split, *_ = self._source
+            raise ConfigError(
+                f'{image} has no label{"" if label is None else f" {label}"}; {name} {split} cannot be used for '
+                'training with labels or for scoring'
+            )
+        return {**entry, 'seg_map_path': str(label)}
 
-    def get_data_info(self, idx: int) -> dict[str, Any]:
-        """An entry with what its masks and its label are read by."""
-        return {**super().get_data_info(idx), 'mask_cache': self.mask_cache, 'read_label': self._read_label}
+    def _changed_ids(self) -> dict[int, int]:
+        """The label ids that change: mmseg's own LoadAnnotations maps ids one by one."""
+        if self._entry is None or not self._labelled or self._entry.label_encoding == self._space.name:
+            return {}
+        remap = REMAPS.get((self._entry.label_encoding, self._space.name), range(0))
+        return {old: int(new) for old, new in enumerate(remap) if old != new and old != IGNORE}
 
     def __getitem__(self, idx: int | Draw) -> Any:
-        """A sample; a ``Draw`` also says by which random numbers it is changed."""
+        """A sample; a ``Draw`` also brings the seed of its augmentation."""
         if not isinstance(idx, Draw):
             return super().__getitem__(idx)
         # mmseg's transforms draw from NumPy's global generator.

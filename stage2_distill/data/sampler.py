@@ -1,9 +1,9 @@
-"""The order of training samples and the random numbers that change them: functions of the seed and of nothing else."""
+"""The order of training samples and the seeds of their augmentation: functions of the run's seed alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.dataset import InfiniteSampler
@@ -11,7 +11,7 @@ from mmengine.registry import DATA_SAMPLERS
 
 
 class Draw(NamedTuple):
-    """One sample of an endless training: which image, and the seed of its augmentation."""
+    """One sample of an endless training run: the image's index and the seed of its augmentation."""
 
     image: int
     seed: int
@@ -19,11 +19,27 @@ class Draw(NamedTuple):
 
 @DATA_SAMPLERS.register_module()
 class DrawSampler(InfiniteSampler):
-    """MMEngine's endless sampler, which also gives every draw a seed of its own.
+    """MMEngine's endless sampler, which also gives each draw a seed of its own.
 
-    A sample is then the same with any number of workers, and after a training was interrupted and resumed.
+    A sample is then the same with any number of workers, and after a run was interrupted and resumed.
+
+    Args:
+        args: Of ``InfiniteSampler``: ``dataset``, ``shuffle`` and ``seed``.
     """
 
-    def _infinite_indices(self) -> Iterator[Draw]:
-        for number, index in enumerate(super()._infinite_indices()):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._drawn = 0
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Iterate over the draws of this process."""
+        for index in self.indices:
+            # Its place in the order of all processes, of which each takes every world_size-th.
+            number = self.rank + self._drawn * self.world_size
+            self._drawn += 1
             yield Draw(index, int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0]))
+
+    def skip(self, num_samples: int) -> None:
+        """Go to an absolute position of this process, without loading what lies before."""
+        super().skip(num_samples)
+        self._drawn = num_samples

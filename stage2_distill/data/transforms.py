@@ -1,7 +1,7 @@
 """Loading and augmenting panoramas together with their cached masks.
 
-The cache is tied to fixed windows, so only what maps the grid onto itself is allowed: changes of colour, the mirror
-image, and with wrap-around a turn by whole strides.
+The cache is tied to fixed windows, so only what maps the grid onto itself is allowed: changes of colour, mirroring,
+and with wrap-around a roll by whole strides.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
 from numpy.typing import NDArray
 
+from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.images import read_rgb
+from stage1_sam_cache.data.labels import LabelReader
 from stage1_sam_cache.errors import MaskCacheError
 from stage2_distill.data.cached_masks import CachedMasks, rolled_order
+from stage2_distill.errors import ConfigError
 
 Results = dict[str, Any]
 
 
 @TRANSFORMS.register_module()
 class LoadPanorama(BaseTransform):
-    """Reads an image by stage 1's policy, so that both stages see the same pixels.
+    """Read an image by stage 1's policy, so that both stages see the same pixels.
 
-    Adds ``img`` (uint8 BGR ``(H, W, 3)``, as mmseg has it), ``img_shape``, ``ori_shape``, ``pixels`` (RGB, as it was
-    read) and ``img_sha256``.
+    Adds ``img`` (uint8 BGR ``(H, W, 3)``, as in mmseg), ``img_shape``, ``ori_shape``, ``pixels`` (the same in RGB) and
+    ``img_sha256``.
     """
 
     def transform(self, results: Results) -> Results:
@@ -42,37 +45,50 @@ class LoadPanorama(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadLabel(BaseTransform):
-    """Reads the label of an image that was loaded, by the catalogue's rules. Adds ``gt_seg_map``, uint8 ``(H, W)``.
+    """Read the label of a loaded image, by the catalogue's rules. Adds ``gt_seg_map``, uint8 ``(H, W)``.
+
+    Attributes:
+        read: Set by the data set; None if the labels are not the catalogue's.
 
     Raises:
-        ImageError: If it can't be read, has another size than the image, or an id that is no class.
+        ConfigError: If the data set has no labels of the catalogue.
+        ImageError: If the label can't be read, has another size than the image, or an id that is no class.
     """
 
+    read: LabelReader | None = None
+
     def transform(self, results: Results) -> Results:
-        results['gt_seg_map'] = results['read_label'](Path(results['seg_map_path']), results['pixels'])
+        if self.read is None:
+            raise ConfigError('the config loads labels from a data set without labels; take LoadLabel out')
+        results['gt_seg_map'] = self.read(Path(results['seg_map_path']), results['pixels'])
         results['seg_fields'].append('gt_seg_map')
         return results
 
 
 @TRANSFORMS.register_module()
 class LoadCachedMasks(BaseTransform):
-    """Reads what stage 1 cached of the image. Adds ``cached_masks``.
+    """Read what stage 1 cached of the image. Adds ``cached_masks``.
+
+    Attributes:
+        cache: Set by the data set; None if it has none.
 
     Raises:
-        MaskCacheError: If there is nothing, or it belongs to another image.
+        MaskCacheError: If the cache has no masks of the image, or masks of other pixels.
     """
 
+    cache: MaskCache | None = None
+
     def transform(self, results: Results) -> Results:
-        cache, image_id = results['mask_cache'], results['image_id']
-        if cache is None:
-            raise MaskCacheError('the config loads cached masks from a data set without a cache; give it one')
+        if self.cache is None:
+            raise MaskCacheError('the config loads cached masks from a data set without a cache', 'give it one')
         try:
-            panorama = cache[image_id]
+            panorama = self.cache[results['image_id']]
         except KeyError as problem:
-            raise MaskCacheError(f'{problem.args[0]}; run tools/cache_sam.py again') from None
+            raise MaskCacheError(problem.args[0], 'run tools/cache_sam.py again') from None
         if panorama.image_sha256 != results['img_sha256']:
             raise MaskCacheError(
-                f'{results["img_path"]} is not the image whose masks are in {cache.path}; run tools/cache_sam.py again'
+                f'{results["img_path"]} is not the image whose masks are in {self.cache.path}',
+                'run tools/cache_sam.py again',
             )
         results['cached_masks'] = CachedMasks.from_cache(panorama)
         return results
@@ -80,10 +96,10 @@ class LoadCachedMasks(BaseTransform):
 
 @TRANSFORMS.register_module()
 class FlipPanorama(BaseTransform):
-    """Mirrors the panorama and its masks left to right.
+    """Mirror the panorama and its masks left to right.
 
     Args:
-        prob: How often.
+        prob: Probability.
     """
 
     def __init__(self, prob: float = 0.5) -> None:
@@ -100,10 +116,10 @@ class FlipPanorama(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RollPanorama(BaseTransform):
-    """Turns the panorama and its masks by a random number of strides; needs a cyclic grid.
+    """Roll the panorama and its masks by a random number of strides; needs a cyclic grid.
 
     Args:
-        prob: How often.
+        prob: Probability.
     """
 
     def __init__(self, prob: float = 1.0) -> None:
@@ -113,7 +129,7 @@ class RollPanorama(BaseTransform):
         if np.random.random() < self.prob:
             masks: CachedMasks = results['cached_masks']
             steps = int(np.random.randint(len(masks.grid.starts)))
-            rolled_order(masks.grid, steps)  # says what is wrong before anything is turned
+            rolled_order(masks.grid, steps)  # raises before anything is changed
             columns = -steps * masks.grid.strides[1]
             for field in ('img', *results['seg_fields']):
                 results[field] = _roll(results[field], columns)
@@ -122,19 +138,19 @@ class RollPanorama(BaseTransform):
 
 
 class PinnedSample(SegDataSample):
-    """A data sample whose masks the loader can pin, like the image beside it."""
+    """A data sample whose masks the loader can pin, like the image."""
 
     cached_masks: CachedMasks
 
     def pin_memory(self) -> PinnedSample:
-        """With ``cached_masks`` in pinned memory; the loader asks for it if ``pin_memory`` is on."""
+        """Pin ``cached_masks``; the loader calls it if ``pin_memory`` is on."""
         self.cached_masks = self.cached_masks.pin_memory()
         return self
 
 
 @MODELS.register_module()
 class PanoramaPreProcessor(SegDataPreProcessor):
-    """mmseg's, which copies what is pinned to the GPU while the processor goes on."""
+    """mmseg's preprocessor with non-blocking copies of pinned memory, which it has no argument for."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -143,7 +159,7 @@ class PanoramaPreProcessor(SegDataPreProcessor):
 
 @TRANSFORMS.register_module()
 class PackPanorama(PackSegInputs):
-    """mmseg's packing, with ``cached_masks``, joined, and the image's id in the data sample."""
+    """Pack as mmseg does, with ``cached_masks``, joined, and the image's id in the data sample."""
 
     def transform(self, results: Results) -> Results:
         packed = super().transform(results)

@@ -1,10 +1,8 @@
-"""The student by itself: taken out of a GoodSAM training, exported, and run over images."""
+"""The student by itself: taken out of a GoodSAM run's checkpoint, and run over images."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
-from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill import components  # noqa: F401
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, misfits
-from stage2_distill.checkpoints.safetensors_files import DIGESTS, SUFFIX, save_safetensors
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, misfits, use_safe_loaders
 from stage2_distill.errors import CheckpointError, ConfigError
 from stage2_distill.training.experiment import read_config
 
@@ -50,17 +46,17 @@ def student_weights(checkpoint: dict[str, Any], path: str) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = checkpoint.get('state_dict', checkpoint)
     weights = {name.removeprefix('module.'): value for name, value in weights.items()}
     own = {name.removeprefix(_PREFIX): value for name, value in weights.items() if name.startswith(_PREFIX)}
-    found = own or weights
-    if not any(name.startswith('backbone.') for name in found):
+    chosen = own or weights
+    if not any(name.startswith('backbone.') for name in chosen):
         raise CheckpointError(f'checkpoint {path} holds no student: it has no weights of a backbone')
-    return found
+    return chosen
 
 
 def classes_of(checkpoint: dict[str, Any], path: str) -> tuple[list[str], list[list[int]]]:
     """Names and colours of a checkpoint's classes; those of Cityscapes if it has none.
 
     Raises:
-        CheckpointError: If they are no names and colours.
+        CheckpointError: If the checkpoint has something else in their place.
     """
     meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
     space = LABEL_SPACES['cityscapes19']
@@ -99,32 +95,35 @@ class Student(nn.Module):
 
     @classmethod
     def load(cls, config: str, checkpoint: str, trusted: bool = False) -> Student:
-        """Builds the student of a config and loads its weights.
+        """Build the student of a config and load its weights.
+
+        Calls ``use_safe_loaders``, which changes how MMEngine loads checkpoints in this process.
 
         Args:
             config: A GoodSAM config, an exported student's, or a source network's.
-            checkpoint: Of the same training, or an exported student.
+            checkpoint: Of the same run, or an exported student.
             trusted: Let the checkpoint run code.
 
         Raises:
             ConfigError: If the config can't be built.
             CheckpointError: If the checkpoint can't be used or doesn't fit.
         """
+        use_safe_loaders(trusted)
         settings = read_config(config)
         init_default_scope('mmseg')
         model = student_config(settings)
         network = MODELS.build(copy.deepcopy(model))
-        found = check_checkpoint(checkpoint, trusted)
-        weights = student_weights(found, checkpoint)
-        wanted = network.state_dict()
-        bad = misfits(wanted, weights)
+        content = check_checkpoint(checkpoint, trusted)
+        weights = student_weights(content, checkpoint)
+        needed = network.state_dict()
+        bad = misfits(needed, weights)
         if bad:
             raise CheckpointError(
-                f'checkpoint {checkpoint} does not fit {config}: {len(bad)} of {len(wanted)} weights are missing or '
+                f'checkpoint {checkpoint} does not fit {config}: {len(bad)} of {len(needed)} weights are missing or '
                 f'have another shape, such as {bad[0]}'
             )
-        network.load_state_dict({name: weights[name] for name in wanted})
-        classes, palette = classes_of(found, checkpoint)
+        network.load_state_dict({name: weights[name] for name in needed})
+        classes, palette = classes_of(content, checkpoint)
         if len(classes) != network.num_classes:
             raise ConfigError(f'{config} has {network.num_classes} classes, {checkpoint} names {len(classes)}')
         preprocessor = model['data_preprocessor']
@@ -132,7 +131,7 @@ class Student(nn.Module):
 
     @property
     def parameter_count(self) -> int:
-        """Weights that training changes."""
+        """Number of trainable parameters."""
         return sum(p.numel() for p in self.network.parameters())
 
     def forward(self, images: Tensor) -> Tensor:
@@ -149,11 +148,11 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def label(self, pixels: NDArray[np.uint8], wrap_columns: int = 0) -> NDArray[np.uint8]:
-        """Labels one image.
+        """Label one image.
 
         Args:
             pixels: uint8 RGB ``(H, W, 3)``.
-            wrap_columns: Columns of the other side that are laid beside each border, for panoramas that close.
+            wrap_columns: Columns of the opposite side that pad each border, for panoramas of 360 degrees.
 
         Returns:
             uint8 ``(H, W)``, class ids.
@@ -165,89 +164,3 @@ class Student(nn.Module):
         if wrap_columns:
             labels = labels[:, wrap_columns:-wrap_columns]
         return labels.to(torch.uint8).cpu().numpy()
-
-
-def export_student(config: str, checkpoint: str, out: Path, half: bool = False, trusted: bool = False) -> list[Path]:
-    """Writes the student as three files: weights, config and digest.
-
-    ``mmseg.apis.init_model(config, weights)`` loads them where this project is installed.
-
-    Args:
-        config: As ``Student.load``.
-        checkpoint: As ``Student.load``.
-        out: The weights' file; the others lie beside it.
-        half: Store float16.
-        trusted: Let the checkpoint run code.
-
-    Returns:
-        The files.
-
-    Raises:
-        ConfigError: If the config can't be built.
-        CheckpointError: If the checkpoint can't be used or doesn't fit.
-    """
-    if out.suffix != SUFFIX:
-        raise ConfigError(f'{out}: the name of an exported student ends with {SUFFIX}')
-    student = Student.load(config, checkpoint, trusted)
-    meta = {
-        'dataset_meta': {'classes': student.classes, 'palette': student.palette},
-        'parameters': student.parameter_count,
-    }
-    files = [out, out.with_suffix('.py'), out.with_suffix(DIGESTS)]
-    files[2].unlink(missing_ok=True)  # of an earlier export; if this one is stopped, it must not stand beside it
-    save_safetensors(student.network.state_dict(), meta, out, half)
-    plain = Config(
-        {
-            'default_scope': 'mmseg',
-            'custom_imports': {'imports': ['stage2_distill.components'], 'allow_failed_imports': False},
-            'model': student_config(read_config(config)),
-            'test_pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'PackSegInputs'}],
-            'test_dataloader': {'dataset': {'pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'PackSegInputs'}]}},
-        }
-    )
-    commit(files[1], plain.pretty_text.encode(), replace=True)
-    digests = ''.join(f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n' for file in files[:2])
-    commit(files[2], digests.encode(), replace=True)
-    return files
-
-
-def export_onnx(student: Student, size: tuple[int, int], out: Path) -> float:
-    """Writes the student as ONNX, normalisation and upsampling inside, and runs both on a random image.
-
-    Args:
-        student: Loaded.
-        size: ``(H, W)`` of its images; ONNX's is fixed.
-        out: The file.
-
-    Returns:
-        Largest difference of a logit, relative to the largest logit.
-
-    Raises:
-        ConfigError: If the packages that it needs are missing, or the two differ by more than 1e-3.
-    """
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as missing:
-        raise ConfigError(f'export to ONNX needs {missing.name}: pip install onnx onnxruntime') from missing
-    student = student.cpu().eval()
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, *size, generator=generator) * 255
-    out.parent.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        student,
-        (image,),
-        str(out),
-        input_names=['image'],
-        output_names=['logits'],
-        dynamic_axes={'image': {0: 'batch'}, 'logits': {0: 'batch'}},
-        opset_version=17,
-        dynamo=False,
-    )
-    session = onnxruntime.InferenceSession(str(out), providers=['CPUExecutionProvider'])
-    theirs = session.run(None, {'image': image.numpy()})[0]
-    with torch.no_grad():
-        ours = student(image).numpy()
-    difference = float(np.abs(ours - theirs).max() / np.abs(ours).max())
-    if difference > 1e-3:
-        raise ConfigError(f'{out} differs from PyTorch by {difference:.1e} of the largest logit')
-    return difference

@@ -18,18 +18,18 @@ from stage2_distill.evaluation.region_scores import Counts, RegionSettings, clas
 
 @METRICS.register_module()
 class PerClassIoUMetric(IoUMetric):
-    """Adds ``IoU.<class>`` in percent to mmseg's summary, so that logs and result files hold every class.
+    """Add ``IoU.<class>`` in percent to mmseg's summary, so that logs and result files hold every class.
 
-    A class that neither the labels nor the prediction show is ``nan`` and does not count in the mean.
+    A class that is neither in the labels nor in the prediction is NaN and does not count in the mean.
 
     Args:
-        predictor: Field of the data samples that is scored; another than ``pred_sem_seg`` is named in every score.
-        model_space: Label space of the prediction. Where the data set has another one, predictions are turned into it;
-            classes that it lacks count as wrong wherever a label is.
-        regions: Fields of ``RegionSettings``, all of which may be left out: also score parts of the images (see
-            ``region_scores``), as ``<region>_mIoU`` and ``<region>_IoU.<class>`` in percent, ``nan`` for a class that
-            the region's labels lack. None leaves that out.
-        closed: Whether the images are panoramas; of others ``regions`` scores only the boundaries.
+        predictor: Field of the data samples that is scored; any but ``pred_sem_seg`` is named in every score.
+        model_space: Label space of the prediction. Where the data set has another one, predictions are converted to
+            it; classes that it lacks count as wrong wherever a label is.
+        regions: Any fields of ``RegionSettings``: also score parts of the images (see ``region_scores``), as
+            ``<region>_mIoU`` and ``<region>_IoU.<class>`` in percent, NaN for a class that the region's labels lack.
+            None scores whole images only.
+        closed: Whether the images are panoramas; in other images ``regions`` scores only the boundaries.
         options: Of ``IoUMetric``.
 
     Raises:
@@ -53,7 +53,7 @@ class PerClassIoUMetric(IoUMetric):
         self.closed = closed
 
     def process(self, data_batch: dict[str, Any], data_samples: Sequence[dict[str, Any]]) -> None:
-        """Counts intersections and unions of one batch; samples without the prediction are left out."""
+        """Count intersections and unions of one batch; samples without the prediction are skipped."""
         table = self._table()
         for sample in data_samples:
             if self.predictor not in sample:
@@ -67,11 +67,11 @@ class PerClassIoUMetric(IoUMetric):
                 self.results[-1] = (*self.results[-1], self._region_counts(prediction, sample['gt_sem_seg']['data']))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
-        """Sums the areas of all images and divides; nothing where the predictor was not run."""
+        """Sum the areas of all images and divide; empty where the predictor was not run."""
         if not results:
             return {}
         print_log(f'{self.predictor}:', 'current')
-        # mmseg gives NumPy's numbers, which JSON does not take.
+        # mmseg gives NumPy's numbers, which JSON can't hold.
         areas = [image[:4] for image in results]
         summary = {name: float(score) for name, score in super().compute_metrics(areas).items()}
         intersection, union = (sum(area) for area in list(zip(*areas, strict=True))[:2])
@@ -97,7 +97,7 @@ class PerClassIoUMetric(IoUMetric):
         return scores
 
     def _table(self) -> np.ndarray | None:
-        """Where each predicted id goes; None if prediction and labels are of one space."""
+        """The label of each predicted id; None if prediction and labels have one space."""
         classes = tuple(self.dataset_meta['classes'])
         if self.model_space is None or classes == LABEL_SPACES[self.model_space].classes:
             return None

@@ -1,19 +1,19 @@
 """Scores of parts of a panorama: at the contours of things, at the 0/360 degree seam, and by latitude.
 
-All are IoUs like the ordinary one: for every class, pixels that prediction and label share, and pixels that either has,
-are counted in a part of each image, summed over the data set and divided. A region's mean is that of the classes which
-its labels show, so that the means of two networks are of the same classes; those of two regions need not be. (mmseg's
-mIoU also takes in classes that are only predicted, as 0. In a part of the image, one wrong pixel of a class that is
-never there, such as road in the upper third, would then cost as much as a whole class.)
+All are ordinary IoUs: for each class, intersection and union are counted in a part of each image, summed over the data
+set and divided. A region's mean is over the classes in its labels, so that the means of two networks are over the same
+classes; those of two regions need not be. (mmseg's mIoU also counts classes that are only predicted, as 0. In a part of
+the image, one wrong pixel of a class that never occurs there, such as road in the upper third, would then cost as much
+as a whole class.)
 
-- ``boundary``: Boundary IoU (Cheng et al., CVPR 2021), of those pixels of the predicted and of the true class that lie
+- ``boundary``: Boundary IoU (Cheng et al., CVPR 2021), over the pixels of the predicted and of the true class that lie
   near the contour of their own mask.
-- ``seam`` and ``elsewhere``: the columns near the left and right border, where the panorama was cut open, and the rest.
+- ``seam`` and ``elsewhere``: the columns near the left and right border, which are neighbours, and the others.
 - ``top``, ``middle``, ``bottom``: thirds of the rows. The rows of an equirectangular image are equally far apart in
-  degrees, so these are bands of latitude, of 60 degrees each where an image reaches from nadir to zenith, of 23 degrees
-  in the 400x2048 pixels of DensePASS. Where the horizon lies is not known and not asked.
+  degrees, so these are bands of latitude: 60 degrees each where an image reaches from nadir to zenith, 23 degrees in
+  the 400x2048 pixels of DensePASS. The position of the horizon is not used.
 
-A pixel whose label is ``ignore`` is nowhere counted, whatever is predicted there.
+Pixels with the label ``ignore`` are not counted, whatever is predicted there.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ class RegionSettings:
 
 
 def contour_distance(height: int, width: int, ratio: float) -> int:
-    """How many pixels from a contour count as near: a share of the image's diagonal, at least 1."""
+    """Distance in pixels up to which a pixel is near a contour: a share of the image's diagonal, at least 1."""
     return max(1, round(ratio * hypot(height, width)))
 
 
 def near_contour(labels: Labels, scored: Mask, distance: int, closed: bool) -> Mask:
-    """Marks pixels that lie near the contour of their own class.
+    """Mark pixels that lie near the contour of their own class.
 
     Those are the scored pixels with a scored pixel of another class at most ``distance`` rows and columns away: what
-    ``distance`` erosions of each class's mask by 3x3 pixels take from it. What is not known makes no contour: neither
-    pixels that are not scored, nor the upper and lower border, where the view ends and nothing in the world does (the
-    paper's code counts the border). Left and right border of a panorama are neighbours.
+    ``distance`` erosions of each class's mask by 3x3 pixels remove. Unknown pixels make no contour: neither pixels that
+    are not scored, nor the upper and lower border, where only the view ends (the paper's code counts the border). Left
+    and right border of a panorama are neighbours.
 
     Args:
         labels: ``(H, W)`` uint8, any ids.
@@ -88,14 +88,14 @@ def near_contour(labels: Labels, scored: Mask, distance: int, closed: bool) -> M
 
 
 def seam_columns(width: int, degrees: float) -> Mask:
-    """Marks columns whose centre is at most so many degrees from the seam; all columns are 360 degrees. ``(W,)``."""
+    """Mark columns whose centre is at most so many degrees from the seam, of 360 degrees in all. ``(W,)``."""
     angle = (np.arange(width) + 0.5) * (360 / width)
     near: Mask = np.minimum(angle, 360 - angle) <= degrees
     return near
 
 
 def latitude_bands(height: int) -> NDArray[np.intp]:
-    """Which third of the image the centre of each row is in: 0, 1, 2 from top to bottom. ``(H,)``."""
+    """The third of the image that each row's centre is in: 0, 1, 2 from top to bottom. ``(H,)``."""
     return 3 * (2 * np.arange(height) + 1) // (2 * height)
 
 
@@ -107,7 +107,7 @@ def region_counts(
     settings: RegionSettings | None = None,
     ignore: int = IGNORE,
 ) -> dict[str, Counts]:
-    """Counts pixels of one image's regions; counts of several images may be added.
+    """Count pixels of one image's regions; counts of several images may be added.
 
     Args:
         prediction: ``(H, W)`` uint8; an id from ``classes`` on is no class and agrees with no label.
@@ -152,13 +152,13 @@ def region_counts(
 
 
 def class_ious(counts: Counts) -> NDArray[np.float64]:
-    """IoU of each class in percent, ``(classes,)``; ``nan`` where the label has no pixel."""
+    """IoU of each class in percent, ``(classes,)``; NaN where the label has no pixel."""
     shared, either, true = counts
     return np.where(true > 0, 100 * shared / np.maximum(either, 1), np.nan)
 
 
 def mean_iou(ious: NDArray[np.float64]) -> float:
-    """Mean of the classes that are not ``nan``; ``nan`` if there are none."""
+    """Mean of the classes that are not NaN; NaN if there are none."""
     known = ious[~np.isnan(ious)]
     return float(known.mean()) if known.size else float('nan')
 

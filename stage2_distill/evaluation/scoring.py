@@ -1,4 +1,4 @@
-"""What the scoring tools share: a config made ready to score any images, GoodSAM's predictors, and the scores."""
+"""What the scoring tools share: configs made ready to score any images, GoodSAM's predictors, and the scores."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.catalog import list_dataset
 from stage2_distill.checkpoints.safe_checkpoints import check_fit
 from stage2_distill.errors import ConfigError
-from stage2_distill.training.cache_check import check_cache, grid_settings
+from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.experiment import build_runner, plain_errors
 
 
 def drop_training(config: Config) -> None:
-    """Leaves the test loop alone: nothing is trained, and the training images need not be there."""
+    """Drop all but the test loop: nothing is trained, and the training images need not be there."""
     for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         config[name] = None
     for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
@@ -27,7 +28,7 @@ def drop_training(config: Config) -> None:
 def use_dataset(
     config: Config, name: str, split: str, root: str | None, space: str | None, limit: int | None = None
 ) -> None:
-    """Scores another data set than the config's, at its own size.
+    """Make a config score another data set than its own, at that data set's size.
 
     Args:
         config: It is changed.
@@ -57,24 +58,31 @@ def image_size(dataset: dict[str, Any]) -> tuple[int, int]:
 
 
 def use_cache(config: Config, cache: str | None) -> MaskCache:
-    """Loads the cached masks of the scored images; a config that they don't go with stays as it is.
+    """Load the cached masks of the scored images, if the config and the cache go together.
+
+    Args:
+        config: It is changed, unless there is an error.
+        cache: The folder.
 
     Returns:
         The cache.
 
     Raises:
-        MaskCacheError: If they are not all there.
+        MaskCacheError: If the masks are not all there, or were made with other settings than the config expects.
         ConfigError: If no cache was given.
     """
-    dataset, grid = config.test_dataloader.dataset, config.model.grid
     if cache is None:
-        raise ConfigError('the ensemble needs the masks of the scored images: give them with --cache')
-    found = check_cache({**dataset, 'cache': cache}, grid)
-    dataset.cache, dataset.grid = cache, grid_settings(grid)
+        raise ConfigError('the ensemble needs the masks of the scored images', 'give them with --cache')
+    dataset = config.test_dataloader.dataset
     pipeline = list(dataset.pipeline)
     place = next(i for i, step in enumerate(pipeline) if step['type'] == 'LoadPanorama')
-    dataset.pipeline = [*pipeline[: place + 1], {'type': 'LoadCachedMasks'}, *pipeline[place + 1 :]]
-    return found
+    pipeline.insert(place + 1, {'type': 'LoadCachedMasks'})
+    with_masks = {**dataset, 'cache': cache, 'expect': expected_settings(config, scored=True), 'pipeline': pipeline}
+    init_default_scope('mmseg')
+    masks = build_with_cache(with_masks).mask_cache
+    assert masks is not None
+    config.test_dataloader.dataset = with_masks
+    return masks
 
 
 def model_space(config: Config) -> str | None:
@@ -84,7 +92,7 @@ def model_space(config: Config) -> str | None:
 
 
 def use_predictors(config: Config, predictors: Sequence[str]) -> None:
-    """Runs these predictors of GoodSAM and scores each by a metric of its own."""
+    """Make a config run these predictors of GoodSAM and score each by a metric of its own."""
     config.model.test_cfg = {'predictors': list(predictors)}
     metric = {'type': 'PerClassIoUMetric', 'iou_metrics': ['mIoU'], 'model_space': model_space(config)}
     # MMEngine warns of metrics that share a prefix, so each has one; the student's is mmseg's ordinary prediction.
@@ -93,14 +101,14 @@ def use_predictors(config: Config, predictors: Sequence[str]) -> None:
     ]
 
 
-def scores_of(found: dict[str, float], predictor: str) -> dict[str, float]:
-    """Those of ``score``'s that are one predictor's, without its name."""
+def scores_of(scores: dict[str, float], predictor: str) -> dict[str, float]:
+    """The scores of one predictor among all of ``score``, without its name."""
     prefix = f'{predictor}/'
-    return {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): value for key, value in scores.items() if key.startswith(prefix)}
 
 
 def score(config: Config, checkpoint: str | None = None, trusted: bool = False) -> dict[str, float]:
-    """Builds the runner and scores.
+    """Build the runner and score.
 
     Args:
         config: Its ``load_from`` is the checkpoint.

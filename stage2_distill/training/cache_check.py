@@ -1,103 +1,128 @@
-"""Whether a cache of stage 1 can be trained on: there, whole, of these windows, and with every image of the list."""
+"""Whether a config and a mask cache of stage 1 go together: settings, completeness, every image of the list."""
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
+import inspect
 from typing import Any
 
+from mmengine.config import Config
+from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 
-from stage1_sam_cache.cache.reader import MaskCache, open_cache
-from stage1_sam_cache.data.catalog import DATASETS
+from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.errors import MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage2_distill.data.cached_masks import mirrored_order, rolled_order
 from stage2_distill.data.datasets import CatalogueDataset
+from stage2_distill.errors import ConfigError
+from stage2_distill.training.cache_command import cache_command
 
 
-def grid_settings(grid: dict[str, Any]) -> dict[str, Any]:
-    """A model's ``grid`` as a cache's fingerprint has it."""
-    return WindowSettings.from_json(grid).to_json()
+def expected_settings(config: Config, scored: bool = False) -> dict[str, Any]:
+    """What a cache's fingerprint has to hold for a config: its ``expected_cache``, and what its model says.
 
-
-def cache_command(dataset: dict[str, Any], grid: dict[str, Any]) -> str:
-    """The command that makes the cache that a data set of a config asks for."""
-    settings = grid_settings(grid)
-    words = ['tools/cache_sam.py']
-    for flag, key in (('--dataset', 'name'), ('--images', 'images'), ('--split', 'split')):
-        if dataset.get(key):
-            words += [flag, dataset[key]]
-    for flag, key in (('--data-root', 'root'), ('--list', 'list_file')):
-        if dataset.get(key):
-            words += [flag, dataset[key]]
-    name = dataset.get('name')
-    if name and dataset.get('split') == DATASETS[name].default_split:
-        del words[words.index('--split') : words.index('--split') + 2]
-    if settings['window'] != [400, 512]:
-        words += ['--window', 'x'.join(map(str, settings['window']))]
-    rows, columns = settings['stride']
-    if [rows, columns] != [settings['window'][0], 256]:
-        words += ['--stride', str(columns) if rows == settings['window'][0] else f'{rows}x{columns}']
-    if settings['wrap']:
-        words.append('--wrap')
-    return shlex.join([*words, '--out', str(dataset['cache'])])
-
-
-def check_cache(dataset: dict[str, Any], grid: dict[str, Any]) -> MaskCache:
-    """Checks the cache of a data set of a config.
-
-    Whole means that the manifest which seals a finished cache lists every image, and every file is there at its sealed
-    size; the bytes themselves are checked whenever they are read.
+    The model's are the windows and the thickness of boundary maps. Cached maps of rule ``contours`` have no thickness;
+    they mark the inner pixels of both masks that meet, as ``thickness=2`` does, so the heads need that.
 
     Args:
-        dataset: Config of a ``CatalogueDataset`` with a ``cache``.
-        grid: The model's windows.
+        config: Of GoodSAM.
+        scored: The masks are only scored. Where the boundary maps come from (``boundary.source``) is then free.
+
+    Returns:
+        Settings as ``open_cache`` takes them.
+
+    Raises:
+        ConfigError: If the thicknesses of the config contradict each other.
+    """
+    expected = config.get('expected_cache') or {}
+    boundary = dict(expected.get('boundary') or {})
+    if scored:
+        boundary.pop('source', None)
+    boundary['thickness'] = _expected_thickness(config.model, boundary.get('rule', ['labels', 'contours']))
+    grid = WindowSettings.from_json(config.model['grid']).to_json()
+    return {**expected, 'grid': grid, 'boundary': boundary}
+
+
+def _expected_thickness(model: dict[str, Any], rule: str | list[str]) -> Any:
+    by_head = {
+        head: model[head].get('thickness', _default(model[head]['type'], 'thickness'))
+        for head in ('ctcf_head', 'mka_head')
+    }
+    thickness = by_head['ctcf_head']
+    if len(set(by_head.values())) > 1:
+        given = ', '.join(f'model.{head}.thickness={value}' for head, value in by_head.items())
+        raise ConfigError(f'{given}: boundary maps of two thicknesses are compared', 'give both heads the same')
+    if rule == 'contours' and thickness != 2:
+        raise ConfigError(
+            f'model.ctcf_head.thickness={thickness}, but boundary maps of rule contours are like those of thickness 2',
+            'give both heads thickness=2',
+        )
+    if rule == 'labels':
+        return thickness
+    none_too = [thickness, None] if thickness == 2 else thickness
+    return None if rule == 'contours' else none_too
+
+
+def _default(name: str, argument: str) -> Any:
+    return inspect.signature(MODELS.get(name)).parameters[argument].default
+
+
+def build_with_cache(settings: dict[str, Any]) -> CatalogueDataset:
+    """Build a data set of a GoodSAM config, and check its cache.
+
+    The cache has to have every expected setting and every image of the list, and to be complete: the manifest that
+    seals a finished cache lists every image, and each file has its sealed size. The bytes are checked when they are
+    read.
+
+    Args:
+        settings: Config of a ``CatalogueDataset`` with ``cache``, and with ``expect`` of ``expected_settings``.
 
     Raises:
         MaskCacheError: In one line, with the command that makes the cache.
-        ConfigError: If the pipeline turns panoramas in a way that the windows don't allow.
-        DatasetError: If the images are not there.
+        ConfigError: If the pipeline turns panoramas in a way that the windows don't allow, or labels are missing.
+        DatasetError: If the images are missing.
     """
-    remedy = f'run {cache_command(dataset, grid)}'
-    root = dataset['cache']
+    remedy = f'run {cache_command(settings)}'
     try:
-        cache = open_cache(root, expect={'grid': grid_settings(grid)})
+        dataset: CatalogueDataset = DATASETS.build(settings)
+        cache = dataset.mask_cache
+        assert cache is not None
         sealed = {record['file']: record for record in cache.manifest()}
     except MaskCacheError as problem:
-        raise MaskCacheError(f'{_first_sentence(problem)}; {remedy}') from problem
-    options = {key: value for key, value in dataset.items() if key not in ('type', 'pipeline', 'cache', 'grid')}
-    samples = CatalogueDataset(**options, pipeline=[], lazy_init=True).load_data_list()
-    sizes = {file.name: file.stat().st_size for file in cache.files()}
-    missing = cache.missing(sample['image_id'] for sample in samples)
+        raise MaskCacheError(problem.problem, remedy) from problem
+    entries = [dataset.get_data_info(i) for i in range(len(dataset))]
+    missing = cache.missing(entry['image_id'] for entry in entries)
     if missing:
         raise MaskCacheError(
-            f'{cache.path}: {len(missing)} of {len(samples)} training images are not in the cache, the first is '
-            f'{missing[0]}; {remedy}'
+            f'{cache.path}: {len(missing)} of {len(entries)} training images are not in the cache, the first is '
+            f'{missing[0]}',
+            remedy,
         )
+    _check_files(cache, sealed, remedy)
+    _check_augmentation(settings, entries[0]['img_path'])
+    return dataset
+
+
+def _check_files(cache: MaskCache, sealed: dict[str, dict[str, Any]], remedy: str) -> None:
     if not sealed:
-        raise MaskCacheError(f'{cache.path}: the cache was not finished and sealed; {remedy}')
+        raise MaskCacheError(f'{cache.path}: the cache was not finished and sealed', remedy)
+    sizes = {file.name: file.stat().st_size for file in cache.files()}
     for name, record in sealed.items():
         if sizes.get(name) != record['bytes']:
             state = 'is missing' if name not in sizes else f'has {sizes[name]} bytes, not {record["bytes"]}'
-            raise MaskCacheError(f'{cache.path / name} {state}; run tools/inspect_cache.py repair, then {remedy[4:]}')
-    _check_augmentation(dataset, samples[0]['img_path'], grid)
-    return cache
+            raise MaskCacheError(
+                f'{cache.path / name} {state}', f'run tools/inspect_cache.py repair, then {remedy.removeprefix("run ")}'
+            )
 
 
-def _check_augmentation(dataset: dict[str, Any], image: str, grid: dict[str, Any]) -> None:
-    """Makes sure that windows can be mirrored or rolled where the pipeline does so."""
-    steps = {step['type'] for step in dataset.get('pipeline') or []}
+def _check_augmentation(settings: dict[str, Any], image: str) -> None:
+    """Check that the windows can be mirrored or rolled where the pipeline does so."""
+    steps = {step['type'] for step in settings.get('pipeline') or []}
     if not steps & {'FlipPanorama', 'RollPanorama'}:
         return
-    with Image.open(Path(image)) as file:
-        windows = WindowSettings.from_json(grid).over(file.height, file.width)
+    with Image.open(image) as file:
+        windows = WindowSettings.from_json(settings['expect']['grid']).over(file.height, file.width)
     if 'FlipPanorama' in steps:
         mirrored_order(windows)
     if 'RollPanorama' in steps:
         rolled_order(windows, 1)
-
-
-def _first_sentence(problem: Exception) -> str:
-    """An error's cause without its own remedy, which names the tool but not the settings."""
-    return str(problem).split('. Run ')[0].split('; make one with')[0]

@@ -1,7 +1,8 @@
-"""Checkpoints that are either whole or not there, and of which one is always left, whenever training is killed.
+"""Atomic checkpoints, complete or absent, at least one of which is left whenever training is killed.
 
-MMEngine writes a checkpoint, and the pointer to it, straight under their names, and deletes the oldest before it writes
-the next. Here each is written beside its place and then renamed, and what is out of date goes last.
+MMEngine writes a checkpoint straight under its name, and deletes the oldest before it writes the next. Here each is
+written beside its place and then renamed, and what is out of date goes last. The pointer to the latest is MMEngine's,
+written in place; ``find_latest`` replaces it where it leads nowhere.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
+from stage1_sam_cache.errors import WriteError
 from stage1_sam_cache.system import interruption
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_resumable, load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_resumable, use_safe_loaders
 from stage2_distill.errors import CheckpointError
 
 POINTER = 'last_checkpoint'  # MMEngine's name of the file that says which checkpoint --resume takes
@@ -27,24 +29,24 @@ _BACKEND = 'atomic'
 
 
 class AtomicBackend(LocalBackend):
-    """Local files, written as a whole or not at all."""
+    """Local files whose writes are atomic."""
 
     def __init__(self) -> None:
         super().__init__()
         self._removed: list[str] | None = None
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Writes a file.
+        """Write a file.
 
         Raises:
-            WriteError: If it can't be written; the file that was there before is as it was.
+            WriteError: If it can't be written; a file that was there before is unchanged.
         """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
         commit(path, bytes(obj), replace=True)
 
     def remove(self, filepath: str | Path) -> None:
-        """Removes a file, at the end of ``removing_last`` if that is in force."""
+        """Remove a file, within ``removing_last`` at its end."""
         if self._removed is None:
             super().remove(filepath)
         else:
@@ -52,7 +54,7 @@ class AtomicBackend(LocalBackend):
 
     @contextmanager
     def removing_last(self) -> Iterator[None]:
-        """Removes nothing before all that is done within has succeeded."""
+        """Delay removals until all that is done within has succeeded."""
         self._removed = []
         try:
             yield
@@ -68,68 +70,65 @@ register_backend(_BACKEND, AtomicBackend, force=True)
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's, with files that survive a kill at any moment. Takes the same arguments.
+    """MMEngine's checkpoint hook, with local files that survive a kill at any moment. Takes the same arguments.
 
-    Between iterations it also ends a run for a signal that got lost, see ``interruption``.
+    Between iterations it also ends a run after a signal that a library swallowed, see ``interruption``.
     """
 
-    def __init__(self, *args: Any, backend_args: dict[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(*args, backend_args=backend_args or {'backend': _BACKEND}, **options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, backend_args={'backend': _BACKEND}, **options)
 
     def before_train(self, runner: Any) -> None:
-        """As ever; what killed runs have left half written is removed."""
+        """Prepare as MMEngine does, and remove what killed runs have left half written."""
         super().before_train(runner)
         if is_main_process():
             for folder in {str(self.out_dir), str(runner.work_dir)}:
                 remove_abandoned(Path(folder))
 
-    def _before_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, mode: str = 'train') -> None:
-        """Ends training, validation or test if a signal has asked for it and a library swallowed that."""
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """End the run if a signal has asked for it and a library swallowed that."""
         interruption.check()
 
-    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
-        """Writes a checkpoint, then the pointer to it, then removes the oldest if there are too many."""
-        outdated = None
-        kept = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else None  # None: all of them
-        if kept is not None and (not kept or kept[-1] != step):
-            outdated = kept.popleft() if len(kept) == self.max_keep_ckpts else None
-            kept.append(step)
-            runner.message_hub.update_info('keep_ckpt_ids', list(kept))
-        name = self.filename_tmpl.format(step)
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
-        if not is_main_process():
-            return
-        commit(Path(runner.work_dir, POINTER), self.last_ckpt.encode(), replace=True)
-        if outdated is not None:
-            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
-            if self.file_backend.isfile(path):
-                self.file_backend.remove(path)
+    def before_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """End validation likewise."""
+        interruption.check()
 
-    def _save_best_checkpoint(self, runner: Any, metrics: dict[str, Any]) -> None:
-        """As ever, but the best so far goes only when the better one is there."""
-        if not isinstance(self.file_backend, AtomicBackend):
-            super()._save_best_checkpoint(runner, metrics)
-            return
-        with self.file_backend.removing_last():
-            super()._save_best_checkpoint(runner, metrics)
+    def before_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """End scoring likewise."""
+        interruption.check()
+
+    def after_train_iter(self, runner: Any, *args: Any, **options: Any) -> None:
+        """Save as MMEngine does; the oldest checkpoint goes when the new one and the pointer to it are there."""
+        with self._removing_last(runner):
+            super().after_train_iter(runner, *args, **options)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Save after an epoch likewise."""
+        with self._removing_last(runner):
+            super().after_train_epoch(runner)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, Any]) -> None:
+        """Save the best so far as MMEngine does; the one before goes when the better one is there."""
+        with self._removing_last(runner):
+            super().after_val_epoch(runner, metrics)
+
+    @contextmanager
+    def _removing_last(self, runner: Any) -> Iterator[None]:
+        """Delay removals, and name the folder where the pointer, which MMEngine writes itself, can't be written."""
+        try:
+            with self.file_backend.removing_last():
+                yield
+        except OSError as problem:
+            raise WriteError(
+                f'{runner.work_dir}: the checkpoint or {POINTER} cannot be written ({problem.strerror or problem})'
+            ) from problem
 
 
 def find_latest(work_dir: str | Path) -> Path | None:
-    """The checkpoint to go on from, None if there is none.
+    """The checkpoint to resume from, None if there is none.
 
-    The pointer may be missing, empty or out of date: MMEngine's own hook writes it in place, and folders are moved.
-    Then it is written anew, for the newest checkpoint of an iteration.
+    The pointer may be missing, empty or out of date: MMEngine writes it in place, and folders are moved. Then it is
+    replaced, for the newest checkpoint of an iteration.
     """
     pointer = Path(work_dir, POINTER)
     named = pointer.read_text(encoding='utf-8', errors='replace').strip() if pointer.is_file() else ''
@@ -145,22 +144,22 @@ def find_latest(work_dir: str | Path) -> Path | None:
 
 
 def has_resumable(work_dir: str | Path, trusted: bool = False) -> bool:
-    """Whether there is a checkpoint to go on from; makes sure that it can be used, before anything is built.
+    """Whether there is a checkpoint to resume from, and that it can be used, before anything is built.
 
     Args:
-        work_dir: Where a training has saved it.
+        work_dir: Where a run has saved it.
         trusted: Let the file run code.
 
     Raises:
-        CheckpointError: If it is damaged, asks to run code, or lacks what a training needs to go on.
+        CheckpointError: If it is damaged, asks to run code, or lacks what resuming needs.
     """
-    load_weights_only(trusted)
+    use_safe_loaders(trusted)
     latest = find_latest(work_dir)
     if latest is None:
         return False
     try:
-        found = check_checkpoint(str(latest), trusted)
+        checkpoint = check_checkpoint(str(latest), trusted)
     except CheckpointError as problem:
-        raise CheckpointError(f'{problem}; without it, --resume goes on from the newest of the others') from problem
-    check_resumable(found, str(latest))
+        raise CheckpointError(f'{problem}; without it, --resume continues from the newest of the others') from problem
+    check_resumable(checkpoint, str(latest))
     return True

@@ -7,17 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
-from mmseg.registry import DATASETS, RUNNERS
+from mmseg.registry import RUNNERS
 
 from stage1_sam_cache.errors import GoodSAMError
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
 from stage2_distill.errors import ConfigError
+from stage2_distill.training.checked_runner import CheckedRunner
 from stage2_distill.training.config_files import find_config
 
 
@@ -42,7 +40,7 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def choose_work_dir(config: Config, path: str, given: str | None) -> None:
-    """Sets where logs and checkpoints go: what was given, else what the config says, else work_dirs/<config>."""
+    """Set where logs and checkpoints go: what was given, else what the config says, else work_dirs/<config>."""
     if given is not None:
         config.work_dir = given
     elif config.get('work_dir') is None:
@@ -50,66 +48,36 @@ def choose_work_dir(config: Config, path: str, given: str | None) -> None:
 
 
 def build_runner(config: Config, trusted: bool = False) -> Runner:
-    """Builds the config's runner, with nothing allowed to run code from a checkpoint.
+    """Build the config's runner; no checkpoint may run code.
 
     Args:
         config: As MMEngine's runner takes it.
-        trusted: Lift that ban.
+        trusted: Let checkpoints run code.
 
     Raises:
         ConfigError: If the config can't be built.
         CheckpointError: If ``load_from`` or the networks' initial weights can't be used.
-        DatasetError: If the images are not there.
-        MaskCacheError: If there is no cache that GoodSAM can be trained on.
+        DatasetError: If the images are missing.
+        MaskCacheError: If there is no cache that the config can be trained on.
     """
-    load_weights_only(trusted)
+    use_safe_loaders(trusted)
     config.trust_checkpoint = trusted
     if config.get('load_from'):
         check_checkpoint(config.load_from, trusted)
     imports = config.get('custom_imports')
     if imports:
         import_modules_from_strings(**imports)
-    check_data(config)
-    join_processes(config)
     try:
         if 'runner_type' in config:
             return RUNNERS.build(config)
-        return Runner.from_cfg(config)
+        return CheckedRunner.from_cfg(config)
     except (KeyError, TypeError, ValueError, AssertionError, ImportError) as problem:
         raise ConfigError(f'the config cannot be built: {type(problem).__name__}: {problem}') from problem
 
 
-def join_processes(config: Config) -> None:
-    """Joins the processes of torchrun where there is no GPU; MMEngine's own way asks for one.
-
-    Batch statistics are then those of each process, because PyTorch synchronises them on GPUs alone.
-    """
-    if config.get('launcher') != 'pytorch' or torch.cuda.is_available():
-        return
-    config.model_wrapper_cfg = {**(config.get('model_wrapper_cfg') or {}), 'device_ids': None}
-    config.sync_bn = None
-    if not dist.is_initialized():
-        dist.init_process_group('gloo')
-
-
-def check_data(config: Config) -> None:
-    """Lists every data set of the config once, so that missing data is said before anything is built.
-
-    Raises:
-        DatasetError: If images are not there.
-        ConfigError: If labels are not there.
-    """
-    init_default_scope(config.get('default_scope', 'mmseg'))
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        dataset = (config.get(loader) or {}).get('dataset') or {}
-        if dataset.get('type') == 'CatalogueDataset':
-            images = {key: value for key, value in dataset.items() if key not in ('cache', 'grid')}
-            DATASETS.build({**images, 'pipeline': [], 'lazy_init': True}).load_data_list()
-
-
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turns an error that comes from a loader's worker, wrapped in its traceback, into what it was."""
+    """Raise an error from a loader's worker, which comes wrapped in its traceback, as what it was."""
     try:
         yield
     except GoodSAMError as problem:

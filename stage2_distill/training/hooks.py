@@ -1,4 +1,4 @@
-"""Hooks: the random numbers of an iteration, and a stop when a loss is no number."""
+"""Hooks: the random numbers of an iteration, and a stop when a loss is not finite."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from stage2_distill.errors import TrainingError
 
 @HOOKS.register_module()
 class IterationSeedHook(Hook):
-    """Seeds PyTorch's generators by the iteration, so that a resumed training draws what it would have drawn."""
+    """Seeds PyTorch's generators by the iteration, so that a resumed run draws the same random numbers."""
 
     priority = 'VERY_HIGH'
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Sets the seed of this iteration and process."""
+        """Set the seed of this iteration and process."""
         sequence = np.random.SeedSequence((runner.seed, get_rank(), runner.iter))
         torch.manual_seed(int(sequence.generate_state(1)[0]))
 
 
 @HOOKS.register_module()
 class StopOnBadLossHook(Hook):
-    """Ends a training whose losses, or the assistant's logits, are no numbers, before its weights are saved.
+    """Ends a run whose losses, or the assistant's logits, are not finite, before its weights are saved.
 
-    Where a scaler of float16 gradients is at work it leaves a step out whose loss is no number, so that only many of
-    them one after the other end the training. Labels of such logits would be taught, so these always do.
+    A scaler of float16 gradients skips steps whose loss is not finite, so that with one only many of them in a row end
+    the run. Labels of such logits would be taught, so that logits always do.
 
     Args:
-        patience: How many, with a scaler.
+        patience: How many losses in a row, with a scaler.
 
     Raises:
         TrainingError: Naming the terms.
@@ -50,13 +50,13 @@ class StopOnBadLossHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Looks at every loss of the iteration, and at the entropy of the assistant's logits."""
-        found = {name: value for name, value in (outputs or {}).items() if name.startswith(('loss', 'entropy'))}
-        values = {name: float(torch.as_tensor(value).detach()) for name, value in found.items()}
+        """Check every loss of the iteration, and the entropy of the assistant's logits."""
+        terms = {name: value for name, value in (outputs or {}).items() if name.startswith(('loss', 'entropy'))}
+        values = {name: float(torch.as_tensor(value).detach()) for name, value in terms.items()}
         bad = [f'{_NAMES.get(name, name)} is {value}' for name, value in values.items() if not math.isfinite(value)]
         self._in_a_row = self._in_a_row + 1 if bad else 0
-        left_out = _scales(runner.optim_wrapper) and self._in_a_row < self.patience
-        if bad and not (left_out and math.isfinite(values.get('entropy', 0))):
+        skipped = _scales(runner.optim_wrapper) and self._in_a_row < self.patience
+        if bad and not (skipped and math.isfinite(values.get('entropy', 0))):
             raise TrainingError(
                 f'iteration {runner.iter + 1}: {", ".join(bad)}; training stops, and the last checkpoint in '
                 f'{runner.work_dir} is from before. Try a lower learning rate, clip_grad, or training without --amp'

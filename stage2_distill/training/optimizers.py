@@ -14,10 +14,10 @@ from stage2_distill.models.goodsam import NETWORKS
 
 
 class GoodSAMOptimizers(OptimWrapperDict):
-    """MMEngine's dictionary of optimizers, each accumulating gradients of a network of its own."""
+    """MMEngine's dictionary of optimizers, each accumulating the gradients of its own network."""
 
     def initialize_count_status(self, model: nn.Module, cur_iter: int, max_iters: int) -> None:
-        """Tells every optimizer where the training stands."""
+        """Set every optimizer's count of iterations."""
         model = getattr(model, 'module', model)
         for name, wrapper in self.items():
             wrapper.initialize_count_status(getattr(model, name), cur_iter, max_iters)
@@ -43,7 +43,7 @@ class GoodSAMOptimizerConstructor:
             raise ConfigError(f'optim_wrapper takes {" and ".join(NETWORKS)}, each with its own settings')
 
     def __call__(self, model: nn.Module) -> GoodSAMOptimizers:
-        """Leaves out a network of which nothing is trained."""
+        """Build them; a frozen network gets none."""
         model = getattr(model, 'module', model)
         trained = [name for name in NETWORKS if any(p.requires_grad for p in getattr(model, name).parameters())]
         missing = [name for name in trained if name not in self.configs]

@@ -1,55 +1,83 @@
-"""The runner: MMEngine's, with the checks that let a long training start, and a resume that continues exactly."""
+"""GoodSAM's runner: checks that let a long run start, and a resume that continues exactly."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.dist import broadcast
 from mmseg.registry import RUNNERS
+from torch import nn
 
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
 from stage2_distill.errors import ConfigError
 from stage2_distill.models.goodsam import NETWORKS
-from stage2_distill.training.cache_check import check_cache, grid_settings
+from stage2_distill.training.cache_check import build_with_cache, expected_settings
+from stage2_distill.training.checked_runner import LOADERS, CheckedRunner
 
 
 @RUNNERS.register_module()
-class GoodSAMRunner(Runner):
+class GoodSAMRunner(CheckedRunner):
     """Trains teacher assistant and student against a cache of stage 1.
 
-    ``train_cfg``, ``optim_wrapper`` and all else are MMEngine's. Added are a check of the cache and of the networks'
+    ``train_cfg``, ``optim_wrapper`` and all else are MMEngine's. Added are checks of the caches and of the networks'
     initial weights before anything is built, and the refusal to resume with another seed.
     """
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> GoodSAMRunner:
-        """Checks, then builds.
+        """Check, then build.
 
         Raises:
-            MaskCacheError: If the cache can't be trained on.
+            MaskCacheError: If a cache can't be used.
             CheckpointError: If initial weights are missing or damaged.
             ConfigError: If the config contradicts itself.
         """
         trusted = cfg.get('trust_checkpoint', False)
-        load_weights_only(trusted)
+        use_safe_loaders(trusted)
         for name in NETWORKS:
             path = initial_weights(cfg.model, name)
             if path and not cfg.get('resume') and not cfg.get('load_from'):
                 check_checkpoint(path, trusted)
-        loader = cfg.get('train_dataloader')
-        if loader is not None:
-            if not loader['dataset'].get('cache'):
-                raise ConfigError('train_dataloader.dataset has no cache; give the folder that cache_sam.py wrote')
-            check_cache(loader['dataset'], cfg.model['grid'])
-            # Of several caches side by side the data set is to open this one.
-            loader['dataset']['grid'] = grid_settings(cfg.model['grid'])
-        return super().from_cfg(cfg)
+        train = cfg.get('train_dataloader')
+        if train is not None and not train['dataset'].get('cache'):
+            raise ConfigError('train_dataloader.dataset has no cache; give the folder that cache_sam.py wrote')
+        for loader in LOADERS:
+            settings = (cfg.get(loader) or {}).get('dataset') or {}
+            if settings.get('cache'):
+                settings['expect'] = expected_settings(cfg, scored=loader != 'train_dataloader')
+        runner = super().from_cfg(cfg)
+        for cache in filter(None, (getattr(dataset, 'mask_cache', None) for dataset in runner.datasets)):
+            generator = json.dumps(cache.fingerprint.settings['generator'])
+            runner.logger.info(f'masks of {cache.path}, fingerprint {cache.fingerprint.key}, generator {generator}')
+        return runner
 
-    def _init_model_weights(self) -> None:
-        """Loads the networks' initial weights, and makes sure that all of them were found."""
-        super()._init_model_weights()
+    @classmethod
+    def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
+        """Build a data set, and check its cache if it has one."""
+        return build_with_cache(settings) if settings.get('cache') else super().build_dataset(settings, cfg)
+
+    def train(self) -> nn.Module:
+        """Train, if the initial weights have every weight of the networks."""
+        self._check_initial_weights()
+        return super().train()
+
+    def load_initial_weights(self) -> None:
+        """Give the networks the weights that training would start from.
+
+        Raises:
+            CheckpointError: If they don't fit.
+        """
+        self._check_initial_weights()
+        model: Any = getattr(self.model, 'module', self.model)
+        model.init_weights()
+        for values in model.state_dict().values():
+            broadcast(values)  # random ones are to be the same in all processes
+
+    def _check_initial_weights(self) -> None:
+        """MMEngine only warns of missing weights."""
         model = getattr(self.model, 'module', self.model)
         for name in NETWORKS:
             path = initial_weights(self.cfg.model, name)
@@ -57,19 +85,15 @@ class GoodSAMRunner(Runner):
                 network = getattr(model, name)
                 check_fit(getattr(network, 'module', network), path, self.cfg.get('trust_checkpoint', False))
 
-    def load_initial_weights(self) -> None:
-        """Gives the networks the weights that a training would start from."""
-        self._init_model_weights()
-
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Continues a training.
+        """Continue a run.
 
         Raises:
-            ConfigError: If it was begun with another seed.
+            ConfigError: If it began with another seed.
         """
-        found = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))['meta'].get('seed')
-        if found is not None and found != self.seed:
-            raise ConfigError(f'{filename} was trained with seed {found}, this run has {self.seed}; add --seed {found}')
+        seed = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))['meta'].get('seed')
+        if seed is not None and seed != self.seed:
+            raise ConfigError(f'{filename} was trained with seed {seed}, this run has {self.seed}; add --seed {seed}')
         super().resume(filename, *args, **kwargs)
 
 
@@ -79,7 +103,7 @@ def initial_weights(model: dict[str, Any], name: str) -> str | None:
 
 
 def optimizer_configs(config: Config) -> Iterator[dict[str, Any]]:
-    """The optimizer wrappers of a config: one, or one a network."""
+    """The optimizer wrappers of a config: one, or one per network."""
     wrapper = config.get('optim_wrapper')
     if wrapper is None:
         return

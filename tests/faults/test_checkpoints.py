@@ -24,12 +24,12 @@ from safetensors.torch import save_file
 
 from stage1_sam_cache.errors import WeightsError
 from stage1_sam_cache.sam.weights import ARCHITECTURES, load_sam
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
 from stage2_distill.checkpoints.safetensors_files import load_safetensors, save_safetensors
 from stage2_distill.errors import CheckpointError
 
 GOODSAM, SOURCE = ROOT / 'mmseg_configs/goodsam_b0_toypass.py', ROOT / 'mmseg_configs/source/segformer_b0_toypass.py'
-SHIPPED = ROOT / 'tools/toypass/weights/segformer_b0.safetensors'
+SHIPPED = ROOT / 'stage2_distill/weights/segformer_b0.safetensors'
 PUBLISHED = 'segformer_mit-b0_8x1_1024x1024_160k_cityscapes_20211208_101857-e7f88502.pth'
 
 
@@ -199,7 +199,7 @@ def refusal(load: Callable[[], object], path: Path) -> str:
 
 def load_by_mmengine(path: str) -> dict[str, Any]:
     """As a config's weights are loaded after the tools have begun."""
-    load_weights_only()
+    use_safe_loaders()
     return CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
 
 
@@ -216,7 +216,7 @@ def test_no_form_of_file_runs_code_unless_it_is_trusted(tmp_path, trials):
             assert refusal(load, path), form
             assert not mark.exists(), form
             trials.count('hostile checkpoint, forms')
-        load_weights_only(trusted=True)
+        use_safe_loaders(trusted=True)
         refusal(lambda: check_checkpoint(str(path), trusted=True), path)
         assert mark.exists(), f'{form} does not run code, so that nothing has been shown'
         mark.unlink()
@@ -243,7 +243,7 @@ def test_the_name_of_a_file_does_not_make_it_another_kind(tmp_path, trials, monk
 def test_odd_files_are_refused_in_one_line(tmp_path, trials):
     path = tmp_path / 'odd' / 'x.pth'
     path.parent.mkdir()
-    load_weights_only()
+    use_safe_loaders()
     for name, write in ODD.items():
         write(path)
         assert refusal(lambda: load_sam('toy', path, official=False), path), name
@@ -490,7 +490,7 @@ KINDS = {
 def saved(request, training, tmp_path, monkeypatch) -> tuple[Path, Callable[[str], Any]]:
     """A file of every kind, and what loads it."""
     monkeypatch.setitem(ARCHITECTURES, 'tiny', build_tiny_sam)
-    load_weights_only()
+    use_safe_loaders()
     make, load = KINDS[request.param]
     return make(tmp_path, training), load
 
@@ -512,7 +512,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(saved, trials):
 
 def test_a_flipped_bit_of_a_directory_is_refused_or_changes_nothing(training, tmp_path, trials):
     """What no checksum covers: the list of records. Of one marked as a folder PyTorch would read nothing at all."""
-    load_weights_only()
+    use_safe_loaders()
     path = made_pth(tmp_path, training)
     whole, original = path.read_bytes(), check_checkpoint(str(path))
     begin = whole.index(b'PK\x01\x02')
@@ -565,7 +565,7 @@ def test_a_flipped_bit_of_a_weight_is_said_by_the_command_lines(places, warm, tm
 
 def test_files_without_checksums_still_load(training, tmp_path, trials):
     """Of PyTorch told to leave them out, of PyTorch before 1.6, and of others' safetensors."""
-    load_weights_only()
+    use_safe_loaders()
     torch.serialization.set_crc32_options(False)
     try:
         torch.save(training, tmp_path / 'without.pth')

@@ -43,7 +43,8 @@ def config(tmp_path_factory, tiny_toypass, tiny_caches) -> Path:
         f"""
 _base_ = '{ROOT}/mmseg_configs/goodsam_b0_toypass.py'
 train_dataloader = dict(dataset=dict(
-    root='{data}', cache='{tiny_caches['train']}', grid=dict(window=(100, 128), stride=(100, 64), wrap=True)))
+    root='{data}', cache='{tiny_caches['train']}',
+    expect=dict(grid=dict(window=(100, 128), stride=(100, 64), wrap=True))))
 """
     )
     return config

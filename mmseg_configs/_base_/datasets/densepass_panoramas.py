@@ -1,4 +1,11 @@
 # DensePASS: 2000 unlabelled panoramas with their cached masks, 100 labelled ones for scoring.
+# What the mask cache must have been made with, beside the model's windows and thickness of boundary maps. A list names
+# alternatives. Masks of any SAM will do: the run's log names model and settings.
+expected_cache = dict(
+    generator=dict(name='sam'),
+    boundary=dict(source='crop', rule='labels'),
+    order='area_desc',
+)
 train_pipeline = [
     dict(type='LoadPanorama'),
     dict(type='LoadCachedMasks'),
@@ -8,7 +15,7 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='LoadPanorama'), dict(type='LoadLabel'), dict(type='PackPanorama')]
 train_dataloader = dict(
-    batch_size=4,  # of each GPU; 1 on four GPUs gives the same training
+    batch_size=4,  # of each GPU; 1 on four GPUs gives the same training run
     num_workers=4,
     persistent_workers=True,
     pin_memory=True,

@@ -1,5 +1,5 @@
-# GoodSAM with a SegFormer-B0 student and a B5 teacher assistant, as in the paper's ablations; B1 to B4 differ in width
-# and depth alone. Values are the paper's where it gives them, else the defaults of the open choices.
+# GoodSAM with a SegFormer-B0 student and a B5 teacher assistant, as in the paper's ablations; B1 to B4 differ only in
+# width and depth. Values are the paper's where it gives them, else the defaults of the open choices.
 norm_cfg = dict(type='BN', requires_grad=True)  # distributed training makes it synchronous: sync_bn in default_runtime
 segformer_b0 = dict(
     type='EncoderDecoder',
@@ -41,7 +41,7 @@ segformer_b5 = dict(
 model = dict(
     type='GoodSAM',
     data_preprocessor=dict(
-        type='PanoramaPreProcessor',  # mmseg's; copies in the background
+        type='PanoramaPreProcessor',  # mmseg's, with non-blocking copies
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,

@@ -1,4 +1,4 @@
-# SegFormer-B0 with 19 classes. B1 to B5 differ in width and depth alone.
+# SegFormer-B0 with 19 classes. B1 to B5 differ only in width and depth.
 norm_cfg = dict(type='BN', requires_grad=True)  # distributed training makes it synchronous: sync_bn in default_runtime
 data_preprocessor = dict(
     type='SegDataPreProcessor',

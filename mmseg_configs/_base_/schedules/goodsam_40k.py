@@ -1,5 +1,5 @@
-# The paper's schedule is in its supplement; these are SegFormer's fine-tuning values, a tenth of the rate for the
-# teacher assistant.
+# The paper's schedule is in its supplement; these are SegFormer's fine-tuning values, with a tenth of the learning rate
+# for the teacher assistant.
 paramwise_cfg = dict(
     custom_keys={'pos_block': dict(decay_mult=0.0), 'norm': dict(decay_mult=0.0), 'head': dict(lr_mult=10.0)}
 )

@@ -1,4 +1,4 @@
-# From scratch in a quarter of an hour of two CPU cores: AdamW with a high rate, clipped, linear decay.
+# From scratch in a quarter of an hour on two CPU cores: AdamW with a high rate, gradient clipping, linear decay.
 max_iters = 1800
 warm_up = 100
 optim_wrapper = dict(

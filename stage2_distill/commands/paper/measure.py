@@ -18,7 +18,7 @@ from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.catalog import list_dataset
 from stage1_sam_cache.errors import GoodSAMError
-from stage2_distill.checkpoints.safe_checkpoints import load_weights_only
+from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
 from stage2_distill.commands.paper.figures import STUDENTS, Row
 from stage2_distill.commands.paper.report import Result
 from stage2_distill.commands.paper.weights import find_weights
@@ -44,7 +44,7 @@ def measure(rows: list[Row], args: argparse.Namespace) -> Iterator[tuple[Row, Re
     Raises:
         ConfigError: If the changes to the configs can't be made.
     """
-    load_weights_only(args.trust_checkpoint)
+    use_safe_loaders(args.trust_checkpoint)
     counted = [row for row in rows if row.predictor is None]
     scored = sorted((row for row in rows if row.predictor is not None), key=lambda row: (row.size, row.config))
     for row in counted:
@@ -119,6 +119,7 @@ def prepare(config: Config, weights: str, predictors: set[str | None], args: arg
     config.visualizer.vis_backends = []  # they would spend seconds writing the config in several formats
     config.work_dir = str(Path(args.work_dir) / Path(config.filename).stem)
     use_dataset(config, args.dataset, 'val', args.data_root, args.label_space, args.limit)
+    config.expected_cache = None  # masks of any generator: a note says whose they are
     model = config.model
     if args.dataset == 'toypass':
         fit_windows(model.grid, image_size(config.test_dataloader.dataset)[1])

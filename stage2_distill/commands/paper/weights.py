@@ -8,11 +8,10 @@ from pathlib import Path
 from mmengine.runner import CheckpointLoader
 
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
+from stage2_distill.checkpoints.shipped_weights import FOLDER
 from stage2_distill.errors import CheckpointError
 from stage2_distill.training.config_files import CONFIGS
 from stage2_distill.training.experiment import read_config
-
-SHIPPED = Path(__file__).resolve().parents[2] / 'weights'
 
 
 def find_weights(size: int, args: argparse.Namespace) -> str:
@@ -48,7 +47,7 @@ def find_toypass_weights(size: int, args: argparse.Namespace) -> str:
         CheckpointError: If there are none, or they can't be used.
     """
     name = f'segformer_b{size}.safetensors'
-    places = [SHIPPED / name, Path(f'work_dirs/segformer_b{size}_toypass.safetensors')]
+    places = [FOLDER / name, Path(f'work_dirs/segformer_b{size}_toypass.safetensors')]
     if args.weights:
         places = [Path(args.weights) / name]
     for file in places:

@@ -1,0 +1,133 @@
+"""The student as files: safetensors with config and digest, a plain checkpoint for mmseg alone, and ONNX."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from stage1_sam_cache.system.atomic_file import commit
+from stage2_distill.checkpoints.safetensors_files import DIGESTS, SUFFIX, plain_tensors, save_safetensors
+from stage2_distill.deployment.student import Student, student_config
+from stage2_distill.errors import ConfigError
+from stage2_distill.training.experiment import read_config
+
+
+def export_student(config: str, checkpoint: str, out: Path, half: bool = False, trusted: bool = False) -> list[Path]:
+    """Write the student as weights, config and digest, and as a pair of files for mmseg alone.
+
+    ``mmseg.apis.init_model('x.py', 'x.safetensors')`` loads the first where this project is installed,
+    ``init_model('x_mmseg.py', 'x.pth')`` the second where it is not. Each file is atomic.
+
+    Args:
+        config: As ``Student.load``.
+        checkpoint: As ``Student.load``.
+        out: The safetensors file; the others lie beside it.
+        half: Store float16.
+        trusted: Let the checkpoint run code.
+
+    Returns:
+        The files: ``x.safetensors``, ``x.py``, ``x.sha256`` of these two, ``x.pth``, ``x_mmseg.py``.
+
+    Raises:
+        ConfigError: If the config can't be built, or ``x.pth`` is the checkpoint itself.
+        CheckpointError: If the checkpoint can't be used or doesn't fit.
+        WriteError: If a file can't be written.
+    """
+    if out.suffix != SUFFIX:
+        raise ConfigError(f'{out}: the name of an exported student ends with {SUFFIX}')
+    plain, plain_config = out.with_suffix('.pth'), out.with_name(f'{out.stem}_mmseg.py')
+    if plain.exists() and Path(checkpoint).exists() and plain.samefile(checkpoint):
+        raise ConfigError(f'the export would overwrite {plain}, the checkpoint that it reads', 'give another --out')
+    student = Student.load(config, checkpoint, trusted)
+    model = student_config(read_config(config))
+    dataset_meta = {'classes': student.classes, 'palette': student.palette}
+    files = [out, out.with_suffix('.py'), out.with_suffix(DIGESTS)]
+    files[2].unlink(missing_ok=True)  # of an earlier export; if this one is stopped, it must not stand beside it
+    meta = {'dataset_meta': dataset_meta, 'parameters': student.parameter_count}
+    save_safetensors(student.network.state_dict(), meta, out, half)
+    ours = {'custom_imports': {'imports': ['stage2_distill.components'], 'allow_failed_imports': False}}
+    commit(files[1], _config_text(ours, model).encode(), replace=True)
+    digests = ''.join(f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n' for file in files[:2])
+    commit(files[2], digests.encode(), replace=True)
+    commit(plain, _plain_checkpoint(student, dataset_meta, half), replace=True)
+    commit(plain_config, _config_text({}, _without_boundary_head(model)).encode(), replace=True)
+    return [*files, plain, plain_config]
+
+
+def _config_text(head: dict[str, Any], model: dict[str, Any]) -> str:
+    """A config for ``init_model`` and mmseg's inferencer."""
+    pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'PackSegInputs'}]
+    text: str = Config(
+        {
+            'default_scope': 'mmseg',
+            **head,
+            'model': model,
+            'test_pipeline': pipeline,
+            'test_dataloader': {'dataset': {'pipeline': copy.deepcopy(pipeline)}},
+        }
+    ).pretty_text
+    return text
+
+
+def _without_boundary_head(model: dict[str, Any]) -> dict[str, Any]:
+    """The model as mmseg itself knows it."""
+    if _BOUNDARY_HEAD not in model:
+        return model
+    return {**{key: value for key, value in model.items() if key != _BOUNDARY_HEAD}, 'type': 'EncoderDecoder'}
+
+
+def _plain_checkpoint(student: Student, dataset_meta: dict[str, Any], half: bool) -> bytes:
+    """A checkpoint of PyTorch that holds tensors and plain values alone."""
+    weights = plain_tensors(student.network.state_dict(), half)
+    buffer = io.BytesIO()
+    torch.save({'meta': {'dataset_meta': dataset_meta}, 'state_dict': weights}, buffer)
+    return buffer.getvalue()
+
+
+def export_onnx(student: Student, size: tuple[int, int], out: Path) -> float:
+    """Write the student as ONNX, normalisation and upsampling inside, and run both on a random image.
+
+    Args:
+        student: Loaded.
+        size: ``(H, W)`` of its images; ONNX's is fixed.
+        out: The file.
+
+    Returns:
+        Largest difference of a logit, relative to the largest logit.
+
+    Raises:
+        ConfigError: If the packages that it needs are missing, or the two differ by more than 1e-3.
+    """
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as missing:
+        raise ConfigError(f'export to ONNX needs {missing.name}', 'pip install onnx onnxruntime') from missing
+    student = student.cpu().eval()
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, *size, generator=generator) * 255
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        student,
+        (image,),
+        str(out),
+        input_names=['image'],
+        output_names=['logits'],
+        dynamic_axes={'image': {0: 'batch'}, 'logits': {0: 'batch'}},
+        opset_version=17,
+        dynamo=False,
+    )
+    session = onnxruntime.InferenceSession(str(out), providers=['CPUExecutionProvider'])
+    theirs = session.run(None, {'image': image.numpy()})[0]
+    with torch.no_grad():
+        ours = student(image).numpy()
+    difference = float(np.abs(ours - theirs).max() / np.abs(ours).max())
+    if difference > 1e-3:
+        raise ConfigError(f'{out} differs from PyTorch by {difference:.1e} of the largest logit')
+    return difference

@@ -1,0 +1,77 @@
+"""The command line that makes the mask cache which a config expects."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stage1_sam_cache.data.catalog import DATASETS
+from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS, WindowSettings
+
+# Flags of cache_sam.py by the setting of the fingerprint that they set, with their defaults.
+_FLAGS = {
+    ('boundary', 'source'): ('--overlap-source', 'crop'),
+    ('boundary', 'rule'): ('--boundary', 'labels'),
+    ('boundary', 'thickness'): ('--boundary-thickness', 2),
+    ('order',): ('--order', 'area_desc'),
+    ('generator', 'model'): ('--sam', 'vit_h'),
+    ('generator', 'level'): ('--level', 'exact'),
+}
+_GENERATORS = {'felzenszwalb': ('--generator', 'felzenszwalb'), 'toy_sam': ('--sam', 'toy')}
+
+
+def cache_command(dataset: Mapping[str, Any]) -> str:
+    """The command that makes the cache of a data set; where several settings would do, with the first of them.
+
+    Args:
+        dataset: Config of a ``CatalogueDataset``, with ``cache`` and ``expect``.
+
+    Returns:
+        ``tools/cache_sam.py``, or ``tools/cache_truth.py`` where ToyPASS's own segments are expected, and flags.
+    """
+    expect = dataset['expect']
+    generator = _first((expect.get('generator') or {}).get('name', 'sam'))
+    if generator == 'truth':
+        words = ['tools/cache_truth.py', *_images(dataset, ('split', 'root'))]
+        return shlex.join([*words, *_windows(expect['grid']), '--out', str(dataset['cache'])])
+    words = ['tools/cache_sam.py', *_images(dataset, ('name', 'images', 'split', 'root', 'list_file'))]
+    words += [*_GENERATORS.get(generator, ()), *_windows(expect['grid']), *_others(expect, generator)]
+    return shlex.join([*words, '--out', str(dataset['cache'])])
+
+
+def _images(dataset: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
+    flags = {
+        'name': '--dataset', 'images': '--images', 'split': '--split', 'root': '--data-root', 'list_file': '--list',
+    }  # fmt: skip
+    name = dataset.get('name')
+    for key in keys:
+        default = DATASETS[name].default_split if name and key == 'split' else None
+        if dataset.get(key) and dataset[key] != default:
+            yield from (flags[key], str(dataset[key]))
+
+
+def _windows(grid: Mapping[str, Any]) -> Iterator[str]:
+    settings = WindowSettings.from_json(grid)
+    (height, width), (rows, columns) = settings.window, settings.strides
+    if settings.window != DEFAULT_WINDOWS.window:
+        yield from ('--window', f'{height}x{width}')
+    if (rows, columns) != (height, DEFAULT_WINDOWS.strides[1]):
+        yield from ('--stride', str(columns) if rows == height else f'{rows}x{columns}')
+    if settings.wrap:
+        yield '--wrap'
+
+
+def _others(expect: Mapping[str, Any], generator: str) -> Iterator[str]:
+    for path, (flag, default) in _FLAGS.items():
+        value: Any = expect
+        for key in path:
+            value = (value or {}).get(key)
+        value = _first(value)
+        if value is not None and value != default and (generator == 'sam' or path[0] != 'generator'):
+            yield from (flag, str(value))
+
+
+def _first(value: Any) -> Any:
+    """The first of several alternatives."""
+    return value[0] if isinstance(value, list | tuple) else value

@@ -1,0 +1,103 @@
+"""MMEngine's runner, which finds what is wrong with data and checkpoints before anything is built."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmseg.registry import DATASETS, RUNNERS
+from torch.utils.data import DataLoader
+
+from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+class ConfigDatasets:
+    """The data sets of a config, each built, and so listed, once; equal settings share an object.
+
+    Args:
+        config: What is listed at once.
+        build: Builds a data set from its settings.
+    """
+
+    def __init__(self, config: Config, build: Callable[[dict[str, Any]], Any]) -> None:
+        self._build = build
+        self._built: list[tuple[dict[str, Any], Any]] = []
+        for loader in LOADERS:
+            if config.get(loader):
+                self.of(config[loader]['dataset'])
+
+    def of(self, settings: dict[str, Any]) -> Any:
+        """The data set with these settings; it is built if the config had none."""
+        for known, dataset in self._built:
+            if known == settings:
+                return dataset
+        dataset = self._build(copy.deepcopy(settings))
+        self._built.append((copy.deepcopy(settings), dataset))
+        return dataset
+
+    def __iter__(self) -> Iterator[Any]:
+        return (dataset for _, dataset in self._built)
+
+
+@RUNNERS.register_module()
+class CheckedRunner(Runner):
+    """Lists all data before it builds anything else, and lets no checkpoint run code.
+
+    Attributes:
+        datasets: The data sets of the config; set by ``from_cfg``.
+    """
+
+    datasets: ConfigDatasets
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> CheckedRunner:
+        """Check, then build.
+
+        Raises:
+            DatasetError: If images are missing.
+            MaskCacheError: If a data set's cache can't be used.
+            ConfigError: If labels are missing.
+        """
+        use_safe_loaders(cfg.get('trust_checkpoint', False))
+        init_default_scope(cfg.get('default_scope', 'mmseg'))
+        datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
+        join_processes(cfg)
+        runner = super().from_cfg(cfg)
+        runner.datasets = datasets
+        return runner
+
+    @classmethod
+    def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
+        """Build a data set from its settings in the config."""
+        return DATASETS.build(settings)
+
+    def build_dataloader(
+        self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """As MMEngine, a static method there, around the data sets that were built at the start."""
+        if not isinstance(dataloader, DataLoader):
+            dataset = self.datasets.of(dataloader['dataset'])
+            # MMEngine copies the settings deeply, and would copy the data set; it calls a function as it is.
+            dataloader = {**dataloader, 'dataset': {'type': lambda: dataset}}
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+
+
+def join_processes(config: Config) -> None:
+    """Join the processes of torchrun where there is no GPU, which MMEngine's own way needs.
+
+    Batch statistics are then those of each process, because PyTorch synchronises them on GPUs alone.
+    """
+    if config.get('launcher') != 'pytorch' or torch.cuda.is_available():
+        return
+    config.model_wrapper_cfg = {**(config.get('model_wrapper_cfg') or {}), 'device_ids': None}
+    config.sync_bn = None
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
