@@ -57,7 +57,7 @@ def export_student(config: str, checkpoint: str, out: Path, half: bool = False, 
     digests = ''.join(f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n' for file in files[:2])
     commit(files[2], digests.encode(), replace=True)
     commit(plain, _plain_checkpoint(student, dataset_meta, half), replace=True)
-    commit(plain_config, _config_text({}, _without_boundary_head(model)).encode(), replace=True)
+    commit(plain_config, _config_text({}, model).encode(), replace=True)
     return [*files, plain, plain_config]
 
 
@@ -74,13 +74,6 @@ def _config_text(head: dict[str, Any], model: dict[str, Any]) -> str:
         }
     ).pretty_text
     return text
-
-
-def _without_boundary_head(model: dict[str, Any]) -> dict[str, Any]:
-    """The model as mmseg itself knows it."""
-    if _BOUNDARY_HEAD not in model:
-        return model
-    return {**{key: value for key, value in model.items() if key != _BOUNDARY_HEAD}, 'type': 'EncoderDecoder'}
 
 
 def _plain_checkpoint(student: Student, dataset_meta: dict[str, Any], half: bool) -> bytes:
