@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from stage1_sam_cache.cache import panorama_file as cache_file
 from stage1_sam_cache.cache.fingerprint import FORMAT_VERSION, Fingerprint
+from stage1_sam_cache.cache.manifest import parse_manifest
 from stage1_sam_cache.cache.panorama_file import PanoramaMasks
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
 
@@ -139,21 +140,10 @@ class MaskCache:
         """
         file = self.path / MANIFEST_FILE
         try:
-            manifest = json.loads(read_bytes(file).decode('utf-8'))
-            records, key = manifest['panoramas'], manifest['fingerprint']
-            digest = _digest_of_records(records)
-            names = [(record['id'], record['file']) for record in records]
+            data = read_bytes(file)
         except FileNotFoundError:
             return []
-        except (ValueError, KeyError, TypeError) as problem:
-            raise DamagedFileError(
-                f'{file}: cannot be read ({problem})', 'tools/inspect_cache.py repair sets it aside'
-            ) from problem
-        if key != self.fingerprint.key or digest != manifest.get('sha256') or not all(map(all, names)):
-            raise DamagedFileError(
-                f'{file}: damaged or of another cache', 'tools/inspect_cache.py repair sets it aside'
-            )
-        return list(records)
+        return parse_manifest(data, file, self.fingerprint)
 
     def verify(self, full: bool = False) -> Iterator[Check]:
         """Check every byte of every file, and that the files of the manifest are there.
@@ -263,14 +253,3 @@ def describe(panorama: PanoramaMasks, data: bytes) -> dict[str, Any]:
         'image_sha256': panorama.image_sha256,
         'masks': [len(masks) for masks in panorama.windows],
     }
-
-
-def manifest_of(fingerprint: Fingerprint, records: list[dict[str, Any]]) -> str:
-    """Return the manifest as text, with a digest over its records."""
-    lines = ',\n'.join(json.dumps(record, sort_keys=True) for record in records)
-    head = f'"fingerprint": "{fingerprint.key}", "sha256": "{_digest_of_records(records)}"'
-    return f'{{{head}, "panoramas": [\n{lines}\n]}}\n'
-
-
-def _digest_of_records(records: list[dict[str, Any]]) -> str:
-    return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from stage1_sam_cache.cache import panorama_file as cache_file
 from stage1_sam_cache.cache.fingerprint import Fingerprint
+from stage1_sam_cache.cache.manifest import manifest_text
 from stage1_sam_cache.cache.panorama_file import PanoramaMasks
 from stage1_sam_cache.cache.reader import (
     FINGERPRINT_FILE,
@@ -22,7 +23,6 @@ from stage1_sam_cache.cache.reader import (
     MaskCache,
     describe,
     entry_name,
-    manifest_of,
     read_bytes,
 )
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError, WriteError
@@ -136,7 +136,7 @@ class CacheWriter:
         for file in self.cache.files():
             data = read_bytes(file)
             records.append(describe(self.cache.decode(data, file), data))
-        commit(self.path / MANIFEST_FILE, manifest_of(self.cache.fingerprint, records).encode(), replace=True)
+        commit(self.path / MANIFEST_FILE, manifest_text(self.cache.fingerprint, records).encode(), replace=True)
         return len(records)
 
 
