@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stage2_distill.boundaries.label_boundary import hard_boundary, soft_boundary
     from stage2_distill.boundaries.refinement import refine
+    from stage2_distill.deployment.export import export_student
     from stage2_distill.deployment.student import Student
     from stage2_distill.fusion.ctcf import fuse
     from stage2_distill.fusion.ensemble import Fused
@@ -29,6 +30,7 @@ _HOMES = {
     'boundary_loss': 'losses.boundary',
     'consistency_loss': 'losses.consistency',
     'ensemble_loss': 'losses.knowledge_adaptation',
+    'export_student': 'deployment.export',
     'fuse': 'fusion.ctcf',
     'hard_boundary': 'boundaries.label_boundary',
     'margins': 'fusion.pixelwise',
@@ -46,6 +48,7 @@ __all__ = [
     'boundary_loss',
     'consistency_loss',
     'ensemble_loss',
+    'export_student',
     'fuse',
     'hard_boundary',
     'margins',

@@ -7,8 +7,8 @@ import pytest
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from stage1_sam_cache.build.build_cache import CacheSettings
 
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.fingerprint import Fingerprint
 from stage1_sam_cache.cache.reader import open_cache
 from stage1_sam_cache.errors import MaskCacheError

@@ -56,7 +56,7 @@ def test_every_goodsam_config_takes_a_step(path):
     config = read(path)
     model = MODELS.build(reduced(config.model))
     size = (50, 256) if 'toypass' in path.stem else (100, 512)
-    grid = WindowGrid(*size, **model.grid)
+    grid = model.windows.over(*size)
     optimizers = build_optim_wrapper(model, config.optim_wrapper)
     optimizers.initialize_count_status(model, 0, 10)
     data = {'inputs': [torch.randint(0, 256, (3, *size), dtype=torch.uint8)], 'data_samples': [panorama(grid)]}

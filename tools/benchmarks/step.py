@@ -16,7 +16,6 @@ from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmseg.structures import SegDataSample
 
 from benchmarks.common import Measurement, alternate, blobs, picture
-from stage1_sam_cache.geometry.windows import WindowGrid
 from stage1_sam_cache.masks.boundary_map import boundary_map
 from stage2_distill import components  # noqa: F401  registers
 from stage2_distill.data.cached_masks import CachedMasks
@@ -95,7 +94,7 @@ def _context(optimizers: Any, name: str, model: GoodSAM) -> Any:
 
 def _data(model: GoodSAM, height: int) -> dict[str, Any]:
     """Return one panorama with 75 masks per window, as the loader gives it."""
-    grid = WindowGrid(height, height * 2048 // 400, **model.grid)
+    grid = model.windows.over(height, height * 2048 // 400)
     windows = [
         blobs(np.random.default_rng(seed), shape=(box.height, box.width)).in_painting_order()
         for seed, box in enumerate(grid.windows)
