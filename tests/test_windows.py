@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from reference.windows import Grid as ReferenceGrid
 from reference.windows import axis_overlaps as reference_overlaps
 
-from stage1_sam_cache.geometry.windows import Box, Overlap, WindowGrid
+from stage1_sam_cache.geometry.boxes import Box, Overlap
+from stage1_sam_cache.geometry.windows import WindowGrid
 
 LIBRARIES = (np.asarray, torch.as_tensor)
 DTYPES = (np.uint8, np.int64, np.float32)

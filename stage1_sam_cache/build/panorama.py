@@ -11,7 +11,8 @@ from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.panorama_file import OverlapBoundary, PanoramaMasks
 from stage1_sam_cache.data.images import RgbImage
 from stage1_sam_cache.errors import ImageError
-from stage1_sam_cache.geometry.windows import Box, Overlap, WindowGrid
+from stage1_sam_cache.geometry.boxes import Box, Overlap
+from stage1_sam_cache.geometry.windows import WindowGrid
 from stage1_sam_cache.masks.boundary_map import boundary_map, contour_map
 from stage1_sam_cache.masks.instance_masks import MAX_MASKS, InstanceMasks
 from stage1_sam_cache.sam.mask_generator import MaskGenerator, batch_size_of, generate_batch

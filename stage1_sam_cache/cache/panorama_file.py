@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 from stage1_sam_cache.cache.fingerprint import Fingerprint
 from stage1_sam_cache.errors import DamagedFileError
-from stage1_sam_cache.geometry.windows import Overlap, WindowGrid, WindowSettings
+from stage1_sam_cache.geometry.boxes import Overlap
+from stage1_sam_cache.geometry.windows import WindowGrid, WindowSettings
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 USER_BLOCK = 512

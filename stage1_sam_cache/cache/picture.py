@@ -11,7 +11,8 @@ from skimage.color import label2rgb
 
 from stage1_sam_cache.cache.panorama_file import PanoramaMasks
 from stage1_sam_cache.errors import MaskCacheError
-from stage1_sam_cache.geometry.windows import Box, WindowGrid
+from stage1_sam_cache.geometry.boxes import Box
+from stage1_sam_cache.geometry.windows import WindowGrid
 
 _CAPTION_HEIGHT = 28
 _LINE_COLOURS = ((255, 80, 80), (80, 200, 255), (255, 220, 60))

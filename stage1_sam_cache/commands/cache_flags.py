@@ -13,6 +13,7 @@ from stage1_sam_cache.build.shards import Shard, parse_shard
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.images import MAX_PIXELS
+from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
 from stage1_sam_cache.masks.boundary_map import RULES
 from stage1_sam_cache.masks.instance_masks import ORDERS
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
@@ -63,9 +64,16 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
 def _add_window_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of windows, overlaps and their boundary maps."""
     windows = parser.add_argument_group('windows and overlaps')
-    windows.add_argument('--window', type=cli.pixel_pair, default=(400, 512), metavar='HxW', help='default: 400x512')
+    (height, width), (_, columns) = DEFAULT_WINDOWS.window, DEFAULT_WINDOWS.strides
     windows.add_argument(
-        '--stride', type=cli.pixel_stride, default=256, metavar='N', help='columns, or ROWSxCOLUMNS (default: 256)'
+        '--window', type=cli.pixel_pair, default=(height, width), metavar='HxW', help=f'default: {height}x{width}'
+    )
+    windows.add_argument(
+        '--stride',
+        type=cli.pixel_stride,
+        default=columns,
+        metavar='N',
+        help=f'columns, or ROWSxCOLUMNS (default: {columns})',
     )
     windows.add_argument('--wrap', action='store_true', help='add the windows across the 0/360 degree seam')
     windows.add_argument(

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         _restore_descriptions(args.cache)
     folders = cache_folders(args.cache)
     if not folders:
-        raise MaskCacheError(f'{args.cache}: no mask cache here; make one with tools/cache_sam.py')
+        raise MaskCacheError(f'{args.cache}: no mask cache here', 'make one with tools/cache_sam.py')
     command = {'status': _status, 'verify': _verify, 'repair': _repair, 'stats': _stats}[args.command]
     statuses = []
     for folder in folders:

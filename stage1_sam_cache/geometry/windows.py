@@ -10,43 +10,17 @@ import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
+
+from stage1_sam_cache.geometry.axis import axis_overlaps, axis_owners, axis_starts
+from stage1_sam_cache.geometry.boxes import Box, Overlap, Owner
 
 if TYPE_CHECKING:
     import torch
 
     Array = TypeVar('Array', np.ndarray, torch.Tensor)
-
-
-class Box(NamedTuple):
-    """A rectangle of the panorama in pixels; with wrap-around it may run past the right border."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-class Overlap(NamedTuple):
-    """The pixels that two neighbouring windows share.
-
-    ``first`` and ``second`` are window indices, ``box`` is in panorama pixels. ``axis`` is ``'columns'`` where the
-    windows are neighbours from left to right (the paper's overlap ``O_i``), ``'rows'`` from top to bottom.
-    """
-
-    first: int
-    second: int
-    box: Box
-    axis: Literal['columns', 'rows']
-
-
-class Owner(NamedTuple):
-    """One tile of the panorama and the window that it is taken from; all owners together partition the panorama."""
-
-    window: int
-    box: Box
 
 
 def _pair(name: str, sizes: Iterable[int]) -> tuple[int, int]:
@@ -174,7 +148,7 @@ class WindowGrid:
     def starts(self) -> list[int]:
         """Left column of every window in one row of windows, ascending."""
         if not self.wrap:
-            return _axis_starts(self.width, self.window[1], self.strides[1])
+            return axis_starts(self.width, self.window[1], self.strides[1])
         count = -(-self.width // self.strides[1])
         # round(i * W / n), halves up; i * stride exactly where the stride divides the width.
         return [(2 * i * self.width + count) // (2 * count) for i in range(count)]
@@ -182,7 +156,7 @@ class WindowGrid:
     @cached_property
     def row_starts(self) -> list[int]:
         """Top row of every row of windows, ascending; ``[0]`` where one window is as high as the panorama."""
-        return _axis_starts(self.height, self.window[0], self.strides[0])
+        return axis_starts(self.height, self.window[0], self.strides[0])
 
     @cached_property
     def windows(self) -> list[Box]:
@@ -196,8 +170,8 @@ class WindowGrid:
         Only direct neighbours count, also where the stride is under half a window. The paper's grid has the 6
         left-right ones of its 7 windows; with ``wrap`` the last window meets the first.
         """
-        columns = _axis_overlaps(self.starts, self.window[1], self.width if self.wrap else None)
-        rows = _axis_overlaps(self.row_starts, self.window[0], None)
+        columns = axis_overlaps(self.starts, self.window[1], self.width if self.wrap else None)
+        rows = axis_overlaps(self.row_starts, self.window[0], None)
         n = len(self.starts)
         overlaps = [
             Overlap(row * n + i, row * n + j, Box(top, left, self.window[0], size), 'columns')
@@ -221,8 +195,8 @@ class WindowGrid:
         n = len(self.starts)
         return [
             Owner(row * n + column, Box(top, left, height, width))
-            for row, top, height in _axis_owners(self.row_starts, self.window[0], self.height)
-            for column, left, width in _axis_owners(self.starts, self.window[1], self.width)
+            for row, top, height in axis_owners(self.row_starts, self.window[0], self.height)
+            for column, left, width in axis_owners(self.starts, self.window[1], self.width)
         ]
 
     def valid(self, box: Box) -> Box:
@@ -302,31 +276,6 @@ class WindowGrid:
 @lru_cache(maxsize=64)
 def _grid_over(settings: WindowSettings, height: int, width: int) -> WindowGrid:
     return WindowGrid(height, width, settings.window, settings.stride, settings.wrap)
-
-
-def _axis_starts(size: int, window: int, stride: int) -> list[int]:
-    """Return the starts along one open axis: every ``stride``, the last window moved back to end at the border."""
-    last = max(0, size - window)
-    return [min(i * stride, last) for i in range(1 + -(-last // stride))]
-
-
-def _axis_overlaps(starts: list[int], window: int, cycle: int | None) -> list[tuple[int, int, int, int]]:
-    """Return ``(first, second, start, size)`` of neighbours that overlap; ``cycle`` is the length of a closed axis."""
-    pairs = [(i, i + 1, start, starts[i] + window - start) for i, start in enumerate(starts[1:])]
-    if cycle is not None and len(starts) > 1:
-        pairs.append((len(starts) - 1, 0, starts[0], starts[-1] + window - cycle))
-    return [pair for pair in pairs if pair[3] > 0]
-
-
-def _axis_owners(starts: list[int], window: int, size: int) -> list[tuple[int, int, int]]:
-    """Return ``(window, start, size)`` of the greedy tiling along one axis."""
-    owners, position = [], 0
-    while position < size:
-        index = max(i for i, start in enumerate(starts) if start <= position)
-        end = min(starts[index] + window, size)
-        owners.append((index, position, end - position))
-        position = end
-    return owners
 
 
 def _check_size(array: Any, size: tuple[int, int]) -> None:

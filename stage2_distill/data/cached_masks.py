@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from stage1_sam_cache.cache.panorama_file import PanoramaMasks
-from stage1_sam_cache.geometry.windows import Box, WindowGrid
+from stage1_sam_cache.geometry.boxes import Box
+from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill.errors import ConfigError
 from stage2_distill.fusion.mask_atoms import MaskAtoms
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stage1_sam_cache.geometry.windows import Box, WindowGrid
+from stage1_sam_cache.geometry.boxes import Box
+from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill.geometry.window_batch import cut_boxes
 
 
