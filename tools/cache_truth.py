@@ -62,7 +62,9 @@ def main() -> int:
         files = [args.data_root / 'truth/target' / args.split / f'{sample.id}_{kind}.png' for kind in args.kinds]
         for file in files:
             if not file.is_file():
-                raise DatasetError(f'{file} does not exist; make it with tools/make_toypass.py --out {args.data_root}')
+                raise DatasetError(
+                    f'{file} does not exist', f'make it with tools/make_toypass.py --out {args.data_root}'
+                )
         image = RgbImage(encode([np.asarray(Image.open(file)) for file in files]), sha256)
         made += bool(writer.commit(make_masks(sample.id, image, settings, generator)))
     print(f'{made} done, {len(samples) - made} already there; all {writer.seal()} panoramas are in {writer.path}')

@@ -106,7 +106,7 @@ def build_dataset(config: Config, split: str, cache: str | None) -> Any:
     settings = dict(loader.dataset)
     settings['cache'] = cache or settings.get('cache')
     if not settings['cache']:
-        raise ConfigError(f'the config names no cache for {split}; give it with --cache')
+        raise ConfigError(f'the config names no cache for {split}', 'give it with --cache')
     settings['pipeline'] = [{'type': 'LoadPanorama'}, {'type': 'LoadCachedMasks'}]
     if settings.get('labelled', True):
         settings['pipeline'].append({'type': 'LoadLabel'})

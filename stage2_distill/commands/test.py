@@ -148,7 +148,7 @@ def changed_config(args: argparse.Namespace) -> Config:
     config.load_from, config.resume = args.checkpoint, False
     choose_work_dir(config, args.config, args.work_dir)
     if not config.get('test_dataloader'):
-        raise ConfigError(f'{args.config} has no labelled data to score on; give a config of these networks that has')
+        raise ConfigError(f'{args.config} has no labelled data to score on', 'give a config of these networks that has')
     if args.dataset:
         use_dataset(config, args.dataset, args.split or 'val', args.data_root, args.label_space)
     if args.show_dir:

@@ -59,7 +59,7 @@ class LoadLabel(BaseTransform):
 
     def transform(self, results: Results) -> Results:
         if self.read is None:
-            raise ConfigError('the config loads labels from a data set without labels; take LoadLabel out')
+            raise ConfigError('the config loads labels from a data set without labels', 'take LoadLabel out')
         results['gt_seg_map'] = self.read(Path(results['seg_map_path']), results['pixels'])
         results['seg_fields'].append('gt_seg_map')
         return results

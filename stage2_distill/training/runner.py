@@ -43,7 +43,7 @@ class GoodSAMRunner(CheckedRunner):
                 check_checkpoint(path, trusted)
         train = cfg.get('train_dataloader')
         if train is not None and not train['dataset'].get('cache'):
-            raise ConfigError('train_dataloader.dataset has no cache; give the folder that cache_sam.py wrote')
+            raise ConfigError('train_dataloader.dataset has no cache', 'give the folder that cache_sam.py wrote')
         for loader in LOADERS:
             settings = (cfg.get(loader) or {}).get('dataset') or {}
             if settings.get('cache'):
@@ -93,7 +93,9 @@ class GoodSAMRunner(CheckedRunner):
         """
         seed = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))['meta'].get('seed')
         if seed is not None and seed != self.seed:
-            raise ConfigError(f'{filename} was trained with seed {seed}, this run has {self.seed}; add --seed {seed}')
+            raise ConfigError(
+                f'{filename} was trained with seed {seed}, this run has {self.seed}', f'add --seed {seed}'
+            )
         super().resume(filename, *args, **kwargs)
 
 

@@ -50,7 +50,7 @@ def is_done(job: Job, args: argparse.Namespace) -> bool:
     """
     earlier = job.folder / 'settings.json'
     if earlier.exists() and json.loads(earlier.read_text()) != settings_of(job, args):
-        raise ConfigError(f'{job.folder} was made with other settings; remove it or give another --out')
+        raise ConfigError(f'{job.folder} was made with other settings', 'remove it or give another --out')
     return job.scores.exists()
 
 

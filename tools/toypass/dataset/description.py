@@ -30,9 +30,9 @@ def prepare(plan: DatasetPlan) -> None:
             ) from problem
         if earlier != description:
             names = ', '.join(_differences(earlier, description))
-            raise DatasetError(f'{path} was made with other knobs ({names}); remove the folder or give another --out')
+            raise DatasetError(f'{path} was made with other knobs ({names})', 'remove the folder or give another --out')
     elif plan.out.exists() and any(plan.out.iterdir()):
-        raise DatasetError(f'{plan.out} holds files, but no {DESCRIPTION}; give another --out')
+        raise DatasetError(f'{plan.out} holds files, but no {DESCRIPTION}', 'give another --out')
     plan.out.mkdir(parents=True, exist_ok=True)
     commit(path, (json.dumps(description, indent=2) + '\n').encode(), replace=True)
     for folder in {path.parent for job in jobs(plan.knobs) for path in paths(plan, job).values()}:

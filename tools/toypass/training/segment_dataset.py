@@ -63,7 +63,7 @@ class SegmentDataset(torch.utils.data.Dataset[PromptedCrop]):
         images = Path(root) / 'source/leftImg8bit' / split
         self.images = sorted(images.rglob('*_leftImg8bit.png'))[:limit]
         if not self.images:
-            raise DatasetError(f'{images}: no images; run tools/make_toypass.py --out {root}')
+            raise DatasetError(f'{images}: no images', f'run tools/make_toypass.py --out {root}')
         self.truth = Path(root) / 'truth/source' / split
         self.base, self.points, self.boxes, self.train = images, points, boxes, train
         self._jitter = ColorJitter(0.4, 0.3, 0.4, 0.05)
