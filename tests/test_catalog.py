@@ -240,7 +240,7 @@ def test_labelled_images_are_never_taken_for_training(tmp_path):
 
 def test_the_first_layout_that_holds_images_wins(tmp_path):
     touch(tmp_path, 'DensePASStrain/leftImg8bit/Oslo/1.jpg', 'DensePASS/leftImg8bit/train/Bern/1.png')
-    (tmp_path / 'leftImg8bit/train').mkdir(parents=True)  # empty: passed over
+    (tmp_path / 'leftImg8bit/train').mkdir(parents=True)  # empty: skipped
     assert ids(list_dataset('densepass', root=tmp_path)) == ['Bern/1']
 
 

@@ -341,7 +341,7 @@ def test_full_verify_finds_areas_that_are_not_those_of_the_masks(cache):
         records['area'][0] += 1
         window['masks'][()] = records
     content = file.read_bytes()[cache_file.USER_BLOCK :]
-    file.write_bytes(cache_file._user_block(content) + content)  # someone who even mends the digest
+    file.write_bytes(cache_file._user_block(content) + content)  # someone who fixes the digest too
     assert [check.problem for check in cache.verify()].count(None) == 3
     assert any('areas or boxes' in (check.problem or '') for check in cache.verify(full=True))
 

@@ -253,27 +253,27 @@ def turned_images() -> dict[str, bytes]:
 
 
 def mutants(many: int, rng: np.random.Generator, bases: dict[str, bytes]) -> Iterator[tuple[str, bytes, Expected]]:
-    """Images with bytes changed at random, and the checksums of PNG mended so that the damage gets far."""
+    """Images with bytes changed at random, and checksums of PNG made right again, so that the damage gets far."""
     for number in range(many):
         kind = str(rng.choice(list(bases)))
         data = bytearray(bases[kind])
         for _ in range(rng.integers(1, 6)):
             place = int(rng.integers(0, len(data) if rng.random() < 0.5 else 200))
             data[place] = int(rng.choice([0, 1, 127, 255, data[place] ^ rng.integers(1, 256)]))
-        changed = mended(bytes(data)) if kind == 'png' else bytes(data)
+        changed = with_checksums(bytes(data)) if kind == 'png' else bytes(data)
         yield f'mutant {number}.{kind}', changed, (ACCEPTED, NO_IMAGE, DAMAGED, TOO_LARGE, ENDLESS, '16-bit', 'colour')
 
 
-def mended(data: bytes) -> bytes:
+def with_checksums(data: bytes) -> bytes:
     """A PNG with the checksums that belong to its chunks."""
-    mended, place = data[:8], 8
+    with_checksums, place = data[:8], 8
     while place + 12 <= len(data):
         end = place + 8 + struct.unpack_from('>I', data, place)[0]
         if end + 4 > len(data):
             break
-        mended += data[place:end] + struct.pack('>I', zlib.crc32(data[place + 4 : end]))
+        with_checksums += data[place:end] + struct.pack('>I', zlib.crc32(data[place + 4 : end]))
         place = end + 4
-    return mended + data[place:]
+    return with_checksums + data[place:]
 
 
 def write_hostile(folder: Path, many_mutants: int, rng: np.random.Generator) -> dict[str, Expected]:

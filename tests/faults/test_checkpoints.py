@@ -59,7 +59,7 @@ def touch(mark: Path) -> Call:
 
 
 def content(hostile: object, part: str | None = None) -> dict[str, Any]:
-    """What a training writes, with something more in it."""
+    """What a training run writes, with something more in it."""
     whole: dict[str, Any] = {
         'meta': {'iter': 1},
         'state_dict': {'backbone.weight': torch.ones(3)},
@@ -71,7 +71,7 @@ def content(hostile: object, part: str | None = None) -> dict[str, Any]:
 
 
 def in_zip(data: bytes, path: Path, compression: int = zipfile.ZIP_STORED, **others: bytes) -> None:
-    """A PyTorch file with a pickle of one's own."""
+    """A PyTorch file with a custom pickle."""
     with zipfile.ZipFile(path, 'w', compression) as archive:
         for name, record in {'data.pkl': data, 'byteorder': b'little', 'version': b'3\n', **others}.items():
             archive.writestr(f'archive/{name}', record)
@@ -438,7 +438,7 @@ def same(one: object, other: object) -> bool:
 
 @pytest.fixture
 def training() -> dict[str, Any]:
-    """A small network, and around it what a training has."""
+    """A small network in what a training run builds around it."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 5, 1))
     optimizer = torch.optim.AdamW(network.parameters())

@@ -28,7 +28,7 @@ def complaint(hook, wrapper, outputs) -> str | None:
 
 
 def spoil(module: torch.nn.Module, value: float) -> None:
-    """One weight of the last layer is no number."""
+    """One weight of the last layer is NaN."""
     with torch.no_grad():
         list(module.parameters())[-1].view(-1)[0] = value
 
@@ -43,12 +43,12 @@ def test_logits_that_are_no_numbers_stop_training_by_name(trials, network, value
     assert complaint(StopOnBadLossHook(), wrapper, model.train_step(batch(), wrapper)) is None
     spoil(getattr(model, network), value)
     said = complaint(StopOnBadLossHook(), wrapper, model.train_step(batch(), wrapper))
-    # A class that is impossible everywhere is a possible answer; it becomes no number where it is taught.
+    # A class that is impossible everywhere is a possible answer; it becomes NaN where it is taught.
     if value == -math.inf and said is None:
         trials.count('logits that are minus infinity, possible', 1)
         return
     name = "the entropy of the teacher assistant's logits is" if network == 'teacher_assistant' else 'loss_ce_ta_s is'
-    trials.count('logits that are no numbers', 1, not (said and name in said and said.startswith('iteration 7: ')))
+    trials.count('logits that are not finite', 1, not (said and name in said and said.startswith('iteration 7: ')))
 
 
 @pytest.mark.parametrize('value', _BAD)
@@ -61,7 +61,7 @@ def test_every_term_that_is_no_number_is_named(trials, value):
         said = complaint(StopOnBadLossHook(), OptimWrapper(torch.optim.SGD(model.parameters())), {
             **log, name: torch.tensor(value)
         })  # fmt: skip
-        trials.count('loss terms that are no numbers', 1, not (said and f'{name} is {value}' in said))
+        trials.count('loss terms that are not finite', 1, not (said and f'{name} is {value}' in said))
 
 
 class Scaled(OptimWrapper):

@@ -102,7 +102,7 @@ def test_a_disk_that_fails_under_a_checkpoint_ends_training_in_one_line(trials, 
         assert saved or max(losses(work), default=0) <= 1
         assert 'Traceback' not in failed.stderr
         lines = [line for line in failed.stderr.splitlines() if line.startswith('error: ')]
-        # A temporary file that can't be removed is not worth a training.
+        # A temporary file that can't be removed is not worth a training run.
         assert (failed.returncode, len(lines)) in ((2, 1), (1, 1), (0, 0)), failed.stderr[-3000:]
         resumed = run(work, 0, '--resume')
         assert resumed.returncode == 0, resumed.stderr[-3000:]
