@@ -266,14 +266,14 @@ def mutants(many: int, rng: np.random.Generator, bases: dict[str, bytes]) -> Ite
 
 def with_checksums(data: bytes) -> bytes:
     """A PNG with the checksums that belong to its chunks."""
-    with_checksums, place = data[:8], 8
+    repaired, place = data[:8], 8
     while place + 12 <= len(data):
         end = place + 8 + struct.unpack_from('>I', data, place)[0]
         if end + 4 > len(data):
             break
-        with_checksums += data[place:end] + struct.pack('>I', zlib.crc32(data[place + 4 : end]))
+        repaired += data[place:end] + struct.pack('>I', zlib.crc32(data[place + 4 : end]))
         place = end + 4
-    return with_checksums + data[place:]
+    return repaired + data[place:]
 
 
 def write_hostile(folder: Path, many_mutants: int, rng: np.random.Generator) -> dict[str, Expected]:
