@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
+from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.errors import ConfigError
 from stage2_distill.geometry.window_batch import stitch_windows
 from stage2_distill.models.goodsam import NETWORKS, GoodSAM
@@ -60,10 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--columns', type=int, default=1, help='columns of panels (default: %(default)s)')
     parser.add_argument('--out', type=cli.named_path, default=Path('pseudo_labels.png'), help='default: %(default)s')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let the checkpoint run code; only for files that you made'
-    )
+    add_config_flag(parser)
+    add_trust_flag(parser)
     return parser
 
 

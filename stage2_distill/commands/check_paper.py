@@ -18,11 +18,10 @@ import textwrap
 import warnings
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.system.atomic_file import commit
+from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.commands.paper.figures import SCORES, Row, all_rows, figures_of
 from stage2_distill.commands.paper.measure import measure
 from stage2_distill.commands.paper.report import Result, make_records, print_table
@@ -66,14 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--json', metavar='FILE', help='also write all rows, with the scores of all classes')
     parser.add_argument('--work-dir', default='work_dirs/check_paper', help='for logs (default: %(default)s)')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='let weights run code; only if you made them')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change every config, as in tools/train.py',
-    )
+    add_trust_flag(parser)
+    add_config_flag(parser)
     return parser
 
 

@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 from stage1_sam_cache.commands import cli
+from stage2_distill.commands.flags import add_trust_flag
 from stage2_distill.deployment.export import export_onnx, export_student
 from stage2_distill.deployment.student import Student
 
@@ -27,9 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--half', action='store_true', help='store float16, half the size')
     parser.add_argument('--onnx', type=Path, metavar='FILE', help='write ONNX, and compare it with PyTorch')
     parser.add_argument('--size', type=cli.pixel_pair, default=(400, 2048), metavar='HxW', help='default: 400x2048')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let the checkpoint run code; only for files that you made'
-    )
+    add_trust_flag(parser)
     return parser
 
 

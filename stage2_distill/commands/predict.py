@@ -17,6 +17,7 @@ from tqdm import tqdm
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import ImageError
+from stage2_distill.commands.flags import add_trust_flag
 from stage2_distill.deployment.student import Student
 
 
@@ -33,9 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--opacity', type=float, default=0.6, help='opacity of the labels, 0 to 1 (default: %(default)s)'
     )
     parser.add_argument('--device', help='cpu, cuda, ... (default: a GPU where there is one)')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let the checkpoint run code; only for files that you made'
-    )
+    add_trust_flag(parser)
     return parser
 
 

@@ -23,11 +23,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
+from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag
 from stage2_distill.commands.score_report import report
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.region_scores import RegionSettings
@@ -90,18 +91,9 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_settings_flags(parser, RegionSettings, 'settings of --regions')
     parser.add_argument('--out', metavar='FILE', help='JSON file of the scores (default: <work dir>/scores.json)')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions there')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let the checkpoint run code; only for files that you made'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change the config, as in tools/train.py',
-    )
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_trust_flag(parser)
+    add_config_flag(parser)
+    add_launcher_flags(parser)
     return parser
 
 

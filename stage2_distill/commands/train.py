@@ -15,10 +15,11 @@ import os
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system.memory import keep_freed_memory
+from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.checkpoint_hook import has_resumable
 from stage2_distill.training.experiment import build_runner, choose_work_dir, plain_errors, read_config
@@ -37,18 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--seed', type=int, help='seed of weights, order and augmentation')
     parser.add_argument('--deterministic', action='store_true', help='only deterministic kernels; slower')
     parser.add_argument('--load-from', metavar='FILE', help='start from the weights of a checkpoint')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change the config: train_cfg.max_iters=500 or key="[a,b]"',
-    )
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_trust_flag(parser)
+    add_config_flag(parser)
+    add_launcher_flags(parser)
     return parser
 
 

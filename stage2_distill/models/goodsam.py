@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from stage2_distill.fusion.pixelwise import first_argmax
 from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
 from stage2_distill.heads.lesson import Lesson
 from stage2_distill.models.label_assistant import averaged_copy, begin_as_the_assistant
+from stage2_distill.models.steps import forward_pass, take_step
 
 NETWORKS = ('teacher_assistant', 'student')
 PREDICTORS = ('student', 'ta_whole', 'ta_tile', 'ta_slide', 'ensemble')
@@ -158,24 +158,24 @@ class GoodSAM(BaseSegmentor):
         if not teach_ta:
             self.teacher_assistant.eval()
 
-        with _forward_pass(optim_wrapper, 'teacher_assistant', self.teacher_assistant, teach_ta):
+        with forward_pass(optim_wrapper, 'teacher_assistant', self.teacher_assistant, teach_ta):
             logits = self.assistant_windows(inputs)
-        with _forward_pass(optim_wrapper, 'teacher_assistant', self.label_assistant, False):
+        with forward_pass(optim_wrapper, 'teacher_assistant', self.label_assistant, False):
             labelling = self.labelling_windows(inputs, logits)
         lesson = self.make_lesson(inputs, samples, labelling)
         log = {'reliable': lesson.ensemble.weight.mean(), 'entropy': lesson.entropy}
         if teach_ta:
             losses = self.mka_head.assistant_losses(logits, lesson)
-            log |= _step(losses, 'loss_ta', optim_wrapper['teacher_assistant'])
+            log |= take_step(losses, 'loss_ta', optim_wrapper['teacher_assistant'])
             if self.label_assistant is not None:
                 self.label_assistant.update_parameters(self.teacher_assistant)
         del logits, labelling
 
         if teach_student:
-            with _forward_pass(optim_wrapper, 'student', self.student, True):
+            with forward_pass(optim_wrapper, 'student', self.student, True):
                 panorama = self.student_panorama(inputs)
             losses = self.mka_head.student_losses(panorama, lesson)
-            log |= _step(losses, 'loss_student', optim_wrapper['student'])
+            log |= take_step(losses, 'loss_student', optim_wrapper['student'])
         log['loss'] = torch.stack([log[name] for name in ('loss_ta', 'loss_student') if name in log]).sum()
         return log
 
@@ -289,29 +289,12 @@ class GoodSAM(BaseSegmentor):
         return self.student(inputs, mode='tensor')
 
 
-@contextmanager
-def _forward_pass(
-    optimizers: OptimWrapperDict, name: str, network: nn.Module | None, with_gradient: bool
-) -> Iterator[None]:
-    """The context of a forward pass: mixed precision, gradients, and when they are exchanged."""
-    wrapper = optimizers[name] if name in optimizers else next(iter(optimizers.values()))
-    with torch.set_grad_enabled(with_gradient), wrapper.optim_context(network):
-        yield
-
-
 def _name_without_wrappers(model: nn.Module, weights: dict[str, Tensor], prefix: str, metadata: Any) -> None:
     """Name weights as without distribution, where each network is wrapped for itself."""
     for name in NETWORKS:
         wrapped = f'{prefix}{name}.module.'
         for key in [key for key in weights if key.startswith(wrapped)]:
             weights[f'{prefix}{name}.{key.removeprefix(wrapped)}'] = weights.pop(key)
-
-
-def _step(losses: dict[str, Tensor], total: str, wrapper: Any) -> dict[str, Tensor]:
-    """Add the terms up and take a step; return them for the log."""
-    value = torch.stack([*losses.values()]).sum()
-    wrapper.update_params(value)
-    return {name: loss.detach() for name, loss in {**losses, total: value}.items()}
 
 
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
