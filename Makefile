@@ -30,7 +30,7 @@ lint: venv
 
 test: lint
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=
-	@echo "coverage of the packages, without processes that tests start: $$($(BIN)/coverage report --format=total) %"
+	@echo "coverage of the packages, without processes that tests start, property and fault tests: $$($(BIN)/coverage report --format=total) %"
 
 faults: venv
 	$(BIN)/pytest --long --faults-seed $(SEED) --hypothesis-seed $(SEED) -n auto --maxprocesses 4 --dist worksteal

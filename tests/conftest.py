@@ -22,6 +22,7 @@ import pytest
 import torch
 from fork_server import ForkServer, leave_configs_unformatted
 from fuzz import FORM
+from hypothesis import is_hypothesis_test
 from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
@@ -207,6 +208,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         deselected = [item for item in items if item.get_closest_marker('long')]
     config.hook.pytest_deselected(items=deselected)
     items[:] = [item for item in items if item not in deselected]
+    for item in items:
+        # Before Python 3.12 tracing costs what it traces: a third of a property test's time, and of a benchmark's.
+        slow = 'faults' in item.path.parts or item.path.stem == 'test_benchmarks'
+        if slow or is_hypothesis_test(getattr(item, 'obj', None)):
+            item.add_marker('no_cover')
 
 
 def _is_fuzz(item: pytest.Item) -> bool:
