@@ -88,6 +88,7 @@ class GoodSAM(BaseSegmentor):
         self.update_ta, self.schedule, self.ta_iters = update_ta, schedule, ta_iters
         self.norm_eval = tuple(norm_eval)
         self.train_cfg, self.test_cfg = train_cfg, test_cfg or {}
+        self.predictors = tuple(self.test_cfg.get('predictors', ('student',)))
         self._check()
         # A frozen assistant is its own copy.
         self.label_assistant = (
@@ -118,11 +119,6 @@ class GoodSAM(BaseSegmentor):
             raise ValueError('the teacher assistant has no loss; set update_ta=False')
         if not any(self.mka_head.weights_student.values()):
             raise ValueError('the student has no loss')
-
-    @property
-    def predictors(self) -> tuple[str, ...]:
-        """What ``predict`` runs."""
-        return tuple(self.test_cfg.get('predictors', ('student',)))
 
     def train(self, mode: bool = True) -> GoodSAM:
         """Set the mode; a frozen assistant, the copy that labels, and ``norm_eval`` stay in evaluation mode."""
