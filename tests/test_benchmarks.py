@@ -53,7 +53,7 @@ def test_every_level_of_mask_generation_is_compared_with_the_stock_generator(mea
 
 
 def test_a_training_step_is_taken_apart(measured, monkeypatch):
-    monkeypatch.setattr('benchmarks.step._HALF', 100)
+    monkeypatch.setattr('benchmarks.step._HALF', 64)
     rows = measured('step')
     assert len(rows) == 2
     for row in rows:
