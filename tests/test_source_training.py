@@ -461,3 +461,16 @@ def test_a_mistake_is_one_line_and_status_2(run_tool, hostile, tmp_path):
         assert lines[-1].startswith('error: checkpoint ')
         assert '--trust-checkpoint' in lines[-1]
     assert not mark.exists()
+
+
+@pytest.mark.parametrize('fast', [True, False])
+def test_mixed_precision_on_a_cpu_without_instructions_for_it_is_warned_of(monkeypatch, capsys, tmp_path, fast):
+    from stage2_distill.commands import train
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(train, 'bfloat16_is_fast', lambda: fast)
+    flags = [str(ROOT / 'mmseg_configs/goodsam_b0.py'), '--amp', '--work-dir', str(tmp_path)]
+    config = train.changed_config(train.build_parser().parse_args(flags))
+    assert config.optim_wrapper.student.type == 'BFloat16OptimWrapper'
+    warned = [line for line in capsys.readouterr().err.splitlines() if 'bfloat16' in line]
+    assert len(warned) == (0 if fast else 1)

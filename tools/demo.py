@@ -26,6 +26,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 try:
     from ablation.rows import MASKS
+    from stage2_distill.training.bfloat16 import bfloat16_is_fast
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 
@@ -93,7 +94,9 @@ def main() -> None:
     training += ['default_hooks.checkpoint.save_best=None']
     if args.iterations:
         training += [f'train_cfg.max_iters={args.iterations}', f'param_scheduler.1.end={args.iterations}']
-    run(times, 'training', 'train.py', CONFIG, '--amp', '--resume', '--work-dir', work, '--cfg-options', *training)
+    amp = ('--amp',) if bfloat16_is_fast() else ()
+    print(f'\ntraining in {"mixed precision" if amp else "float32: this CPU has no instructions for bfloat16"}')
+    run(times, 'training', 'train.py', CONFIG, *amp, '--resume', '--work-dir', work, '--cfg-options', *training)
     weights = (work / 'last_checkpoint').read_text()
     run(times, 'scoring', 'test.py', CONFIG, weights, *scored, '--out', after, '--cfg-options', *options)
     picture = out / 'panorama.png'

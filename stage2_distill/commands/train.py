@@ -21,6 +21,7 @@ from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system.memory import keep_freed_memory
 from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag
 from stage2_distill.errors import ConfigError
+from stage2_distill.training.bfloat16 import bfloat16_is_fast
 from stage2_distill.training.checkpoint_hook import has_resumable
 from stage2_distill.training.experiment import build_runner, choose_work_dir, plain_errors, read_config
 from stage2_distill.training.runner import optimizer_configs
@@ -64,6 +65,8 @@ def changed_config(args: argparse.Namespace) -> Config:
     if args.amp:
         for wrapper in optimizer_configs(config):
             enable_amp(wrapper)
+        if not bfloat16_is_fast():
+            cli.report('warning: this CPU has no instructions for bfloat16, which is far slower here; leave --amp out')
     if args.seed is not None or args.deterministic:
         given = {} if args.seed is None else {'seed': args.seed}
         config.randomness = {**config.get('randomness', {}), **given, 'deterministic': args.deterministic}
