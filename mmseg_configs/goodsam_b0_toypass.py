@@ -1,6 +1,7 @@
 # ToyPASS, half-size panoramas (preset demo): B0 student and B0 teacher assistant from the source's weights, a short
 # schedule. Panoramas show 360 degrees, so windows cross the seam and panoramas are rolled at random.
-# The assistant is frozen: trained with masks of Felzenszwalb's method it gets worse, and so does the student (README).
+# The assistant is frozen: trained with masks of Felzenszwalb's method it gets worse, and so does the student
+# (docs/ablations.md).
 _base_ = './goodsam_b0.py'
 weights = 'goodsam://segformer_b0.safetensors'  # of the package: stage2_distill/weights
 # ToyPASS is for trying things out, so that masks of any generator will do: SAM, Felzenszwalb's method, the toy SAM, and

@@ -44,5 +44,9 @@ class MaskCacheError(Stage1Error):
     """A mask cache that is missing, damaged, or was made with other settings."""
 
 
+class MissingCacheError(MaskCacheError):
+    """There is no mask cache, or none with the expected settings: it has to be made."""
+
+
 class DamagedFileError(MaskCacheError):
     """A cache file whose bytes were read and are not those written: the only reason to set a file aside."""

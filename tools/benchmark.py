@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=[*TITLES, 'all'], help='what to measure')
     parser.add_argument(
-        '--times', type=int, default=5, help='repeats, of which the median is taken (default: %(default)s)'
+        '--times', type=int, default=5, help='number of repeats; the median is reported (default: %(default)s)'
     )
     parser.add_argument('--device', default='auto', help='cpu, cuda, ... (default: a GPU where there is one)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures to a file')

@@ -42,7 +42,7 @@ class CacheSettings(WindowSettings):
         if self.boundary_thickness not in (1, 2):
             raise ValueError(f'boundary thickness {self.boundary_thickness} is neither 1 nor 2')
         if max(self.window) > MAX_WINDOW:
-            raise ValueError(f'window of {self.window} pixels; at most {MAX_WINDOW} a side can be cached')
+            raise ValueError(f'window of {self.window} pixels; at most {MAX_WINDOW} per side can be cached')
 
     def fingerprint(self, generator: MaskGenerator) -> Fingerprint:
         """Return what identifies a cache made with these settings and this generator."""

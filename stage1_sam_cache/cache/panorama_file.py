@@ -95,7 +95,7 @@ def encode(panorama: PanoramaMasks) -> bytes:
     """
     grid = panorama.grid
     if max(grid.window) > MAX_WINDOW:
-        raise ValueError(f'window of {grid.window} pixels; at most {MAX_WINDOW} a side can be cached')
+        raise ValueError(f'window of {grid.window} pixels; at most {MAX_WINDOW} per side can be cached')
     if [w.shape for w in panorama.windows] != [(b.height, b.width) for b in grid.windows]:
         raise ValueError(f'{panorama.image_id}: the windows are not those of the grid')
     if [o.overlap for o in panorama.overlaps] != grid.overlaps:

@@ -18,7 +18,7 @@ from stage1_sam_cache.cache import panorama_file as cache_file
 from stage1_sam_cache.cache.fingerprint import FORMAT_VERSION, Fingerprint
 from stage1_sam_cache.cache.manifest import parse_manifest
 from stage1_sam_cache.cache.panorama_file import PanoramaMasks
-from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
+from stage1_sam_cache.errors import DamagedFileError, MaskCacheError, MissingCacheError
 
 FINGERPRINT_FILE = 'fingerprint.json'
 MANIFEST_FILE = 'manifest.json'
@@ -199,8 +199,8 @@ def open_cache(root: str | Path, expect: Fingerprint | Mapping[str, Any] | None 
             ``{'grid': {'window': [400, 512], 'stride': [400, 256], 'wrap': False}}``.
 
     Raises:
-        MaskCacheError: If there is no cache, none with the expected settings (the differences are named), or
-            several with them.
+        MissingCacheError: If there is no cache, or none with the expected settings; the differences are named.
+        MaskCacheError: If there are several with the expected settings.
     """
     root = Path(root)
     caches, problems = [], []
@@ -212,14 +212,14 @@ def open_cache(root: str | Path, expect: Fingerprint | Mapping[str, Any] | None 
     if not caches and problems:
         raise problems[0]
     if not caches:
-        raise MaskCacheError(f'{root}: no mask cache here', f'make one with tools/cache_sam.py --out {root}')
+        raise MissingCacheError(f'{root}: no mask cache here', f'make one with tools/cache_sam.py --out {root}')
     differences = [cache.fingerprint.differences(expect) if expect is not None else [] for cache in caches]
     fitting = [cache for cache, differs in zip(caches, differences, strict=True) if not differs]
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
         nearest = min(range(len(caches)), key=lambda i: len(differences[i]))
-        raise MaskCacheError(
+        raise MissingCacheError(
             f'{caches[nearest].path}: made with other settings: {"; ".join(differences[nearest])}',
             'run tools/cache_sam.py with the expected settings (both caches can live side by side)',
         )

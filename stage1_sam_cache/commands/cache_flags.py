@@ -35,6 +35,8 @@ truncated files, images over --max-pixels, two files of one name (a.png and a.jp
 exit status: 0 all cached, 1 some images failed, 2 bad input or nowhere to write, 130 interrupted
 """
 
+_DEFAULTS = CacheSettings()
+
 
 def build_parser(description: str | None) -> argparse.ArgumentParser:
     """Return the parser of all flags."""
@@ -79,12 +81,20 @@ def _add_window_flags(parser: argparse.ArgumentParser) -> None:
     windows.add_argument(
         '--overlap-source',
         choices=OVERLAP_SOURCES,
-        default='crop',
+        default=_DEFAULTS.overlap_source,
         help='boundary maps from masks of the cropped overlap, or cut from a window (half the work)',
     )
-    windows.add_argument('--boundary', choices=RULES, default='labels', help='edges of the id map, or of every mask')
-    windows.add_argument('--boundary-thickness', type=int, choices=(1, 2), default=2, help="of 'labels', in pixels")
-    windows.add_argument('--order', choices=ORDERS, default='area_desc', help='painting order of overlapping masks')
+    windows.add_argument(
+        '--boundary', choices=RULES, default=_DEFAULTS.boundary, help='edges of the id map, or of every mask'
+    )
+    windows.add_argument(
+        '--boundary-thickness',
+        type=int,
+        choices=(1, 2),
+        default=_DEFAULTS.boundary_thickness,
+        help="of 'labels', in pixels",
+    )
+    windows.add_argument('--order', choices=ORDERS, default=_DEFAULTS.order, help='painting order of overlapping masks')
 
 
 def _add_generator_flags(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,8 @@ A script in ``tools/`` names the module that holds its code, and so does each co
     if __name__ == '__main__':
         run('stage2_distill.commands.train')
 
-A script that keeps its code to itself calls ``prepare`` before its imports and ``cli.run_command(main)`` at its end.
+A script that keeps its code to itself does as ``prepare`` before its imports and calls ``cli.run_command(main)`` at its
+end.
 Importing this module changes nothing.
 """
 

@@ -35,7 +35,7 @@ class Layout:
         images: The image folder; ids are relative to it.
         labels: The label folder, None without labels.
         rename: (pattern, replacement) of ``re.sub`` that turns an image's id into its label's name; ``.png`` is added.
-        files: Globs of which an id has to match one; ``*`` stays within a folder, a final ``**`` matches all below.
+        files: Globs; an id must match at least one; ``*`` stays within a folder, a final ``**`` matches all below.
     """
 
     images: str
@@ -76,7 +76,7 @@ class Dataset:
     splits: Mapping[str, Split]
     default_split: str = 'train'
     closed: bool = True
-    remedy: str = 'get the data set, or give its folder with --data-root'
+    remedy: str = 'get the data set, or give its folder (--data-root; in a config, root of the data set)'
 
 
 def _stanford2d3d() -> dict[str, Split]:
@@ -124,7 +124,10 @@ _CITYSCAPES = {
 }
 # Made by tools/make_toypass.py, in the layouts of DensePASS and Cityscapes. The ground truth of its training panoramas
 # is stored elsewhere and is not a label here.
-_MAKE_IT = 'make it with tools/make_toypass.py --out data/ToyPASS --preset demo, or give its folder with --data-root'
+_MAKE_IT = (
+    'make it in the checkout with tools/make_toypass.py --out data/ToyPASS --preset demo, or give its folder '
+    '(--data-root; in a config, root of the data set)'
+)
 _TOYPASS = {
     'train': Split((Layout('leftImg8bit/train'),)),
     **{
@@ -169,7 +172,7 @@ def list_dataset(
         name: Key of ``DATASETS``.
         split: Key of its splits; None takes the default, the training images.
         root: The data set's folder, or a folder that holds it under its own name; None takes ``data/<Name>``.
-        list_file: UTF-8 text, one image a line, that chooses and orders the images. Blank lines and lines that start
+        list_file: UTF-8 text, one image per line, that chooses and orders the images. Blank lines and lines that start
             with '#' are skipped. Leading slashes, another or no extension, a leading folder that is the split's or the
             end of the image folder's path, an additional or missing 'cs', and text after a tab or comma are ignored,
             because public lists differ in them.

@@ -34,7 +34,7 @@ class DrawSampler(InfiniteSampler):
     def __iter__(self) -> Iterator[Draw]:
         """Iterate over the draws of this process."""
         for index in self.indices:
-            # Its place in the order of all processes, of which each takes every world_size-th.
+            # Its place in the order of all processes; each process takes every world_size-th draw.
             number = self.rank + self._drawn * self.world_size
             self._drawn += 1
             yield Draw(index, int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0]))

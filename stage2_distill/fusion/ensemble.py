@@ -49,8 +49,11 @@ class Windows(NamedTuple):
 
     def fused(self, labels: Tensor, weight: Tensor, soft: Tensor | None = None) -> Fused:
         """The result ``(N, ...)`` with the caller's leading dimensions."""
-        parts = (labels, weight, soft)
-        return Fused(*(None if part is None else part.reshape(*self.leading, *part.shape[1:]) for part in parts))  # type: ignore[arg-type]
+
+        def shaped(part: Tensor) -> Tensor:
+            return part.reshape(*self.leading, *part.shape[1:])
+
+        return Fused(shaped(labels), shaped(weight), None if soft is None else shaped(soft))
 
 
 def prepare(masks: Masks, logits: Tensor) -> Windows:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from mmseg.registry import MODELS
 
 from stage2_distill.fusion import ctcf, sepl, ssa
@@ -16,7 +16,8 @@ Fusion = Callable[..., Fused]  # (masks, logits, predicted=None), as ctcf.fuse
 
 
 def _with_settings(fuse: Fusion, settings: dict[str, Any]) -> Fusion:
-    inspect.signature(fuse).bind(None, None, **settings)  # a setting that it does not have is a TypeError here
+    """Bind the settings, after one pixel has shown that they are known."""
+    fuse(torch.ones(1, 1, 1, dtype=torch.bool), torch.zeros(2, 1, 1), **settings)
     return partial(fuse, **settings)
 
 

@@ -26,7 +26,10 @@ class CTCFHead(nn.Module):
     Args:
         fusion: Config of ``CTCF``, ``SSAFusion`` or ``SEPLFusion``.
         refinement: Keywords of ``boundaries.refinement.refine``, such as ``alpha``.
-        thickness: Of the lines of boundary maps, in pixels; has to be that of the cache.
+        thickness: Line width of boundary maps in pixels; must match the cache.
+
+    Raises:
+        TypeError, ValueError: If a setting of fusion or refinement is unknown.
     """
 
     def __init__(
@@ -35,6 +38,8 @@ class CTCFHead(nn.Module):
         super().__init__()
         self.fuse = MODELS.build(fusion or {'type': 'CTCF'})
         self.refinement = refinement or {}
+        empty, undecided = torch.zeros(1, 1, dtype=torch.bool), torch.zeros(1, 1)
+        refine(empty, empty, empty, undecided, undecided, **self.refinement)  # refuses settings that it does not know
         self.thickness = thickness
 
     @torch.no_grad()

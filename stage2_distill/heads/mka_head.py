@@ -19,8 +19,9 @@ from stage2_distill.losses.boundary import (
     boundary_weighted_loss,
     network_boundary,
 )
-from stage2_distill.losses.consistency import consistency_loss
+from stage2_distill.losses.consistency import SPACES, consistency_loss
 from stage2_distill.losses.knowledge_adaptation import (
+    REDUCTIONS,
     ensemble_loss,
     soft_ensemble_loss,
     soft_whole_image_loss,
@@ -52,7 +53,7 @@ class MKAHead(nn.Module):
             effect on an assistant that was first trained with class weights see docs/ablations.md.
 
     Raises:
-        ValueError: If the boundary mode is unknown.
+        ValueError: If a setting is unknown or out of range.
     """
 
     class_weight: Tensor | None
@@ -79,6 +80,13 @@ class MKAHead(nn.Module):
         super().__init__()
         if boundary_mode not in MODES:
             raise ValueError(f'boundary_mode {boundary_mode!r} is none of {", ".join(MODES)}')
+        for name, value, known in (('space', space, SPACES), ('reduction', reduction, REDUCTIONS)):
+            if value not in known:
+                raise ValueError(f'{name} {value!r} is none of {", ".join(known)}')
+        if radius < 1 or thickness not in (1, 2) or tau <= 0:
+            raise ValueError(
+                f'radius={radius}, thickness={thickness}, tau={tau}: at least 1, 1 or 2, above 0 are needed'
+            )
         self.weights_ta = {'ce_t_ta': ensemble_ta, 'cc': consistency, 'bd_t_ta': boundary_ta}
         self.weights_student = {'ce_ta_s': whole_image, 'ce_t_s': ensemble_student, 'bd_t_s': boundary_student}
         self.lambda_ta, self.lambda_student = lambda_ta, lambda_student

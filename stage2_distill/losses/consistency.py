@@ -1,4 +1,4 @@
-"""Consistency constraint between neighbouring windows (Eq. 1)."""
+"""Consistency constraint between neighbouring windows (Eq. 1); the mean over overlaps is taken in ``MKAHead``."""
 
 from __future__ import annotations
 

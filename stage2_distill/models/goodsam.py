@@ -47,10 +47,10 @@ class GoodSAM(BaseSegmentor):
             paper. Otherwise those of a copy, which after every step of the assistant keeps this share of itself and
             takes the rest from it; 1 keeps it as it began.
         norm_eval: Networks whose batch normalisation keeps its initial statistics during training: with a batch of one
-            panorama they say more than the statistics of the batch.
-        wrap_columns: Columns of the other side that are laid beside the panorama's left and right border before the
-            student predicts, so that it sees across the seam.
-        data_preprocessor: Of mmseg.
+            panorama these are more reliable than the statistics of the batch.
+        wrap_columns: Columns copied from the opposite side to pad each border before the student predicts, so that it
+            sees across the seam.
+        data_preprocessor: Config of mmseg's data preprocessor.
         test_cfg: ``predictors``, which of ``PREDICTORS`` to run; a data sample then carries a map for each of them
             but the student, whose prediction is mmseg's ``pred_sem_seg``.
 

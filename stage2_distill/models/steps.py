@@ -22,7 +22,7 @@ def forward_pass(
 
 
 def take_step(losses: dict[str, Tensor], total: str, wrapper: Any) -> dict[str, Tensor]:
-    """Add the terms up and take a step; return them for the log."""
+    """Add the weighted terms up (Eq. 8 or 9) and take a step; return them for the log."""
     value = torch.stack([*losses.values()]).sum()
     wrapper.update_params(value)
     return {name: loss.detach() for name, loss in {**losses, total: value}.items()}

@@ -10,7 +10,7 @@ from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 
 from stage1_sam_cache.cache.reader import MaskCache
-from stage1_sam_cache.errors import MaskCacheError
+from stage1_sam_cache.errors import MaskCacheError, MissingCacheError
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage2_distill.data.cached_masks import mirrored_order, rolled_order
 from stage2_distill.data.datasets import CatalogueDataset
@@ -32,10 +32,17 @@ def expected_settings(config: Config, scored: bool = False) -> dict[str, Any]:
         Settings as ``open_cache`` takes them.
 
     Raises:
-        ConfigError: If the thicknesses of the config contradict each other.
+        ConfigError: If a setting is unknown, or the thicknesses of the config contradict each other.
     """
     expected = config.get('expected_cache') or {}
     boundary = dict(expected.get('boundary') or {})
+    unknown = [f'expected_cache.{key}' for key in expected if key not in ('generator', 'boundary', 'order')]
+    unknown += [f'expected_cache.boundary.{key}' for key in boundary if key not in ('source', 'rule', 'thickness')]
+    if unknown:
+        raise ConfigError(
+            f'{unknown[0]} is no setting of a cache',
+            'generator, order, boundary.source and boundary.rule can be expected',
+        )
     if scored:
         boundary.pop('source', None)
     boundary['thickness'] = _expected_thickness(config.model, boundary.get('rule', ['labels', 'contours']))
@@ -82,37 +89,35 @@ def build_with_cache(settings: dict[str, Any]) -> CatalogueDataset:
         ConfigError: If the pipeline turns panoramas in a way that the windows don't allow, or labels are missing.
         DatasetError: If the images are missing.
     """
-    remedy = f'run {cache_command(settings)}'
+    command = cache_command(settings)
     try:
         dataset: CatalogueDataset = DATASETS.build(settings)
         cache = dataset.mask_cache
         assert cache is not None
         sealed = {record['file']: record for record in cache.manifest()}
-    except MaskCacheError as problem:
-        raise MaskCacheError(problem.problem, remedy) from problem
+    except MissingCacheError as problem:
+        raise MaskCacheError(problem.problem, f'run {command}') from problem
     entries = [dataset.get_data_info(i) for i in range(len(dataset))]
     missing = cache.missing(entry['image_id'] for entry in entries)
     if missing:
         raise MaskCacheError(
             f'{cache.path}: {len(missing)} of {len(entries)} training images are not in the cache, the first is '
             f'{missing[0]}',
-            remedy,
+            f'run {command}',
         )
-    _check_files(cache, sealed, remedy)
+    _check_files(cache, sealed, command)
     _check_augmentation(settings, entries[0]['img_path'])
     return dataset
 
 
-def _check_files(cache: MaskCache, sealed: dict[str, dict[str, Any]], remedy: str) -> None:
+def _check_files(cache: MaskCache, sealed: dict[str, dict[str, Any]], command: str) -> None:
     if not sealed:
-        raise MaskCacheError(f'{cache.path}: the cache was not finished and sealed', remedy)
+        raise MaskCacheError(f'{cache.path}: the cache was not finished and sealed', f'run {command}')
     sizes = {file.name: file.stat().st_size for file in cache.files()}
     for name, record in sealed.items():
         if sizes.get(name) != record['bytes']:
             state = 'is missing' if name not in sizes else f'has {sizes[name]} bytes, not {record["bytes"]}'
-            raise MaskCacheError(
-                f'{cache.path / name} {state}', f'run tools/inspect_cache.py repair, then {remedy.removeprefix("run ")}'
-            )
+            raise MaskCacheError(f'{cache.path / name} {state}', f'run tools/inspect_cache.py repair, then {command}')
 
 
 def _check_augmentation(settings: dict[str, Any], image: str) -> None:

@@ -6,15 +6,17 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS, WindowSettings
 
+_DEFAULTS = CacheSettings()
 # Flags of cache_sam.py by the setting of the fingerprint that they set, with their defaults.
 _FLAGS = {
-    ('boundary', 'source'): ('--overlap-source', 'crop'),
-    ('boundary', 'rule'): ('--boundary', 'labels'),
-    ('boundary', 'thickness'): ('--boundary-thickness', 2),
-    ('order',): ('--order', 'area_desc'),
+    ('boundary', 'source'): ('--overlap-source', _DEFAULTS.overlap_source),
+    ('boundary', 'rule'): ('--boundary', _DEFAULTS.boundary),
+    ('boundary', 'thickness'): ('--boundary-thickness', _DEFAULTS.boundary_thickness),
+    ('order',): ('--order', _DEFAULTS.order),
     ('generator', 'model'): ('--sam', 'vit_h'),
     ('generator', 'level'): ('--level', 'exact'),
 }

@@ -1,8 +1,8 @@
 """Atomic checkpoints, complete or absent, at least one of which is left whenever training is killed.
 
 MMEngine writes a checkpoint straight under its name, and deletes the oldest before it writes the next. Here each is
-written beside its place and then renamed, and what is out of date goes last. The pointer to the latest is MMEngine's,
-written in place; ``find_latest`` replaces it where it leads nowhere.
+written next to its place and then renamed, and outdated checkpoints are deleted last. The pointer to the latest is
+MMEngine's, written in place; ``find_latest`` replaces it where it leads nowhere.
 """
 
 from __future__ import annotations
