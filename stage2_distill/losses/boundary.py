@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stage1_sam_cache.data.label_spaces import IGNORE
 from stage2_distill.boundaries.label_boundary import hard_boundary, soft_boundary
 from stage2_distill.fusion.pixelwise import first_argmax
 
@@ -86,7 +87,7 @@ def boundary_cross_entropy(refined: Tensor, boundary: Tensor) -> Tensor:
     return (missed + invented) / 2 * refined.any(-1).any(-1)
 
 
-def boundary_weighted_loss(refined: Tensor, logits: Tensor, labels: Tensor, ignore: int = 255) -> Tensor:
+def boundary_weighted_loss(refined: Tensor, logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tensor:
     """Compute a cross-entropy in which pixels around a refined boundary count more, as in BECO; no maps are compared.
 
     Args:
