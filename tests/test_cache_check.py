@@ -190,3 +190,11 @@ def test_a_list_names_alternatives_only_where_the_cache_has_one_value(tmp_path):
     assert fingerprint.differences(Fingerprint(changed)) == ["order is 'area_desc', not ['area_desc']"]
     folder = write_cache(tmp_path)
     assert open_cache(tmp_path, {'order': ['score', 'area_desc']}).path == folder
+
+
+@pytest.mark.parametrize('expected', [{'generater': {'name': 'sam'}}, {'boundary': {'rules': 'labels'}}])
+def test_an_expected_setting_that_no_cache_has_is_an_error_of_the_config(expected):
+    config = Config.fromfile(ROOT / 'mmseg_configs/goodsam_b0.py')
+    config.expected_cache = expected
+    with pytest.raises(ConfigError, match='is no setting of a cache'):
+        expected_settings(config)

@@ -433,3 +433,20 @@ def test_the_grid_of_the_fixture_is_the_papers_in_small():
     assert WindowGrid(100, 512, **TINY_GRID).starts == [0, 64, 128, 192, 256, 320, 384, 448]
     config = Config.fromfile('mmseg_configs/goodsam_b0_toypass.py').model
     assert WindowGrid(200, 1024, **config.grid).starts == [128 * i for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ('head', 'settings', 'error'),
+    [
+        ('ctcf_head', {'type': 'CTCFHead', 'refinement': {'iterate': 'odd'}}, ValueError),
+        ('ctcf_head', {'type': 'CTCFHead', 'refinement': {'alfa': 0.3}}, TypeError),
+        ('ctcf_head', {'type': 'CTCFHead', 'fusion': {'type': 'CTCF', 'entropy': 'odd'}}, ValueError),
+        ('ctcf_head', {'type': 'CTCFHead', 'fusion': {'type': 'SSAFusion', 'entropy': 'odd'}}, TypeError),
+        ('mka_head', {'type': 'MKAHead', 'reduction': 'odd'}, ValueError),
+        ('mka_head', {'type': 'MKAHead', 'space': 'odd'}, ValueError),
+        ('mka_head', {'type': 'MKAHead', 'radius': 0}, ValueError),
+    ],
+)
+def test_unknown_settings_of_heads_are_refused_when_the_model_is_built(head, settings, error):
+    with pytest.raises(error, match=r'odd|alfa|entropy|radius'):
+        build(**{head: settings})
