@@ -41,7 +41,7 @@ PUBLISHED = {
     'vit_h': _official('sam_vit_h_4b8939.pth', 'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e'),
     'vit_l': _official('sam_vit_l_0b3195.pth', '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622'),
     'vit_b': _official('sam_vit_b_01ec64.pth', 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912'),
-    TOY: PublishedWeights('toy_sam.pth', None, '35ce90064fad0aeffc88348e15472430fbab270870ccde0040edbb1fda82626b'),
+    TOY: PublishedWeights('toy_sam.pth', None, '40c85cb79735108a201e450d47029ce9b1270404b45b467568f092e291499f4d'),
 }
 _SAM = ('vit_h', 'vit_l', 'vit_b')
 ARCHITECTURES: dict[str, Callable[[], Sam]] = {name: sam_model_registry[name] for name in _SAM} | {TOY: build_toy_sam}

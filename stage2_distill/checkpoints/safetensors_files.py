@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from stage1_sam_cache.system.atomic_file import commit
+from stage2_distill.checkpoints.int8_weights import dequantize
 from stage2_distill.errors import CheckpointError
 
 SUFFIX = '.safetensors'
@@ -25,7 +26,7 @@ def load_safetensors(filename: str, map_location: Any = None, logger: Any = 'cur
     """Load a file as MMEngine's loaders do: ``state_dict`` and ``meta``.
 
     The format has no checksum. ``save_safetensors`` adds one, and a file of digests may lie beside the weights; each of
-    the two is compared where it is there.
+    the two is compared where it is there. Weights kept as int8 become float32 (``int8_weights``).
 
     Raises:
         CheckpointError: If it can't be read or is damaged.
@@ -44,6 +45,7 @@ def load_safetensors(filename: str, map_location: Any = None, logger: Any = 'cur
             raise ValueError('what it holds does not match its SHA-256')
         if not isinstance(meta, dict):
             raise TypeError(f'its meta is a {type(meta).__name__}')
+        weights = dequantize(weights)
     except Exception as problem:  # damaged files make the libraries raise almost anything
         raise CheckpointError(f'{filename}: damaged or no safetensors file ({_gist(problem)})') from problem
     if isinstance(map_location, str):
