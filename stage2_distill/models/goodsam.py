@@ -43,9 +43,10 @@ class GoodSAM(BaseSegmentor):
         schedule: ``'joint'`` trains both in every iteration; ``'ta_first'`` the assistant alone for ``ta_iters``
             iterations, then the student alone.
         ta_iters: See ``schedule``.
-        label_momentum: None: the assistant's own predictions become the labels of the ensemble and of Eq. 4, as in the
-            paper. Otherwise those of a copy, which after every step of the assistant keeps this share of itself and
-            takes the rest from it; 1 keeps it as it began.
+        label_momentum: Labels of the ensemble and of Eq. 4 are made by a copy of the assistant in evaluation mode.
+            After every step of the assistant it keeps this share of itself and takes the rest from it; 0 follows at
+            once, 1 stays as it began. None: they are made by the forward pass that is being trained, the paper's silent
+            reading, which can collapse (docs/ablations.md). A frozen assistant makes its labels itself.
         norm_eval: Networks whose batch normalisation keeps its initial statistics during training: with a batch of one
             panorama these are more reliable than the statistics of the batch.
         wrap_columns: Columns copied from the opposite side to pad each border before the student predicts, so that it
@@ -69,7 +70,7 @@ class GoodSAM(BaseSegmentor):
         update_ta: bool = True,
         schedule: str = 'joint',
         ta_iters: int = 0,
-        label_momentum: float | None = None,
+        label_momentum: float | None = 0.999,
         norm_eval: Sequence[str] = (),
         wrap_columns: int = 0,
         data_preprocessor: dict[str, Any] | None = None,
@@ -154,18 +155,17 @@ class GoodSAM(BaseSegmentor):
         if not teach_ta:
             self.teacher_assistant.eval()
 
-        with forward_pass(optim_wrapper, 'teacher_assistant', self.teacher_assistant, teach_ta):
-            logits = self.assistant_windows(inputs)
-        with forward_pass(optim_wrapper, 'teacher_assistant', self.label_assistant, False):
-            labelling = self.labelling_windows(inputs, logits)
-        lesson = self.make_lesson(inputs, samples, labelling)
+        if not self.update_ta and all('lesson' in sample for sample in samples):
+            logits, lesson = None, Lesson.from_stored([sample.lesson for sample in samples])
+        else:
+            logits, lesson = self._ask(inputs, samples, optim_wrapper, teach_ta)
         log = {'reliable': lesson.ensemble.weight.mean(), 'entropy': lesson.entropy}
         if teach_ta:
             losses = self.mka_head.assistant_losses(logits, lesson)
             log |= take_step(losses, 'loss_ta', optim_wrapper['teacher_assistant'])
             if self.label_assistant is not None:
                 self.label_assistant.update_parameters(self.teacher_assistant)
-        del logits, labelling
+        del logits
 
         if teach_student:
             with forward_pass(optim_wrapper, 'student', self.student, True):
@@ -174,6 +174,22 @@ class GoodSAM(BaseSegmentor):
             log |= take_step(losses, 'loss_student', optim_wrapper['student'])
         log['loss'] = torch.stack([log[name] for name in ('loss_ta', 'loss_student') if name in log]).sum()
         return log
+
+    def _ask(
+        self, inputs: Tensor, samples: Any, optim_wrapper: OptimWrapperDict, with_gradient: bool
+    ) -> tuple[Tensor, Lesson]:
+        """The assistant's logits of windows, and the lesson that it, or its averaged copy, gives."""
+        with forward_pass(optim_wrapper, 'teacher_assistant', self.teacher_assistant, with_gradient):
+            logits = self.assistant_windows(inputs)
+        with forward_pass(optim_wrapper, 'teacher_assistant', self.label_assistant, False):
+            labelling = self.labelling_windows(inputs, logits)
+        return logits, self.make_lesson(inputs, samples, labelling)
+
+    def lesson_of(self, batch: dict[str, Any]) -> Lesson:
+        """The lesson of a loader's batch with ``cached_masks``, without a student."""
+        data = self.data_preprocessor(batch, False)
+        logits = self.assistant_windows(data['inputs'])
+        return self.make_lesson(data['inputs'], data['data_samples'], self.labelling_windows(data['inputs'], logits))
 
     def labelling_windows(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """Logits that labels are made from: those of the averaged copy if there is one, else the assistant's.
