@@ -108,7 +108,7 @@ class LabelGuardHook(Hook):
     ) -> None:
         """Add up the classes of the iteration's labels; at the interval, log and judge."""
         counts = _model(runner).label_counts
-        self._counts = counts if self._counts is None else self._counts + counts
+        self._counts = counts.clone() if self._counts is None else self._counts + counts
         if not self.every_n_train_iters(runner, self.interval) and not self.is_last_train_iter(runner):
             return
         all_reduce(self._counts)
@@ -120,7 +120,7 @@ class LabelGuardHook(Hook):
         model, names = _model(runner), runner.train_dataloader.dataset.metainfo['classes']
         by_class = shares(counts)
         scalars = {f'label_share/{name}': share for name, share in zip(names, by_class.tolist(), strict=True)}
-        held = int((by_class >= max(self.min_share, 1e-12)).sum())
+        held = int(((by_class > 0) & (by_class >= self.min_share)).sum())
         line = f'{held} of {len(names)} classes hold at least {self.min_share:.1%} of the labels'
         if self._start:
             labels, start = self._labels(runner, _labelling_network(model)), _joined(self._start)
