@@ -8,7 +8,7 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
+from mmengine.registry import HOOKS, init_default_scope
 from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
@@ -62,6 +62,7 @@ def test_every_goodsam_config_takes_a_step(path):
     data = {'inputs': [torch.randint(0, 256, (3, *size), dtype=torch.uint8)], 'data_samples': [panorama(grid)]}
     log = model.train().train_step(data, optimizers)
     assert all(torch.isfinite(value) for value in log.values())
+    assert HOOKS.build(config.default_hooks.label_guard).interval == (50 if 'toypass' in path.stem else 500)
     weights = (model.mka_head.weights_ta if model.update_ta else {}) | model.mka_head.weights_student
     on = [name for name, weight in weights.items() if weight]
     assert [name for name in log if name.startswith(('loss_ce', 'loss_cc', 'loss_bd'))] == [f'loss_{n}' for n in on]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from stage1_sam_cache.errors import MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowGrid, WindowSettings
 from stage2_distill.data.cached_masks import CachedMasks
+from stage2_distill.fusion.label_drift import class_counts
 from stage2_distill.fusion.pixelwise import first_argmax
 from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
 from stage2_distill.heads.lesson import Lesson
@@ -55,9 +56,14 @@ class GoodSAM(BaseSegmentor):
         test_cfg: ``predictors``, which of ``PREDICTORS`` to run; a data sample then carries a map for each of them
             but the student, whose prediction is mmseg's ``pred_sem_seg``.
 
+    Attributes:
+        label_counts: Pixels of each class in the ensemble labels of the last training step, int64 ``(C,)``.
+
     Raises:
         ValueError: If a setting is unknown, or the networks have different classes.
     """
+
+    label_counts: Tensor
 
     def __init__(
         self,
@@ -159,6 +165,7 @@ class GoodSAM(BaseSegmentor):
             logits, lesson = None, Lesson.from_stored([sample.lesson for sample in samples])
         else:
             logits, lesson = self._ask(inputs, samples, optim_wrapper, teach_ta)
+        self.label_counts = class_counts(lesson.ensemble.labels, self.num_classes)
         log = {'reliable': lesson.ensemble.weight.mean(), 'entropy': lesson.entropy}
         if teach_ta:
             losses = self.mka_head.assistant_losses(logits, lesson)
