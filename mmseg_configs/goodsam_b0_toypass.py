@@ -32,7 +32,7 @@ model = dict(
         init_cfg=dict(checkpoint=teacher_assistant),
     ),
 )
-max_iters = 300
+max_iters = 600
 optim_wrapper = dict(
     student=dict(optimizer=dict(lr=1e-4), clip_grad=dict(max_norm=1.0)),
     teacher_assistant=dict(clip_grad=dict(max_norm=1.0)),  # lr 6e-6, when update_ta is set

@@ -151,3 +151,11 @@ def test_the_cache_command_of_a_config_is_the_one_of_the_readme():
     assert command('ablations/table4_stride400') == (
         'tools/cache_sam.py --dataset densepass --stride 400 --out cache/densepass'
     )
+
+
+def test_labels_come_from_a_moving_average_unless_a_config_is_called_literal():
+    momenta = {path.stem: read(path).model.label_momentum for path in GOODSAM}
+    assert {name: momentum for name, momentum in momenta.items() if momentum != 0.999} == {
+        name: None for name in momenta if name.startswith('literal')
+    }
+    assert sum(momentum is None for momentum in momenta.values()) == 2
