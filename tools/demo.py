@@ -2,7 +2,7 @@
 """The demo: the whole method on ToyPASS, from nothing to a table and pictures, on a CPU in a quarter of an hour.
 
     tools/demo.py --out demo
-    tools/demo.py --out demo --masks toy-sam        # masks of the toy SAM: more than an hour
+    tools/demo.py --out demo --masks toy-sam        # masks of the toy SAM: some minutes more
     tools/demo.py --out demo_tiny --preset tiny --iterations 30 --masks toy-sam
 
 Panoramas are drawn, masks are cached, GoodSAM is trained for a few minutes, and student, teacher assistant and ensemble
