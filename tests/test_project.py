@@ -100,7 +100,7 @@ ROOMS = {
         ['tables', 'jobs'],
         ['report'],
         ['pictures'],
-        ['running'],
+        ['ensembles', 'running'],
     ],
 }
 STAGES = ('stage1_sam_cache', 'stage2_distill')

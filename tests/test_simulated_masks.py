@@ -13,11 +13,11 @@ from toypass.truth.mask_quality import best_overlaps
 from toypass.truth.simulated_masks import (
     DamageSettings,
     SimulatedMaskGenerator,
+    cut_in_two,
     damaged,
     merge_neighbours,
     near_others,
     roughen,
-    cut_in_two,
 )
 from toypass.truth.truth_masks import TruthMaskGenerator, encode
 

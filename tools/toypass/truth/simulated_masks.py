@@ -80,9 +80,11 @@ def damaged(instances: NDArray[np.integer], settings: DamageSettings) -> Instanc
     labels = merge_neighbours(labels, settings.merge, merging)
     labels = cut_in_two(labels, settings.cut, cutting)
     labels = roughen(labels, settings.rough, roughening)
-    kept = np.flatnonzero(dropping.random(labels.max() + 1) >= settings.drop)
-    inside = ~near_others(labels, settings.erode)
-    return InstanceMasks.from_dense((labels == kept[:, None, None]) & inside)
+    dropped = dropping.random(labels.max() + 1) < settings.drop
+    # What is in no mask becomes one more region, the first, which is left out.
+    regions = np.where(dropped[labels] | near_others(labels, settings.erode), -1, labels)
+    masks = InstanceMasks.from_label_maps([regions])
+    return masks.take(np.arange(int(regions.min() < 0), len(masks)))
 
 
 def merge_neighbours(labels: Labels, share: float, rng: np.random.Generator) -> Labels:
@@ -114,10 +116,9 @@ def cut_in_two(labels: Labels, share: float, rng: np.random.Generator) -> Labels
 
 def roughen(labels: Labels, pixels: float, rng: np.random.Generator) -> Labels:
     """Move every outline to and fro by a smooth random field whose standard deviation is ``pixels``."""
-    noise = rng.standard_normal((2, *labels.shape))
     if not pixels:
         return labels
-    sigma = _WAVES * pixels
+    noise, sigma = rng.standard_normal((2, *labels.shape)), _WAVES * pixels
     # White noise that is smoothed by a Gaussian has a standard deviation of 1 / (2 sigma sqrt(pi)).
     field_of_moves = gaussian_filter(noise, (0, sigma, sigma)) * (2 * sigma * sqrt(pi) * pixels)
     places = np.rint(np.indices(labels.shape) + field_of_moves).astype(np.int64)
@@ -131,8 +132,8 @@ def near_others(labels: Labels, pixels: int) -> NDArray[np.bool_]:
     for axis in (0, 1):
         change = np.diff(labels, axis=axis) != 0
         edge |= np.insert(change, 0, False, axis=axis) | np.insert(change, change.shape[axis], False, axis=axis)
-    if not edge.any():
-        return edge
+    if not pixels or not edge.any():
+        return np.zeros_like(edge)
     return distance_transform_cdt(~edge, 'taxicab') < pixels
 
 
