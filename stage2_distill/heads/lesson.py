@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill.fusion.ensemble import Fused
-from stage2_distill.geometry.overlaps import OverlapGroup
-from stage2_distill.geometry.window_batch import stitch_windows
+from stage2_distill.geometry.overlaps import OverlapGroup, cut_overlaps
+from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,7 @@ class Lesson:
         whole_labels: The teacher assistant's labels of the panoramas, int64 ``(B, H, W)``: argmax of ``whole``.
         logits: The teacher assistant's of the windows, ``(B, n, C, h, w)``.
         entropy: Mean entropy of the teacher assistant's pixels, a scalar; NaN if its logits are not finite.
+        left_out: Pixels that teach nothing, bool ``(B, H, W)``: ignored in all labels, weight 0, no boundary; or None.
     """
 
     grid: WindowGrid
@@ -33,6 +35,22 @@ class Lesson:
     whole_labels: Tensor
     logits: Tensor
     entropy: Tensor
+    left_out: Tensor | None = None
+
+    def without(self, left_out: Tensor) -> Lesson:
+        """The lesson without pixels of the panoramas, bool ``(B, H, W)``."""
+        windows = cut_windows(left_out, self.grid)
+        labels, weight = self.ensemble.labels.masked_fill(windows, IGNORE), self.ensemble.weight.masked_fill(windows, 0)
+        return replace(
+            self,
+            ensemble=self.ensemble._replace(labels=labels, weight=weight),
+            refined=[
+                refined & ~cut_overlaps(left_out, self.grid, group)
+                for refined, group in zip(self.refined, self.groups, strict=True)
+            ],
+            whole_labels=self.whole_labels.masked_fill(left_out, IGNORE),
+            left_out=left_out,
+        )
 
     @property
     def whole(self) -> Tensor:
