@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmseg.datasets.transforms import PackSegInputs
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
 from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
 
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.labels import LabelReader
-from stage1_sam_cache.errors import MaskCacheError
+from stage1_sam_cache.errors import ImageError, MaskCacheError
 from stage2_distill.data.cached_masks import CachedMasks, rolled_order
 from stage2_distill.data.stored_lesson import SUFFIX, StoredLesson, read
 from stage2_distill.errors import ConfigError
@@ -103,6 +106,41 @@ class LoadCachedMasks(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class LeaveOut(BaseTransform):
+    """Leave out pixels that are to teach nothing: a car's roof, a logo. Adds ``left_out``, bool ``(H, W)``.
+
+    No loss that takes labels or boundaries learns from them; assistant, fusion and student still see them. It stands
+    before the steps that roll and mirror the panorama.
+
+    Args:
+        rows: How many rows at the top and at the bottom, in pixels, or below 1 as a share of the image's height.
+        mask: An image whose pixels that are not black are left out, for all panoramas; scaled to their size.
+
+    Raises:
+        ConfigError: If the mask can't be read, or all of a panorama is left out.
+    """
+
+    def __init__(self, rows: tuple[float, float] = (0, 0), mask: str | None = None) -> None:
+        if len(rows) != 2 or min(rows) < 0:
+            raise ConfigError(f'LeaveOut rows={rows}', 'give the rows at the top and at the bottom')
+        self.rows, self.mask = tuple(rows), mask
+        self._masked = None if mask is None else _read_mask(mask)
+
+    def transform(self, results: Results) -> Results:
+        height, width = results['img'].shape[:2]
+        top, bottom = (round(part * height) if 0 < part < 1 else int(part) for part in self.rows)
+        left_out = np.zeros((height, width), bool)
+        if self._masked is not None:
+            left_out |= np.asarray(self._masked.resize((width, height), Image.Resampling.NEAREST))
+        left_out[:top] = left_out[max(0, height - bottom) :] = True
+        if left_out.all():
+            raise ConfigError(f'LeaveOut rows={self.rows}, mask={self.mask} leaves nothing of {results["img_path"]}')
+        results['left_out'] = left_out
+        results['seg_fields'].append('left_out')  # so that it is rolled and mirrored
+        return results
+
+
+@TRANSFORMS.register_module()
 class FlipPanorama(BaseTransform):
     """Mirror the panorama and its masks, or its lesson, left to right.
 
@@ -153,10 +191,11 @@ class PinnedSample(SegDataSample):
 
     cached_masks: CachedMasks
     lesson: StoredLesson
+    left_out: Tensor
 
     def pin_memory(self) -> PinnedSample:
-        """Pin ``cached_masks`` or ``lesson``; the loader calls it if ``pin_memory`` is on."""
-        for name in KNOWLEDGE:
+        """Pin ``cached_masks``, ``lesson`` and ``left_out``; the loader calls it if ``pin_memory`` is on."""
+        for name in (*KNOWLEDGE, 'left_out'):
             if name in self:
                 setattr(self, name, getattr(self, name).pin_memory())
         return self
@@ -173,7 +212,7 @@ class PanoramaPreProcessor(SegDataPreProcessor):
 
 @TRANSFORMS.register_module()
 class PackPanorama(PackSegInputs):
-    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, and the image's id in the data sample."""
+    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, with ``left_out`` and the image's id."""
 
     def transform(self, results: Results) -> Results:
         packed = super().transform(results)
@@ -186,6 +225,8 @@ class PackPanorama(PackSegInputs):
             sample.cached_masks = results['cached_masks'].joined()
         if 'lesson' in results:
             sample.lesson = results['lesson']
+        if 'left_out' in results:
+            sample.left_out = torch.from_numpy(results['left_out'])
         return packed
 
 
@@ -193,5 +234,14 @@ def _knowledge(results: Results) -> list[str]:
     return [name for name in KNOWLEDGE if name in results]
 
 
-def _roll(array: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+def _read_mask(path: str) -> Image.Image:
+    """Read a mask image; what is not black is true."""
+    try:
+        pixels = read_rgb(Path(path)).pixels
+    except ImageError as problem:
+        raise ConfigError(f'LeaveOut mask: {problem}') from problem
+    return Image.fromarray(pixels.max(-1) > 0)
+
+
+def _roll(array: NDArray[Any], columns: int) -> NDArray[Any]:
     return np.ascontiguousarray(np.roll(array, columns, axis=1))

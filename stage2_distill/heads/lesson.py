@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill.data.stored_lesson import StoredLesson
 from stage2_distill.fusion.ensemble import Fused
-from stage2_distill.geometry.overlaps import OverlapGroup, overlap_groups
-from stage2_distill.geometry.window_batch import stitch_windows
+from stage2_distill.geometry.overlaps import OverlapGroup, cut_overlaps, overlap_groups
+from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class Lesson:
         assistant_labels: The teacher assistant's labels of the windows, int64 ``(B, n, h, w)``.
         logits: The teacher assistant's of the windows, ``(B, n, C, h, w)``; None in a lesson that was stored.
         entropy: Mean entropy of the teacher assistant's pixels, a scalar; NaN if its logits are not finite.
+        left_out: Pixels that teach nothing, bool ``(B, H, W)``: ignored in all labels, weight 0, no boundary; or None.
     """
 
     grid: WindowGrid
@@ -36,6 +38,22 @@ class Lesson:
     assistant_labels: Tensor
     logits: Tensor | None
     entropy: Tensor
+    left_out: Tensor | None = None
+
+    def without(self, left_out: Tensor) -> Lesson:
+        """The lesson without pixels of the panoramas, bool ``(B, H, W)``."""
+        windows = cut_windows(left_out, self.grid)
+        labels, weight = self.ensemble.labels.masked_fill(windows, IGNORE), self.ensemble.weight.masked_fill(windows, 0)
+        return replace(
+            self,
+            ensemble=self.ensemble._replace(labels=labels, weight=weight),
+            refined=[
+                refined & ~cut_overlaps(left_out, self.grid, group)
+                for refined, group in zip(self.refined, self.groups, strict=True)
+            ],
+            assistant_labels=self.assistant_labels.masked_fill(windows, IGNORE),
+            left_out=left_out,
+        )
 
     @property
     def whole_labels(self) -> Tensor:

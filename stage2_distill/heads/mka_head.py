@@ -9,7 +9,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from stage2_distill.geometry.overlaps import both_sides, cut_overlaps
+from stage2_distill.geometry.overlaps import OverlapGroup, both_sides, cut_overlaps
 from stage2_distill.geometry.window_batch import cut_windows, places
 from stage2_distill.heads.lesson import Lesson
 from stage2_distill.losses.boundary import (
@@ -139,7 +139,7 @@ class MKAHead(nn.Module):
     def _whole_image(self, log_p: Tensor, lesson: Lesson) -> Tensor:
         """Eq. 4."""
         if self.soft_target:
-            return soft_whole_image_loss(log_p, lesson.whole, **self._cross_entropy)
+            return soft_whole_image_loss(log_p, lesson.whole, labels=lesson.whole_labels, **self._cross_entropy)
         return whole_image_loss(log_p, lesson.whole_labels, **self._cross_entropy)
 
     def _ensemble_of_panorama(self, log_p: Tensor, lesson: Lesson) -> Tensor:
@@ -169,7 +169,8 @@ class MKAHead(nn.Module):
         parts = []
         for group, refined, seen in zip(lesson.groups, lesson.refined, overlaps, strict=True):
             sides = zip(seen, both_sides(lesson.ensemble.labels, group), strict=True)
-            parts.append(torch.stack([self._compare(refined, *side).mean() for side in sides]).sum())
+            left_out = _left_out(lesson, group)
+            parts.append(torch.stack([self._compare(refined, *side, left_out).mean() for side in sides]).sum())
         return _mean_of_groups(parts, lesson, logits)
 
     def _boundary_of_panorama(self, logits: Tensor, lesson: Lesson) -> Tensor:
@@ -177,19 +178,24 @@ class MKAHead(nn.Module):
         parts = []
         for group, refined in zip(lesson.groups, lesson.refined, strict=True):
             labels = both_sides(lesson.ensemble.labels, group)[0]
-            parts.append(self._compare(refined, cut_overlaps(logits, lesson.grid, group), labels).mean())
+            seen = cut_overlaps(logits, lesson.grid, group)
+            parts.append(self._compare(refined, seen, labels, _left_out(lesson, group)).mean())
         return _mean_of_groups(parts, lesson, logits)
 
-    def _compare(self, refined: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    def _compare(self, refined: Tensor, logits: Tensor, labels: Tensor, left_out: Tensor | None) -> Tensor:
         """One value for each overlap, ``(B, m)``."""
         if self.boundary_mode == 'weighted_ce':
             return boundary_weighted_loss(refined, logits, labels)
-        if self.boundary_mode == 'bce':
-            return boundary_cross_entropy(
-                refined, network_boundary(logits, 'soft', self.tau, self.radius, self.thickness)
-            )
-        boundary = network_boundary(logits, self.boundary_mode, self.tau, self.radius, self.thickness)
-        return boundary_loss(refined, boundary)
+        mode = 'soft' if self.boundary_mode == 'bce' else self.boundary_mode
+        boundary = network_boundary(logits, mode, self.tau, self.radius, self.thickness)
+        if left_out is not None:
+            boundary = boundary.masked_fill(left_out, 0)  # as the refined map
+        return (boundary_cross_entropy if self.boundary_mode == 'bce' else boundary_loss)(refined, boundary)
+
+
+def _left_out(lesson: Lesson, group: OverlapGroup) -> Tensor | None:
+    """What teaches nothing in a group's overlaps, bool ``(B, m, h', o)``."""
+    return None if lesson.left_out is None else cut_overlaps(lesson.left_out, lesson.grid, group)
 
 
 def _weighted(terms: dict[str, Callable[[], Tensor]], weights: dict[str, float]) -> dict[str, Tensor]:

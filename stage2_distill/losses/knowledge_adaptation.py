@@ -36,7 +36,11 @@ def whole_image_loss(
 
 
 def soft_whole_image_loss(
-    log_p: Tensor, assistant: Tensor, reduction: str = 'mean', class_weight: Tensor | None = None
+    log_p: Tensor,
+    assistant: Tensor,
+    reduction: str = 'mean',
+    class_weight: Tensor | None = None,
+    labels: Tensor | None = None,
 ) -> Tensor:
     """Eq. 4 with the assistant's distribution in place of its labels.
 
@@ -45,6 +49,7 @@ def soft_whole_image_loss(
         assistant: Logits ``S_TA^w``, same shape; no gradient flows into them.
         reduction: As for ``whole_image_loss``.
         class_weight: As for ``whole_image_loss``.
+        labels: int64 ``(B, H, W)``; they only say which pixels count, those that are not 255. None: all.
 
     Returns:
         Scalar float32.
@@ -52,7 +57,8 @@ def soft_whole_image_loss(
     Raises:
         ValueError: If the shapes differ, or the reduction is unknown.
     """
-    labels = assistant.new_zeros((*assistant.shape[:-3], *assistant.shape[-2:]), dtype=torch.int64)
+    if labels is None:
+        labels = assistant.new_zeros((*assistant.shape[:-3], *assistant.shape[-2:]), dtype=torch.int64)
     soft = assistant.detach().float().softmax(-3)
     return soft_ensemble_loss(log_p, soft, labels, reduction=reduction, class_weight=class_weight)
 

@@ -22,6 +22,7 @@ from stage2_distill.fusion.pixelwise import first_argmax
 from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
 from stage2_distill.heads.lesson import Lesson
 from stage2_distill.models.label_assistant import averaged_copy, begin_as_the_assistant
+from stage2_distill.models.onnx_assistant import OnnxAssistant
 from stage2_distill.models.steps import forward_pass, take_step
 
 NETWORKS = ('teacher_assistant', 'student')
@@ -35,7 +36,7 @@ class GoodSAM(BaseSegmentor):
 
     Args:
         student: Config of an mmseg ``EncoderDecoder``; it sees whole panoramas.
-        teacher_assistant: The same; it sees windows.
+        teacher_assistant: The same, or of an ``OnnxAssistant``; it sees windows.
         grid: ``window``, ``stride`` and ``wrap`` of the cache, the keywords of ``WindowSettings``.
         ctcf_head: Config of ``CTCFHead``.
         mka_head: Config of ``MKAHead``.
@@ -97,6 +98,9 @@ class GoodSAM(BaseSegmentor):
         self.train_cfg, self.test_cfg = train_cfg, test_cfg or {}
         self.predictors = tuple(self.test_cfg.get('predictors', ('student',)))
         self._check()
+        if isinstance(self.teacher_assistant, OnnxAssistant):
+            seen = data_preprocessor or {}
+            self.teacher_assistant.undo_normalisation(seen.get('mean'), seen.get('std'), seen.get('bgr_to_rgb', False))
         # A frozen assistant is its own copy.
         self.label_assistant = (
             None if label_momentum is None or not update_ta else averaged_copy(self.teacher_assistant, label_momentum)
@@ -122,6 +126,8 @@ class GoodSAM(BaseSegmentor):
         unknown = set(self.predictors) - set(PREDICTORS)
         if unknown:
             raise ValueError(f'predictors {", ".join(sorted(unknown))} are none of {", ".join(PREDICTORS)}')
+        if self.update_ta and not any(True for _ in self.teacher_assistant.parameters()):
+            raise ValueError('the teacher assistant has no weights to train; set update_ta=False')
         if self.update_ta and not any(self.mka_head.weights_ta.values()):
             raise ValueError('the teacher assistant has no loss; set update_ta=False')
         if not any(self.mka_head.weights_student.values()):
@@ -165,6 +171,7 @@ class GoodSAM(BaseSegmentor):
             logits, lesson = None, Lesson.from_stored([sample.lesson for sample in samples])
         else:
             logits, lesson = self._ask(inputs, samples, optim_wrapper, teach_ta)
+        lesson = _without_left_out(lesson, samples)
         self.label_counts = class_counts(lesson.ensemble.labels, self.num_classes)
         log = {'reliable': lesson.ensemble.weight.mean(), 'entropy': lesson.entropy}
         if teach_ta:
@@ -291,7 +298,7 @@ class GoodSAM(BaseSegmentor):
         logits = self.assistant_windows(inputs)
         with torch.no_grad():
             labelling = self.labelling_windows(inputs, logits)
-        lesson = self.make_lesson(inputs, data_samples, labelling)
+        lesson = _without_left_out(self.make_lesson(inputs, data_samples, labelling), data_samples)
         losses = self.mka_head.assistant_losses(logits, lesson) if self.update_ta else {}
         return {**losses, **self.mka_head.student_losses(self.student_panorama(inputs), lesson)}
 
@@ -314,6 +321,15 @@ def _name_without_wrappers(model: nn.Module, weights: dict[str, Tensor], prefix:
         wrapped = f'{prefix}{name}.module.'
         for key in [key for key in weights if key.startswith(wrapped)]:
             weights[f'{prefix}{name}.{key.removeprefix(wrapped)}'] = weights.pop(key)
+
+
+def _without_left_out(lesson: Lesson, samples: Any) -> Lesson:
+    """The lesson without the pixels that the samples leave out (``LeaveOut``)."""
+    maps = [sample.get('left_out') for sample in samples]
+    if all(left_out is None for left_out in maps):
+        return lesson
+    none = torch.zeros_like(lesson.whole_labels[0], dtype=torch.bool)
+    return lesson.without(torch.stack([none if left_out is None else left_out for left_out in maps]))
 
 
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
