@@ -25,6 +25,8 @@ from typing import Any
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 try:
+    import torch
+
     from ablation.rows import MASKS
     from stage2_distill.training.bfloat16 import bfloat16_is_fast
 except ModuleNotFoundError as missing:
@@ -43,17 +45,20 @@ NAMES = {
 # Half-size panoramas with windows of the paper's proportions: all rows, a quarter of the columns, half overlapping.
 WINDOWS = ('--window', '200x256', '--stride', '128', '--wrap')
 ORACLE = 64.74  # of docs/ablations.md, a row of run_ablation.py controls
+PROCESSES = 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, 4)
 WARM_UP = 20  # iterations, of the config
-ITERATIONS = 400
+ITERATIONS = 300
 SOURCES = {'toy-sam': "a toy SAM's", 'felzenszwalb': "Felzenszwalb's"}  # of masks
 
 
-def run(times: dict[str, float], part: str, tool: str, *arguments: str | Path) -> None:
+def run(times: dict[str, float], part: str, tool: str, *arguments: str | Path, processes: int = 1) -> None:
     """Print a command, run it as a user would, and add its time to that of its part."""
     words = [str(word) for word in arguments]
-    print(f'\n$ tools/{tool} {" ".join(words)}', flush=True)
+    launcher = ['torchrun', f'--nproc-per-node={processes}'] if processes > 1 else []
+    print('\n$ ' + ' '.join([*launcher, f'tools/{tool}', *words]), flush=True)
+    module = ['-m', 'torch.distributed.run', *launcher[1:]] if launcher else []
     begun = time.perf_counter()
-    subprocess.run([sys.executable, str(TOOLS / tool), *words], check=True)
+    subprocess.run([sys.executable, *module, str(TOOLS / tool), *words], check=True)
     times[part] = times.get(part, 0.0) + time.perf_counter() - begun
 
 
@@ -80,7 +85,8 @@ def main() -> None:
     run(times, 'panoramas', 'make_toypass.py', '--out', world, *size, '--domain', 'target')
     for split, cache in caches.items():
         images = ('--dataset', 'toypass', '--split', split, '--data-root', world)
-        run(times, 'masks', tool, *images, *flags, *WINDOWS, '--out', cache)
+        # One process per core, each with one thread: threads that wait for each other lose more on a busy machine.
+        run(times, 'masks', tool, *images, *flags, *WINDOWS, '--out', cache, processes=PROCESSES)
     run(times, 'masks', 'inspect_cache.py', 'stats', caches['train'])
 
     options = [f'{loader}_dataloader.dataset.root={world}' for loader in ('train', 'val', 'test')]
