@@ -61,7 +61,7 @@ class LabelGuardHook(Hook):
         panoramas: int = 4,
         min_agreement: float = 0.9,
         min_share: float = 0.001,
-        kept: float = 0.5,
+        kept: float = 0.25,
     ) -> None:
         if interval < 1 or panoramas < 0 or not all(0 <= bound <= 1 for bound in (min_agreement, min_share, kept)):
             raise ValueError(
