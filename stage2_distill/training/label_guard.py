@@ -44,6 +44,10 @@ class LabelGuardHook(Hook):
     panoramas are the first of the training list, without augmentation; the main process runs them. With a frozen
     assistant only shares are logged.
 
+    The bounds come from ToyPASS (figures in docs/usage.md). A healthy assistant, and at first a drifting one too, gets
+    better while classes that it saw too often shrink, down to 48% of their share, and 97% of the labels agree. Where a
+    run got worse, classes kept less than a quarter, and 91% agreed. With ``label_momentum=0.999`` 99.8% agreed.
+
     Args:
         interval: In iterations.
         panoramas: How many are labelled; 0 logs shares only.
