@@ -133,6 +133,7 @@ def test_two_processes_train_together(train, tiny_goodsam, tmp_path):
     }
     command = [str(ROOT / 'tools/dist_train.sh'), str(tiny_goodsam), '2', '--amp', '--work-dir', str(tmp_path)]
     command += ['--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2']
+    command += ['default_hooks.label_guard.panoramas=1']  # where bfloat16 is slow, each takes seconds
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert list(losses(tmp_path)) == [1, 2]

@@ -230,6 +230,13 @@ def test_a_checkpoint_without_the_copy_that_labels_begins_it_as_its_assistant():
         build(label_momentum=1.5)
 
 
+def test_the_copy_that_labels_begins_as_the_assistant_when_that_is_wrapped():
+    model = build(label_momentum=1.0)
+    model.teacher_assistant = torch.nn.DataParallel(model.teacher_assistant)  # distributed training has its like
+    model.init_weights()
+    assert torch.equal(weights(model.label_assistant), weights(model.teacher_assistant))
+
+
 def statistics(network):
     return torch.cat([value.flatten().float() for name, value in network.named_buffers()])
 

@@ -150,7 +150,8 @@ class GoodSAM(BaseSegmentor):
         """Initialise all weights; the copy that labels begins as the assistant."""
         super().init_weights()
         if self.label_assistant is not None:
-            self.label_assistant.module.load_state_dict(self.teacher_assistant.state_dict())
+            assistant = getattr(self.teacher_assistant, 'module', self.teacher_assistant)  # wrapped when distributed
+            self.label_assistant.module.load_state_dict(assistant.state_dict())
 
     def train_step(self, data: dict[str, Any], optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """Run one iteration: assistant, lesson, its losses and step; student, its losses and step.

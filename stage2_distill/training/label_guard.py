@@ -44,6 +44,10 @@ class LabelGuardHook(Hook):
     panoramas are the first of the training list, without augmentation; the main process runs them. With a frozen
     assistant only shares are logged.
 
+    The bounds come from ToyPASS (docs/usage.md, one seed). A healthy assistant, and at first a drifting one too, gets
+    better while classes that it sees too often shrink: to 48% of their share, in drifting runs to 29%, with 94% of the
+    labels or more as at the start. When a run got worse, four classes had less than a quarter left, and 91% agreed.
+
     Args:
         interval: In iterations.
         panoramas: How many are labelled; 0 logs shares only.
@@ -61,7 +65,7 @@ class LabelGuardHook(Hook):
         panoramas: int = 4,
         min_agreement: float = 0.9,
         min_share: float = 0.001,
-        kept: float = 0.5,
+        kept: float = 0.25,
     ) -> None:
         if interval < 1 or panoramas < 0 or not all(0 <= bound <= 1 for bound in (min_agreement, min_share, kept)):
             raise ValueError(
