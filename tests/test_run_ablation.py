@@ -123,7 +123,7 @@ def test_every_assistant_that_comes_with_the_project_has_its_own_weights():
         config = Config.fromfile(BASE)
         config.merge_from_dict({'model': assistant(size)})
         network = config.model.teacher_assistant
-        weights = load_from_goodsam(network.init_cfg.checkpoint, 'cpu')
+        weights = load_from_goodsam(network.init_cfg.checkpoint, 'cpu')['state_dict']
         first = weights['backbone.layers.0.0.projection.weight']
         assert network.init_cfg.checkpoint == f'goodsam://{file}.safetensors'
         assert len(first) == network.backbone.embed_dims == network.decode_head.in_channels[0]

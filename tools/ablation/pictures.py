@@ -65,8 +65,8 @@ def plot_quality(rows: list[Row], jobs: list[Job], file: Path) -> None:
     for axes, column in zip(panels[0], columns, strict=True):
         for number, (label, names) in enumerate(lines.items()):
             known = [scores[name] for name in names if column in scores.get(name, {})]
-            xy = [(row['masks, mean IoU'], row[column]) for row in known]
-            axes.plot(*zip(*xy, strict=True), f'C{number}o-', label=label, markersize=4) if xy else None
+            x, y = ([row[key] for row in known] for key in ('masks, mean IoU', column))
+            axes.plot(x, y, f'C{number}o-', label=label, markersize=4)
         assistant = next(row['assistant'] for row in scores.values())
         axes.axhline(assistant, color='grey', linestyle='--', label='assistant alone')
         axes.set_title(heading(column))
