@@ -1,9 +1,9 @@
-# ToyPASS, half-size panoramas (preset demo): B0 student and B0 teacher assistant from the source's weights, a short
-# schedule. Panoramas show 360 degrees, so windows cross the seam and panoramas are rolled at random.
-# The assistant is frozen: trained with masks of Felzenszwalb's method it gets worse, and so does the student
-# (docs/ablations.md).
+# ToyPASS, half-size panoramas (preset demo): a B2 teacher assistant teaches a B0 student, both from weights of the
+# source, on a short schedule. Panoramas show 360 degrees, so windows cross the seam and panoramas are rolled at random.
+# The assistant is frozen, so that its labels are made once; model.update_ta=True trains it too (docs/ablations.md).
 _base_ = './goodsam_b0.py'
-weights = 'goodsam://segformer_b0.safetensors'  # of the package: stage2_distill/weights
+student = 'goodsam://segformer_b0.safetensors'  # of the package: stage2_distill/weights
+teacher_assistant = 'goodsam://segformer_b2_int8.safetensors'
 # ToyPASS is for trying things out, so that masks of any generator will do: SAM, Felzenszwalb's method, the toy SAM, and
 # ToyPASS's true segments (tools/cache_truth.py), with boundary maps from masks of the overlap or cut from a window.
 expected_cache = dict(
@@ -25,14 +25,14 @@ test_dataloader = val_dataloader
 model = dict(
     grid=dict(window=(200, 256), stride=128, wrap=True),
     update_ta=False,
-    student=dict(backbone=dict(drop_path_rate=0.0), init_cfg=dict(checkpoint=weights)),
+    student=dict(backbone=dict(drop_path_rate=0.0), init_cfg=dict(checkpoint=student)),
     teacher_assistant=dict(
-        backbone=dict(embed_dims=32, num_layers=[2, 2, 2, 2], drop_path_rate=0.0),
-        decode_head=dict(in_channels=[32, 64, 160, 256]),
-        init_cfg=dict(checkpoint=weights),
+        backbone=dict(embed_dims=64, num_layers=[3, 4, 6, 3], drop_path_rate=0.0),
+        decode_head=dict(in_channels=[64, 128, 320, 512]),
+        init_cfg=dict(checkpoint=teacher_assistant),
     ),
 )
-max_iters = 300
+max_iters = 600
 optim_wrapper = dict(
     student=dict(optimizer=dict(lr=1e-4), clip_grad=dict(max_norm=1.0)),
     teacher_assistant=dict(clip_grad=dict(max_norm=1.0)),  # lr 6e-6, when update_ta is set
@@ -42,4 +42,4 @@ param_scheduler = [
     dict(type='PolyLR', eta_min=0.0, power=1.0, begin=20, end=max_iters, by_epoch=False),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100), label_guard=dict(interval=50))

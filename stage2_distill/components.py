@@ -6,4 +6,12 @@ from stage2_distill.evaluation import metrics  # noqa: F401
 from stage2_distill.fusion import registered  # noqa: F401
 from stage2_distill.heads import ctcf_head, mka_head  # noqa: F401
 from stage2_distill.models import goodsam, onnx_assistant  # noqa: F401
-from stage2_distill.training import bfloat16, checked_runner, checkpoint_hook, hooks, optimizers, runner  # noqa: F401
+from stage2_distill.training import (  # noqa: F401
+    bfloat16,
+    checked_runner,
+    checkpoint_hook,
+    hooks,
+    label_guard,
+    optimizers,
+    runner,
+)

@@ -175,7 +175,11 @@ model = dict(
     grid=dict(window=(100, 128), stride=64),
     update_ta=True,
     student=dict(init_cfg=dict(_delete_=True)),
-    teacher_assistant=dict(init_cfg=dict(_delete_=True)),
+    teacher_assistant=dict(
+        backbone=dict(embed_dims=32, num_layers=[2, 2, 2, 2]),
+        decode_head=dict(in_channels=[32, 64, 160, 256]),
+        init_cfg=dict(_delete_=True),
+    ),
 )
 train_dataloader = dict(
     num_workers=0, persistent_workers=False, dataset=dict(root='{data}', cache='{tiny_caches['train']}')

@@ -48,6 +48,12 @@ def losses(folder):
     return found
 
 
+def label_guard(folder):
+    """What the label guard logged, by iteration."""
+    lines = [json.loads(line) for file in folder.glob('*/vis_data/scalars.json') for line in file.open()]
+    return {line.pop('step'): line for line in lines if 'label_agreement' in line}
+
+
 @pytest.fixture(scope='module')
 def trained(train, tiny_goodsam, tmp_path_factory):
     """Four iterations at one go; the folder and what was printed."""
@@ -68,6 +74,21 @@ def test_training_logs_every_term_and_scores_both_networks(trained):
     assert list(work.glob('*/vis_data/events.out.tfevents.*'))
 
 
+def test_training_logs_the_classes_of_the_labels_and_their_agreement_with_the_start(trained):
+    work, text = trained
+    ((step, logged),) = label_guard(work).items()
+    assert step == 4
+    shares = {name: value for name, value in logged.items() if name.startswith('label_share/')}
+    assert len(shares) == 19
+    assert 'label_share/traffic light' in shares
+    assert sum(shares.values()) == pytest.approx(1)
+    assert logged.keys() - shares.keys() == {'label_agreement'}
+    assert 0 < logged['label_agreement'] <= 1
+    (line,) = re.findall(r'labels, iteration 4: .*', text)
+    assert f'{logged["label_agreement"]:.1%} of {4 * 100 * 512} pixels are labelled as at the start' in line
+    assert 'label_share' not in text
+
+
 def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(train, trained, tiny_goodsam, tmp_path):
     work, _ = trained
     (tmp_path / 'work').mkdir()
@@ -79,6 +100,7 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(train, traine
     assert resumed.returncode == 0, resumed.stdout[-3000:] + resumed.stderr[-3000:]
     expected = losses(work)
     assert losses(tmp_path / 'work') == {step: expected[step] for step in (3, 4)}
+    assert 'start_labels.safetensors is missing or damaged: from here on, labels are compared' in resumed.stdout
     ends = [check_checkpoint(str(folder / 'iter_4.pth'))['state_dict'] for folder in (work, tmp_path / 'work')]
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
     other_seed = train(tiny_goodsam, tmp_path / 'work', '--resume', '--seed', '5')
@@ -100,6 +122,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(train, trained, tiny
     assert 'resumed epoch: 0, iter: 2' in resumed.stdout
     expected = losses(work)
     assert losses(tmp_path)[4] == expected[4]
+    assert label_guard(tmp_path)[4]['label_agreement'] == label_guard(work)[4]['label_agreement'] < 1
 
 
 def test_two_processes_train_together(train, tiny_goodsam, tmp_path):
@@ -113,6 +136,8 @@ def test_two_processes_train_together(train, tiny_goodsam, tmp_path):
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert list(losses(tmp_path)) == [1, 2]
+    shares = [value for name, value in label_guard(tmp_path)[2].items() if name.startswith('label_share/')]
+    assert sum(shares) == pytest.approx(1)
     assert 'Iter(val) [2/2]' in finished.stdout + finished.stderr  # four panoramas, two each
     weights = check_checkpoint(str(tmp_path / 'iter_2.pth'))['state_dict']
     assert {name.split('.')[0] for name in weights} == {'student', 'teacher_assistant'}
@@ -210,6 +235,24 @@ def test_predict_goes_on_after_an_image_that_cannot_be_read(trained, tiny_goodsa
     assert 'bad.png' in predicted.stderr
     assert 'Traceback' not in predicted.stderr
     assert [p.name for p in (tmp_path / 'out/labels').iterdir()] == ['good.png']
+
+
+def test_a_student_is_judged_without_labels(trained, tiny_goodsam, tiny_toypass, tiny_caches, run_tool, tmp_path):
+    work, _ = trained
+    images = next(path for path in tiny_toypass[0].rglob('train') if list(path.rglob('*.png')) and 'eft' in str(path))
+    judged = run_tool(
+        'judge_unlabelled.py', tiny_goodsam, work / 'iter_4.pth', '--images', images,
+        '--cache', tiny_caches['train'], '--out', tmp_path / 'scores.json',
+    )  # fmt: skip
+    assert judged.returncode == 0, judged.stderr
+    table = json.loads((tmp_path / 'scores.json').read_text())
+    assert list(table) == ['assistant', 'ensemble', 'student', 'student, initial']
+    assert set(table['student']) == {
+        'as assistant', 'as ensemble', 'IoU assistant', 'seam stays', 'on edges', 'by chance', 'boundary'
+    }  # fmt: skip
+    assert all(0 <= score <= 100 for row in table.values() for score in row.values())
+    assert table['assistant']['as ensemble'] == table['ensemble']['as assistant']
+    assert f'{table["student"]["on edges"]:.1f}' in judged.stdout
 
 
 def test_browse_pseudo_labels_draws_every_panel(trained, tiny_goodsam, tiny_caches, run_tool, tmp_path):

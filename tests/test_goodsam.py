@@ -52,7 +52,7 @@ def build(seed=0, **options):
     config = {
         'type': 'GoodSAM', 'student': network(), 'teacher_assistant': network(),
         'grid': {'window': (32, 32), 'stride': 16, 'wrap': True},
-        'ctcf_head': {'type': 'CTCFHead'}, 'mka_head': {'type': 'MKAHead'},
+        'ctcf_head': {'type': 'CTCFHead'}, 'mka_head': {'type': 'MKAHead'}, 'label_momentum': None,
         'data_preprocessor': {'type': 'SegDataPreProcessor', 'mean': [0.0] * 3, 'std': [64.0] * 3, 'size_divisor': 1},
     }  # fmt: skip
     model = MODELS.build({**config, **options})

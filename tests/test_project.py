@@ -97,7 +97,9 @@ ROOMS = {
     ],
     'ablation': [
         ['rows'],
-        ['tables', 'jobs'],
+        ['jobs'],
+        ['collapse'],
+        ['tables'],
         ['report'],
         ['pictures'],
         ['running'],

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from PIL import Image
 from test_source_training import complaint, load_tool
 
+from ablation.collapse import SUSPECTS, collapse, drift, drift_plot
 from ablation.jobs import Job, config_of
 from ablation.report import markdown
 from ablation.rows import BASE, difference, paper_row
@@ -127,3 +128,35 @@ def test_a_run_that_fails_is_told_in_one_line(monkeypatch, capsys, tmp_path):
     assert 'no row of table3 contains row 9' in capsys.readouterr().err
     last = complaint('run_ablation', monkeypatch, *flags, '2:')
     assert last.startswith('tools/test.py stopped with status 2: error: toypass has no images')
+
+
+def test_every_suspect_is_one_change_of_the_literal_loop():
+    for row in collapse():
+        if row.trained:
+            config = Config.fromfile(row.config)
+            config.merge_from_dict(row.changes)
+            assert config.model.update_ta
+            assert (config.model.label_momentum is None) == ('literal' in row.name)
+    assert len(collapse()) == 3 * (len(SUSPECTS) + 1)
+
+
+def test_the_drift_of_labels_is_read_from_the_logs_of_all_parts_of_a_run(tmp_path):
+    row = collapse()[1]
+    job = Job(row, 0, tmp_path / 'row')
+    assert drift(job) == {}
+    assert not drift_plot([row], [job], tmp_path / 'drift.png')
+    parts = {'1': [(50, 0.2, 1.0), (100, 0.1, 0.9)], '2': [(100, 0.1, 0.9), (150, 0.05, 0.8)]}  # stopped and resumed
+    for part, lines in parts.items():
+        log = job.folder / 'work' / part / 'vis_data/scalars.json'
+        log.parent.mkdir(parents=True)
+        text = [
+            json.dumps({'label_share/road': 1 - rare, 'label_share/bicycle': rare, 'label_agreement': kept, 'step': at})
+            for at, rare, kept in lines
+        ]
+        log.write_text('\n'.join([json.dumps({'loss': 1.0, 'step': 50}), *text]) + '\n')
+    found = drift(job)
+    assert found['label_agreement'] == [(50, 1.0), (100, 0.9), (150, 0.8)]
+    assert found['label_share/bicycle'] == [(50, 0.2), (100, 0.1), (150, 0.05)]
+    assert drift_plot([row], [job], tmp_path / 'drift.png', rare=1)
+    with Image.open(tmp_path / 'drift.png') as picture:
+        assert picture.width > 500

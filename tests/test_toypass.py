@@ -524,3 +524,10 @@ def test_browse_dataset_reads_raw_ids_and_stanford_instances(run_tool, tmp_path)
 def test_pairs_of_presets_grow():
     for small_one, large in pairwise(('tiny', 'demo', 'full')):
         assert PRESETS[small_one].panorama.width < PRESETS[large].panorama.width
+
+
+def test_the_preset_of_the_demo_has_the_first_scenes_of_the_large_one():
+    quick, demo = PRESETS['quick'], PRESETS['demo']
+    assert (quick.panorama, quick.world, quick.target_look) == (demo.panorama, demo.world, demo.target_look)
+    assert quick.counts.target_train < demo.counts.target_train
+    assert quick.counts.target_val < demo.counts.target_val

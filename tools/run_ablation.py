@@ -26,6 +26,7 @@ try:
     from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
+from ablation.collapse import drift_plot
 from ablation.jobs import Job, done_before, is_done, slug
 from ablation.pictures import contact_sheet, plot
 from ablation.report import markdown
@@ -82,6 +83,8 @@ def main() -> int:
     (folder / 'table.md').write_text(text + '\n')
     plot(rows, jobs, folder / 'plot.png')
     print(f'\n{text}\n\nin {folder}/table.md and {folder}/plot.png')
+    if args.table == 'collapse' and drift_plot(rows, jobs, folder / 'drift.png'):
+        print(f'what the labels consist of, over the iterations: {folder}/drift.png')
     if contact_sheet(rows, jobs, folder / 'pictures.jpg'):
         print(f'one panorama, as each row labels it: {folder}/pictures.jpg')
     return 0

@@ -25,9 +25,11 @@ from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.labels import LabelReader
 from stage1_sam_cache.errors import ImageError, MaskCacheError
 from stage2_distill.data.cached_masks import CachedMasks, rolled_order
+from stage2_distill.data.stored_lesson import SUFFIX, StoredLesson, read
 from stage2_distill.errors import ConfigError
 
 Results = dict[str, Any]
+KNOWLEDGE = ('cached_masks', 'lesson')  # what a sample carries beside its image, one of them; it turns with the image
 
 
 @TRANSFORMS.register_module()
@@ -70,18 +72,24 @@ class LoadLabel(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadCachedMasks(BaseTransform):
-    """Read what stage 1 cached of the image. Adds ``cached_masks``.
+    """Read what stage 1 cached of the image, or the lesson that was made of it. Adds ``cached_masks`` or ``lesson``.
 
     Attributes:
         cache: Set by the data set; None if it has none.
+        lessons: Folder of a frozen assistant's lessons, set by the runner; None: masks are read.
 
     Raises:
         MaskCacheError: If the cache has no masks of the image, or masks of other pixels.
+        TrainingError: If a lesson can't be read.
     """
 
     cache: MaskCache | None = None
+    lessons: Path | None = None
 
     def transform(self, results: Results) -> Results:
+        if self.lessons is not None:
+            results['lesson'] = read(self.lessons / (results['image_id'] + SUFFIX), results['img_sha256'])
+            return results
         if self.cache is None:
             raise MaskCacheError('the config loads cached masks from a data set without a cache', 'give it one')
         try:
@@ -134,7 +142,7 @@ class LeaveOut(BaseTransform):
 
 @TRANSFORMS.register_module()
 class FlipPanorama(BaseTransform):
-    """Mirror the panorama and its masks left to right.
+    """Mirror the panorama and its masks, or its lesson, left to right.
 
     Args:
         prob: Probability.
@@ -148,13 +156,14 @@ class FlipPanorama(BaseTransform):
             results['img'] = np.ascontiguousarray(results['img'][:, ::-1])
             for field in results['seg_fields']:
                 results[field] = np.ascontiguousarray(results[field][:, ::-1])
-            results['cached_masks'] = results['cached_masks'].flipped()
+            for name in _knowledge(results):
+                results[name] = results[name].flipped()
         return results
 
 
 @TRANSFORMS.register_module()
 class RollPanorama(BaseTransform):
-    """Roll the panorama and its masks by a random number of strides; needs a cyclic grid.
+    """Roll the panorama and its masks, or its lesson, by a random number of strides; needs a cyclic grid.
 
     Args:
         prob: Probability.
@@ -165,27 +174,30 @@ class RollPanorama(BaseTransform):
 
     def transform(self, results: Results) -> Results:
         if np.random.random() < self.prob:
-            masks: CachedMasks = results['cached_masks']
-            steps = int(np.random.randint(len(masks.grid.starts)))
-            rolled_order(masks.grid, steps)  # raises before anything is changed
-            columns = -steps * masks.grid.strides[1]
+            names = _knowledge(results)
+            grid = results[names[0]].grid
+            steps = int(np.random.randint(len(grid.starts)))
+            rolled_order(grid, steps)  # raises before anything is changed
+            columns = -steps * grid.strides[1]
             for field in ('img', *results['seg_fields']):
                 results[field] = _roll(results[field], columns)
-            results['cached_masks'] = masks.rolled(steps)
+            for name in names:
+                results[name] = results[name].rolled(steps)
         return results
 
 
 class PinnedSample(SegDataSample):
-    """A data sample whose masks the loader can pin, like the image."""
+    """A data sample whose masks, or lesson, the loader can pin, like the image."""
 
     cached_masks: CachedMasks
+    lesson: StoredLesson
     left_out: Tensor
 
     def pin_memory(self) -> PinnedSample:
-        """Pin ``cached_masks`` and ``left_out``; the loader calls it if ``pin_memory`` is on."""
-        self.cached_masks = self.cached_masks.pin_memory()
-        if 'left_out' in self:
-            self.left_out = self.left_out.pin_memory()
+        """Pin ``cached_masks`` or ``lesson``, and ``left_out``; the loader calls it if ``pin_memory`` is on."""
+        for name in (*KNOWLEDGE, 'left_out'):
+            if name in self:
+                setattr(self, name, getattr(self, name).pin_memory())
         return self
 
 
@@ -200,19 +212,26 @@ class PanoramaPreProcessor(SegDataPreProcessor):
 
 @TRANSFORMS.register_module()
 class PackPanorama(PackSegInputs):
-    """Pack as mmseg does, with ``cached_masks``, joined, ``left_out`` and the image's id in the data sample."""
+    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, ``left_out``, and the image's id."""
 
     def transform(self, results: Results) -> Results:
         packed = super().transform(results)
         sample = packed['data_samples']
         if 'image_id' in results:
             sample.set_metainfo({'image_id': results['image_id']})
-        if 'cached_masks' in results:
+        if _knowledge(results):
             sample = packed['data_samples'] = PinnedSample(metainfo=sample.metainfo, **dict(sample.items()))
+        if 'cached_masks' in results:
             sample.cached_masks = results['cached_masks'].joined()
+        if 'lesson' in results:
+            sample.lesson = results['lesson']
         if 'left_out' in results:
             sample.left_out = torch.from_numpy(results['left_out'])
         return packed
+
+
+def _knowledge(results: Results) -> list[str]:
+    return [name for name in KNOWLEDGE if name in results]
 
 
 def _read_mask(path: str) -> Image.Image:

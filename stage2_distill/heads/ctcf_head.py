@@ -15,7 +15,7 @@ from stage2_distill.data.cached_masks import CachedMasks
 from stage2_distill.fusion.mask_atoms import MaskAtoms
 from stage2_distill.fusion.pixelwise import PixelPrediction, predict_pixels
 from stage2_distill.geometry.overlaps import OverlapGroup, both_sides, overlap_groups
-from stage2_distill.geometry.window_batch import outside, stitch_windows
+from stage2_distill.geometry.window_batch import outside
 from stage2_distill.heads.lesson import Lesson
 
 
@@ -70,7 +70,7 @@ class CTCFHead(nn.Module):
             ensemble,
             groups,
             refined=[self._refine(predicted, masks, group) for group in groups],
-            whole_labels=stitch_windows(predicted.labels, grid),
+            assistant_labels=predicted.labels,
             logits=logits,
             entropy=predicted.entropy.mean(),
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.geometry.windows import WindowGrid
+from stage2_distill.data.stored_lesson import StoredLesson
 from stage2_distill.fusion.ensemble import Fused
-from stage2_distill.geometry.overlaps import OverlapGroup, cut_overlaps
+from stage2_distill.geometry.overlaps import OverlapGroup, cut_overlaps, overlap_groups
 from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
 
 
@@ -22,8 +25,8 @@ class Lesson:
         ensemble: Labels and weights of the windows, ``(B, n, h, w)``.
         groups: The overlaps.
         refined: The refined boundary maps of each group, bool ``(B, m, h', o)``.
-        whole_labels: The teacher assistant's labels of the panoramas, int64 ``(B, H, W)``: argmax of ``whole``.
-        logits: The teacher assistant's of the windows, ``(B, n, C, h, w)``.
+        assistant_labels: The teacher assistant's labels of the windows, int64 ``(B, n, h, w)``.
+        logits: The teacher assistant's of the windows, ``(B, n, C, h, w)``; None in a lesson that was stored.
         entropy: Mean entropy of the teacher assistant's pixels, a scalar; NaN if its logits are not finite.
         left_out: Pixels that teach nothing, bool ``(B, H, W)``: ignored in all labels, weight 0, no boundary; or None.
     """
@@ -32,8 +35,8 @@ class Lesson:
     ensemble: Fused
     groups: tuple[OverlapGroup, ...]
     refined: list[Tensor]
-    whole_labels: Tensor
-    logits: Tensor
+    assistant_labels: Tensor
+    logits: Tensor | None
     entropy: Tensor
     left_out: Tensor | None = None
 
@@ -48,11 +51,68 @@ class Lesson:
                 refined & ~cut_overlaps(left_out, self.grid, group)
                 for refined, group in zip(self.refined, self.groups, strict=True)
             ],
-            whole_labels=self.whole_labels.masked_fill(left_out, IGNORE),
+            assistant_labels=self.assistant_labels.masked_fill(windows, IGNORE),
             left_out=left_out,
         )
 
     @property
+    def whole_labels(self) -> Tensor:
+        """The teacher assistant's labels of the panoramas, int64 ``(B, H, W)``: argmax of ``whole``."""
+        return stitch_windows(self.assistant_labels, self.grid)
+
+    @property
     def whole(self) -> Tensor:
-        """The teacher assistant's logits of the panoramas, ``S_TA^w``, ``(B, C, H, W)``."""
+        """The teacher assistant's logits of the panoramas, ``S_TA^w``, ``(B, C, H, W)``.
+
+        Raises:
+            ValueError: If the lesson was stored, which keeps labels alone.
+        """
+        if self.logits is None:
+            raise ValueError('a stored lesson has no logits, which soft targets need; set store_lessons=False')
         return stitch_windows(self.logits, self.grid)
+
+    def stored(self) -> list[StoredLesson]:
+        """The lesson of each panorama as it is stored: labels alone, on the CPU."""
+        labels, weight = self.ensemble.labels.byte().cpu(), self.ensemble.weight.bool().cpu()
+        assistant, refined = self.assistant_labels.byte().cpu(), [part.cpu() for part in self.refined]
+        entropy = float(self.entropy)
+        return [
+            StoredLesson(
+                self.grid, labels[b], weight[b], assistant[b], self._in_order([part[b] for part in refined]), entropy
+            )
+            for b in range(len(labels))
+        ]
+
+    def _in_order(self, groups: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Maps ``(m, h', o)`` of each group as one map of each overlap, in the grid's order."""
+        maps = {
+            index: part[k]
+            for group, part in zip(self.groups, groups, strict=True)
+            for k, index in enumerate(group.members)
+        }
+        return tuple(maps[index] for index in range(len(maps)))
+
+    @classmethod
+    def from_stored(cls, lessons: Sequence[StoredLesson]) -> Lesson:
+        """The lesson of a batch of stored ones, on their device.
+
+        Raises:
+            ValueError: If the panoramas have different grids.
+        """
+        grid = lessons[0].grid
+        if any(other.grid != grid for other in lessons):
+            raise ValueError('panoramas of different sizes in one batch; take a batch size of 1')
+        groups = overlap_groups(grid)
+        labels = torch.stack([lesson.labels for lesson in lessons]).long()
+        return cls(
+            grid,
+            Fused(labels, torch.stack([lesson.reliable for lesson in lessons]).float()),
+            groups,
+            [
+                torch.stack([torch.stack([one.refined[i] for i in group.members]) for one in lessons])
+                for group in groups
+            ],
+            torch.stack([lesson.assistant_labels for lesson in lessons]).long(),
+            None,
+            labels.new_tensor([lesson.entropy for lesson in lessons], dtype=torch.float32).mean(),
+        )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from stage1_sam_cache.errors import MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowGrid, WindowSettings
 from stage2_distill.data.cached_masks import CachedMasks
+from stage2_distill.fusion.label_drift import class_counts
 from stage2_distill.fusion.pixelwise import first_argmax
 from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
 from stage2_distill.heads.lesson import Lesson
@@ -44,9 +45,10 @@ class GoodSAM(BaseSegmentor):
         schedule: ``'joint'`` trains both in every iteration; ``'ta_first'`` the assistant alone for ``ta_iters``
             iterations, then the student alone.
         ta_iters: See ``schedule``.
-        label_momentum: None: the assistant's own predictions become the labels of the ensemble and of Eq. 4, as in the
-            paper. Otherwise those of a copy, which after every step of the assistant keeps this share of itself and
-            takes the rest from it; 1 keeps it as it began.
+        label_momentum: Labels of the ensemble and of Eq. 4 are made by a copy of the assistant in evaluation mode.
+            After every step of the assistant it keeps this share of itself and takes the rest from it; 0 follows at
+            once, 1 stays as it began. None: they are made by the forward pass that is being trained, the paper's silent
+            reading, which can collapse (docs/ablations.md). A frozen assistant makes its labels itself.
         norm_eval: Networks whose batch normalisation keeps its initial statistics during training: with a batch of one
             panorama these are more reliable than the statistics of the batch.
         wrap_columns: Columns copied from the opposite side to pad each border before the student predicts, so that it
@@ -55,9 +57,14 @@ class GoodSAM(BaseSegmentor):
         test_cfg: ``predictors``, which of ``PREDICTORS`` to run; a data sample then carries a map for each of them
             but the student, whose prediction is mmseg's ``pred_sem_seg``.
 
+    Attributes:
+        label_counts: Pixels of each class in the ensemble labels of the last training step, int64 ``(C,)``.
+
     Raises:
         ValueError: If a setting is unknown, or the networks have different classes.
     """
+
+    label_counts: Tensor
 
     def __init__(
         self,
@@ -70,7 +77,7 @@ class GoodSAM(BaseSegmentor):
         update_ta: bool = True,
         schedule: str = 'joint',
         ta_iters: int = 0,
-        label_momentum: float | None = None,
+        label_momentum: float | None = 0.999,
         norm_eval: Sequence[str] = (),
         wrap_columns: int = 0,
         data_preprocessor: dict[str, Any] | None = None,
@@ -160,18 +167,19 @@ class GoodSAM(BaseSegmentor):
         if not teach_ta:
             self.teacher_assistant.eval()
 
-        with forward_pass(optim_wrapper, 'teacher_assistant', self.teacher_assistant, teach_ta):
-            logits = self.assistant_windows(inputs)
-        with forward_pass(optim_wrapper, 'teacher_assistant', self.label_assistant, False):
-            labelling = self.labelling_windows(inputs, logits)
-        lesson = _without_left_out(self.make_lesson(inputs, samples, labelling), samples)
+        if not self.update_ta and all('lesson' in sample for sample in samples):
+            logits, lesson = None, Lesson.from_stored([sample.lesson for sample in samples])
+        else:
+            logits, lesson = self._ask(inputs, samples, optim_wrapper, teach_ta)
+        lesson = _without_left_out(lesson, samples)
+        self.label_counts = class_counts(lesson.ensemble.labels, self.num_classes)
         log = {'reliable': lesson.ensemble.weight.mean(), 'entropy': lesson.entropy}
         if teach_ta:
             losses = self.mka_head.assistant_losses(logits, lesson)
             log |= take_step(losses, 'loss_ta', optim_wrapper['teacher_assistant'])
             if self.label_assistant is not None:
                 self.label_assistant.update_parameters(self.teacher_assistant)
-        del logits, labelling
+        del logits
 
         if teach_student:
             with forward_pass(optim_wrapper, 'student', self.student, True):
@@ -180,6 +188,22 @@ class GoodSAM(BaseSegmentor):
             log |= take_step(losses, 'loss_student', optim_wrapper['student'])
         log['loss'] = torch.stack([log[name] for name in ('loss_ta', 'loss_student') if name in log]).sum()
         return log
+
+    def _ask(
+        self, inputs: Tensor, samples: Any, optim_wrapper: OptimWrapperDict, with_gradient: bool
+    ) -> tuple[Tensor, Lesson]:
+        """The assistant's logits of windows, and the lesson that it, or its averaged copy, gives."""
+        with forward_pass(optim_wrapper, 'teacher_assistant', self.teacher_assistant, with_gradient):
+            logits = self.assistant_windows(inputs)
+        with forward_pass(optim_wrapper, 'teacher_assistant', self.label_assistant, False):
+            labelling = self.labelling_windows(inputs, logits)
+        return logits, self.make_lesson(inputs, samples, labelling)
+
+    def lesson_of(self, batch: dict[str, Any]) -> Lesson:
+        """The lesson of a loader's batch with ``cached_masks``, without a student."""
+        data = self.data_preprocessor(batch, False)
+        logits = self.assistant_windows(data['inputs'])
+        return self.make_lesson(data['inputs'], data['data_samples'], self.labelling_windows(data['inputs'], logits))
 
     def labelling_windows(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """Logits that labels are made from: those of the averaged copy if there is one, else the assistant's.
@@ -304,7 +328,7 @@ def _without_left_out(lesson: Lesson, samples: Any) -> Lesson:
     maps = [sample.get('left_out') for sample in samples]
     if all(left_out is None for left_out in maps):
         return lesson
-    none = torch.zeros_like(lesson.whole_labels[0], dtype=torch.bool)
+    none = lesson.ensemble.labels.new_zeros(lesson.grid.height, lesson.grid.width, dtype=torch.bool)
     return lesson.without(torch.stack([none if left_out is None else left_out for left_out in maps]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -14,8 +15,10 @@ from torch import nn
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
 from stage2_distill.errors import ConfigError
 from stage2_distill.models.goodsam import NETWORKS
+from stage2_distill.training import lesson_store
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.checked_runner import LOADERS, CheckedRunner
+from stage2_distill.training.checkpoint_hook import find_latest
 
 
 @RUNNERS.register_module()
@@ -60,9 +63,38 @@ class GoodSAMRunner(CheckedRunner):
         return build_with_cache(settings) if settings.get('cache') else super().build_dataset(settings, cfg)
 
     def train(self) -> nn.Module:
-        """Train, if the initial weights have every weight of the networks."""
+        """Train, if the initial weights have every weight of the networks; a frozen assistant's labels come first."""
         self._check_initial_weights()
+        if lesson_store.are_stored(self.cfg):
+            self._store_lessons()
         return super().train()
+
+    def _store_lessons(self) -> None:
+        """Let the assistant make its lessons; before the loaders' workers start, which read them."""
+        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'])
+        reader = lesson_store.reader_of(dataset)
+        if reader is None:
+            return
+        model: Any = getattr(self.model, 'module', self.model)
+        assistant = getattr(model.teacher_assistant, 'module', model.teacher_assistant)
+        self._load_assistant(assistant)
+        folder = Path(self.cfg.get('lessons_dir') or Path(self.work_dir) / lesson_store.FOLDER)
+        reader.lessons = lesson_store.store_lessons(model, dataset, self.cfg, folder)
+        self.logger.info(f'labels of the frozen teacher assistant: {reader.lessons}')
+        self.register_hook(lesson_store.SameAssistantHook(lesson_store.weights_digest(assistant)))
+
+    def _load_assistant(self, assistant: nn.Module) -> None:
+        """Give the assistant the weights that it will have in training, before MMEngine loads all of them."""
+        path = find_latest(self.work_dir) if self.cfg.get('resume') else self.cfg.get('load_from')
+        prefix, weights = 'teacher_assistant.', {}
+        if path:
+            trusted = self.cfg.get('trust_checkpoint', False)
+            state = check_checkpoint(str(path), trusted).get('state_dict', {})
+            weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        if weights:
+            assistant.load_state_dict(weights)
+        else:
+            assistant.init_weights()
 
     def load_initial_weights(self) -> None:
         """Give the networks the weights that training would start from.

@@ -81,6 +81,7 @@ def config_of(job: Job, args: argparse.Namespace) -> Config:
     for part in ('cfg', 'dataloader', 'evaluator'):
         config[f'val_{part}'] = None  # scored once, at the end
     config.default_hooks.checkpoint.save_best = None
+    config.lessons_dir = str(args.out / 'lessons')  # rows with the same labels share them
     return config
 
 

@@ -16,6 +16,7 @@ from ablation.jobs import Job, config_of, masks_of, settings_of
 from ablation.pictures import COLUMNS, PANELS
 from ablation.rows import BASE, MASKS, Row
 from stage2_distill.errors import ConfigError
+from stage2_distill.training.bfloat16 import bfloat16_is_fast
 
 TOOLS = Path(__file__).resolve().parents[1]
 
@@ -33,7 +34,15 @@ def run(job: Job, args: argparse.Namespace) -> None:
     weights = []
     begun = time.perf_counter()
     if job.row.trained:
-        call('train.py', job, file, '--amp', '--resume', '--work-dir', job.folder / 'work')
+        call(
+            'train.py',
+            job,
+            file,
+            *(['--amp'] if bfloat16_is_fast() else []),
+            '--resume',
+            '--work-dir',
+            job.folder / 'work',
+        )
         weights = [(job.folder / 'work/last_checkpoint').read_text().strip()]
     seconds = time.perf_counter() - begun
     flags = ['--work-dir', job.folder / 'work', '--regions', '--out', job.folder / 'test_scores.json']

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ablation.collapse import collapse
 from ablation.rows import (
     FUSIONS,
     MASKS,
@@ -101,6 +102,7 @@ def controls() -> list[Row]:
     """Return bounds and controls, at equal steps, with a frozen assistant unless the row says otherwise."""
     rows = [Row('source only, not trained further', trained=False)]
     rows += [Row(name, {'model': student_terms(*weights)}) for name, weights in STUDENT_TERMS if name != 'eq 4, 5']
+    rows.append(Row('eq 5 alone', {'model': student_terms(0.0, 1.0, 0.0)}))
     for masks in MASKS:
         for name in ('SSA', 'CTCF'):
             model = {**student_terms(1.0, 1.0, 0.0), **fusion(name)}
@@ -117,8 +119,8 @@ def controls() -> list[Row]:
         for name, weights in weightings:
             rows.append(
                 Row(
-                    f'all, assistant trained{name}, masks {masks}',
-                    {'model': {'update_ta': True, 'mka_head': weights}},
+                    f'all, assistant trained, labels by the pass that is trained{name}, masks {masks}',
+                    {'model': {'update_ta': True, 'label_momentum': None, 'mka_head': weights}},
                     masks,
                 )
             )
@@ -138,4 +140,5 @@ TABLES: dict[str, Callable[[], list[Row]]] = {
     'table5': table5,
     'choices': choices,
     'controls': controls,
+    'collapse': collapse,
 }

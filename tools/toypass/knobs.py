@@ -221,6 +221,8 @@ class Knobs:
 
 PRESETS: dict[str, Knobs] = {
     'tiny': Knobs('tiny', Counts(8, 4, 4, 4), Pinhole(128, 256), Panorama(100, 512)),
+    # The first scenes of demo, for make demo.
+    'quick': Knobs('quick', Counts(800, 100, 64, 40), Pinhole(256, 512), Panorama(200, 1024)),
     'demo': Knobs('demo', Counts(800, 100, 160, 60), Pinhole(256, 512), Panorama(200, 1024)),
     'full': Knobs('full', Counts(1200, 200, 400, 100), Pinhole(512, 1024), Panorama(400, 2048)),
 }

@@ -52,6 +52,9 @@ model = dict(
     grid=dict(window=(400, 512), stride=256, wrap=False),
     ta_input_scale=1.0,
     update_ta=True,
+    # Labels come from a moving average of the assistant, in evaluation mode. The paper does not say which pass of the
+    # assistant makes them; made by the very pass that is trained (ablations/literal.py), rare classes can die out.
+    label_momentum=0.999,
     schedule='joint',
     ctcf_head=dict(
         type='CTCFHead',

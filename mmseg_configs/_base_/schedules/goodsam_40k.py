@@ -33,4 +33,5 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
+    label_guard=dict(type='LabelGuardHook', interval=500),
 )

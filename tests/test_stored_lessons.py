@@ -1,0 +1,166 @@
+"""Lessons of a frozen assistant: made once, turned with the panorama, and the same as those made in every iteration."""
+
+import copy
+import json
+import re
+
+import pytest
+import torch
+from test_goodsam import GRID, batch, build, masks, optimizers, weights
+
+from stage2_distill.data.stored_lesson import StoredLesson, encode, read
+from stage2_distill.errors import TrainingError
+from stage2_distill.heads.lesson import Lesson
+
+DIGEST = '0' * 64
+
+
+def frozen(**options):
+    return build(update_ta=False, **options)
+
+
+def lesson_of(model, panoramas):
+    with torch.no_grad():
+        return model.lesson_of(panoramas)
+
+
+def same(one: StoredLesson, other: StoredLesson) -> bool:
+    parts = [(getattr(one, name), getattr(other, name)) for name in ('labels', 'reliable', 'assistant_labels')]
+    parts += zip(one.refined, other.refined, strict=True)
+    return one.grid == other.grid and one.entropy == other.entropy and all(torch.equal(*pair) for pair in parts)
+
+
+def test_a_file_gives_back_what_was_stored(tmp_path):
+    (stored,) = lesson_of(frozen(), batch()).stored()
+    path = tmp_path / 'a.npz'
+    path.write_bytes(encode(stored, DIGEST))
+    assert same(read(path, DIGEST), stored)
+
+
+def test_a_stored_lesson_trains_the_student_as_the_assistant_itself_does():
+    live, stored = frozen(), frozen()
+    panoramas = batch(2)
+    lessons = lesson_of(stored, copy.deepcopy(panoramas)).stored()
+    expected = live.train_step(copy.deepcopy(panoramas), optimizers(live))
+    for sample, lesson in zip(panoramas['data_samples'], lessons, strict=True):
+        del sample.cached_masks
+        sample.lesson = lesson
+    asked = []
+    stored.teacher_assistant.register_forward_hook(lambda *_: asked.append(1))
+    log = stored.train_step(panoramas, optimizers(stored))
+    assert not asked
+    assert list(log) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(log[name], value, msg=name)
+    torch.testing.assert_close(weights(stored.student), weights(live.student))
+
+
+def test_a_rolled_lesson_is_that_of_the_rolled_panorama():
+    model, steps = frozen(), 3
+    panorama, cached = batch(), masks()
+    turned = copy.deepcopy(panorama)
+    turned['inputs'] = [image.roll(-steps * GRID.strides[1], -1) for image in panorama['inputs']]
+    turned['data_samples'][0].cached_masks = cached.rolled(steps)
+    (plain,), (expected,) = (lesson_of(model, one).stored() for one in (panorama, turned))
+    assert same(plain.rolled(0), plain)
+    rolled = plain.rolled(steps)
+    assert torch.equal(rolled.labels, expected.labels)
+    assert torch.equal(rolled.assistant_labels, expected.assistant_labels)
+    assert all(torch.equal(*pair) for pair in zip(rolled.refined, expected.refined, strict=True))
+
+
+def test_a_mirrored_lesson_shows_the_mirrored_windows():
+    (plain,) = lesson_of(frozen(), batch()).stored()
+    mirrored = plain.flipped()
+    assert same(mirrored.flipped(), plain)
+    for i, window in enumerate(GRID.windows):
+        left = (GRID.width - window.left - window.width) % GRID.width
+        j = next(k for k, other in enumerate(GRID.windows) if other.left == left)
+        assert torch.equal(mirrored.labels[j], plain.labels[i].flip(-1))
+        assert torch.equal(mirrored.assistant_labels[j], plain.assistant_labels[i].flip(-1))
+    for i, overlap in enumerate(GRID.overlaps):
+        left = (GRID.width - overlap.box.left - overlap.box.width) % GRID.width
+        j = next(k for k, other in enumerate(GRID.overlaps) if other.box.left == left)
+        assert torch.equal(mirrored.refined[j], plain.refined[i].flip(-1))
+
+
+def test_stored_lessons_have_no_soft_targets():
+    lesson = Lesson.from_stored(lesson_of(frozen(), batch()).stored())
+    with pytest.raises(ValueError, match='set store_lessons=False'):
+        _ = lesson.whole
+
+
+@pytest.mark.parametrize('damage', ['missing', 'cut', 'flipped', 'other image'])
+def test_a_damaged_file_is_one_clear_line(tmp_path, damage):
+    (stored,) = lesson_of(frozen(), batch()).stored()
+    path, content = tmp_path / 'a.npz', bytearray(encode(stored, DIGEST))
+    if damage == 'flipped':
+        content[len(content) // 2] ^= 16
+    if damage != 'missing':
+        path.write_bytes(content[: len(content) // 2] if damage == 'cut' else content)
+    with pytest.raises(TrainingError, match=rf'^{re.escape(str(path))}: .*\n?.*delete it'):
+        read(path, '1' * 64 if damage == 'other image' else DIGEST)
+
+
+@pytest.fixture(scope='module')
+def frozen_run(run_tool, tiny_goodsam, tmp_path_factory):
+    """Trains with a frozen assistant; without augmentation, so that stored and live lessons are the same."""
+    folder = tmp_path_factory.mktemp('frozen')
+    config = folder / 'frozen.py'
+    steps = ['LoadPanorama', 'LoadCachedMasks', 'PackPanorama']
+    config.write_text(
+        f"_base_ = '{tiny_goodsam}'\n"
+        f'train_dataloader = dict(dataset=dict(pipeline={[{"type": step} for step in steps]}))\n'
+        'val_dataloader = None\nval_cfg = None\nval_evaluator = None\n'
+        'default_hooks = dict(checkpoint=dict(save_best=None))\nmodel = dict(update_ta=False)\n'
+    )
+
+    def run(work, *options, resume=False):
+        flags = ['--resume'] if resume else []
+        return run_tool('train.py', config, '--work-dir', folder / work, *flags, '--cfg-options', 'x=1', *options)
+
+    return folder, run
+
+
+def losses(work):
+    (file,) = work.glob('*/vis_data/scalars.json')
+    return [line['loss'] for line in map(json.loads, file.read_text().splitlines()) if 'loss' in line]
+
+
+def test_a_run_with_stored_lessons_has_the_losses_of_one_without(frozen_run):
+    folder, run = frozen_run
+    stored, live = run('stored'), run('live', 'store_lessons=False')
+    assert stored.returncode == live.returncode == 0, stored.stderr[-2000:] + live.stderr[-2000:]
+    assert losses(folder / 'stored') == pytest.approx(losses(folder / 'live'), rel=1e-5)
+    (home,) = (folder / 'stored/lessons').iterdir()
+    assert len(list(home.rglob('*.npz'))) > 1
+    assert not (folder / 'live/lessons').exists()
+
+
+def test_lessons_are_reused_and_those_of_other_settings_made_anew(frozen_run):
+    folder, run = frozen_run
+    shared = f'lessons_dir={folder / "shared"}'
+    assert run('first', shared).returncode == 0
+    files = {file: file.stat().st_mtime_ns for file in (folder / 'shared').rglob('*.npz')}
+    next(iter(files)).unlink()
+    assert run('second', shared).returncode == 0
+    again = {file: file.stat().st_mtime_ns for file in (folder / 'shared').rglob('*.npz')}
+    assert set(again) == set(files)
+    assert sum(again[file] != time for file, time in files.items()) == 1
+    assert run('third', shared, 'model.ctcf_head.fusion.theta_medium=0.9').returncode == 0
+    assert len(list((folder / 'shared').iterdir())) == 2
+
+
+def test_a_trained_assistant_or_soft_targets_store_nothing(frozen_run):
+    folder, run = frozen_run
+    assert run('soft', 'model.mka_head.soft_target=True').returncode == 0
+    assert run('trained', 'model.update_ta=True').returncode == 0
+    assert not [work for work in ('soft', 'trained') if (folder / work / 'lessons').exists()]
+
+
+def test_a_resumed_run_asks_the_assistant_of_its_checkpoint(frozen_run):
+    folder, run = frozen_run
+    assert run('resumed', 'train_cfg.max_iters=2').returncode == 0
+    before = sorted(file.stat().st_mtime_ns for file in (folder / 'resumed/lessons').rglob('*.npz'))
+    assert run('resumed', resume=True).returncode == 0
+    assert sorted(file.stat().st_mtime_ns for file in (folder / 'resumed/lessons').rglob('*.npz')) == before
