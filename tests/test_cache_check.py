@@ -101,14 +101,14 @@ def test_of_several_caches_side_by_side_the_expected_one_is_opened(tmp_path, ima
         ('goodsam_b1_wildpass', {'sam'}),
         ('ablations/table3_row4', {'sam'}),
         ('goodsam_b0_own', {'sam', 'felzenszwalb'}),
-        ('goodsam_b0_toypass', {'sam', 'felzenszwalb', 'toy_sam', 'truth'}),
-        ('goodsam_b2_toypass', {'sam', 'felzenszwalb', 'toy_sam', 'truth'}),
+        ('goodsam_b0_toypass', {'sam', 'felzenszwalb', 'toy_sam', 'truth', 'simulated'}),
+        ('goodsam_b2_toypass', {'sam', 'felzenszwalb', 'toy_sam', 'truth', 'simulated'}),
     ],
 )
 def test_the_generators_that_a_config_allows(name, allowed):
     config = config_of(name)
     grid = dict(config.model.grid)
-    for generator in ('sam', 'felzenszwalb', 'toy_sam', 'truth', 'blocks'):
+    for generator in ('sam', 'felzenszwalb', 'toy_sam', 'truth', 'simulated', 'blocks'):
         fingerprint = CacheSettings(**grid).fingerprint(Generator(name=generator))
         differences = fingerprint.differences(expected_settings(config))
         assert (differences == []) is (generator in allowed), generator
@@ -177,6 +177,15 @@ def test_the_command_for_true_segments_is_that_of_their_tool():
     dataset = {'name': 'toypass', 'split': 'train', 'root': 'data/x', 'cache': 'cache/x', 'expect': expect}
     assert cache_command(dataset) == (
         'tools/cache_truth.py --data-root data/x --window 200x256 --stride 128 --wrap --out cache/x'
+    )
+
+
+def test_the_command_for_simulated_masks_has_their_damage():
+    generator = {'name': 'simulated', 'toypass': 1, 'numpy': '2.0', 'merge': 0.3, 'erode': 2, 'seed': 0}
+    grid = {'window': [200, 256], 'stride': [200, 128], 'wrap': True}
+    dataset = {'name': 'toypass', 'cache': 'cache/x', 'expect': {'grid': grid, 'generator': generator}}
+    assert cache_command(dataset) == (
+        'tools/cache_truth.py --window 200x256 --stride 128 --wrap --merge 0.3 --erode 2 --seed 0 --out cache/x'
     )
 
 

@@ -16,7 +16,7 @@ from segment_anything.modeling import Sam
 
 from stage1_sam_cache.sam import fast_generation
 from stage1_sam_cache.sam.fast_generation import ExactMaskGenerator, FastMaskGenerator, points_that_fit
-from stage1_sam_cache.sam.fast_networks import accelerate, attend
+from stage1_sam_cache.sam.fast_networks import accelerate, attend, conclude
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 from stage1_sam_cache.sam.settings import LEVELS, SamSettings
 from stage1_sam_cache.sam.weights import find_weights, load_sam
@@ -165,8 +165,11 @@ def test_attention_for_many_points_is_that_of_each(points, tokens, seed):
     prompts = torch.randn(points, tokens, width)
     with torch.no_grad():
         expected = transformer(image.expand(points, -1, -1, -1), position.expand(points, -1, -1, -1), prompts)
-        for found, wanted in zip(attend(transformer, image, position, prompts), expected, strict=True):
-            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+        attended = attend(transformer, image, position, prompts)
+        for which in (slice(0, 1), slice(1, None)):
+            found = conclude(transformer, attended, which)
+            torch.testing.assert_close(found, expected[0][:, which], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(attended.places, expected[1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('half', [torch.bfloat16, torch.float16])

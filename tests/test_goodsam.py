@@ -131,9 +131,12 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize('fusion', ['CTCF', 'SSAFusion', 'SEPLFusion'])
+LEVEL_MEAN = {'type': 'CTCF', 'theta': 'level_mean'}
+
+
+@pytest.mark.parametrize('fusion', [{'type': 'CTCF'}, LEVEL_MEAN, {'type': 'SSAFusion'}, {'type': 'SEPLFusion'}])
 def test_a_training_step_never_waits_for_the_device(fusion):
-    model = build(ctcf_head={'type': 'CTCFHead', 'fusion': {'type': fusion}})
+    model = build(ctcf_head={'type': 'CTCFHead', 'fusion': fusion})
     wrapper, data = optimizers(model), batch(2)
     with Waits() as waits:
         model.train_step(data, wrapper)
@@ -299,7 +302,9 @@ def test_every_boundary_mode_takes_a_step(mode):
     assert float(log['loss_bd_t_s']) > 0
 
 
-@pytest.mark.parametrize('fusion', [{'type': 'SSAFusion'}, {'type': 'SEPLFusion'}, {'type': 'CTCF', 'output': 'soft'}])
+@pytest.mark.parametrize(
+    'fusion', [{'type': 'SSAFusion'}, {'type': 'SEPLFusion'}, {'type': 'CTCF', 'output': 'soft'}, LEVEL_MEAN]
+)
 def test_every_fusion_takes_a_step(fusion):
     model = build(ctcf_head={'type': 'CTCFHead', 'fusion': fusion})
     log = model.train_step(batch(2), optimizers(model))

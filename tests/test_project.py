@@ -102,7 +102,7 @@ ROOMS = {
         ['tables'],
         ['report'],
         ['pictures'],
-        ['running'],
+        ['ensembles', 'running'],
     ],
 }
 STAGES = ('stage1_sam_cache', 'stage2_distill')

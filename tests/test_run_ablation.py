@@ -3,16 +3,21 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from PIL import Image
 from test_source_training import complaint, load_tool
 
 from ablation.collapse import SUSPECTS, collapse, drift, drift_plot
+from ablation.ensembles import Tally
 from ablation.jobs import Job, config_of
 from ablation.report import markdown
-from ablation.rows import BASE, difference, paper_row
+from ablation.rows import BASE, SIMULATED, assistant, assistant_sizes, difference, paper_row
 from ablation.tables import TABLES, table3
+from stage2_distill.checkpoints.shipped_weights import load_from_goodsam
+from stage2_distill.fusion.ensemble import Fused
 
 SMALL = ('model.grid.window=(100,128)', 'model.grid.stride=64')
 SMALL += tuple(
@@ -110,6 +115,78 @@ def test_a_table_is_made_once_and_then_read(tiny_toypass, run_tool, monkeypatch,
     ]  # fmt: skip
     other = complaint('run_ablation', monkeypatch, *flags, '--iterations', '2')
     assert other.endswith('was made with other settings; remove it or give another --out')
+
+
+def test_every_assistant_that_comes_with_the_project_has_its_own_weights():
+    assert {0, 2} <= set(assistant_sizes())
+    for size, file in ((0, 'segformer_b0'), (2, 'segformer_b2_int8')):
+        config = Config.fromfile(BASE)
+        config.merge_from_dict({'model': assistant(size)})
+        network = config.model.teacher_assistant
+        weights = load_from_goodsam(network.init_cfg.checkpoint, 'cpu')
+        first = weights['backbone.layers.0.0.projection.weight']
+        assert network.init_cfg.checkpoint == f'goodsam://{file}.safetensors'
+        assert len(first) == network.backbone.embed_dims == network.decode_head.in_channels[0]
+
+
+def test_damage_grows_along_each_line_of_the_curve():
+    kinds = {name.split()[0] for name in SIMULATED}
+    assert kinds == {'merge', 'cut', 'rough', 'erode', 'drop', 'all'}
+    parser = load_tool('cache_truth').build_parser()
+    for kind in kinds:
+        lines = [flags for name, (_, *flags) in SIMULATED.items() if name.split()[0] == kind]
+        args = [vars(parser.parse_args(['--out', 'x', *flags])) for flags in lines]
+        assert len(lines) == 3
+        for flag in ('merge', 'cut', 'rough', 'erode', 'drop') if kind == 'all' else (kind,):
+            amounts = [values[flag] for values in args]
+            assert 0 < amounts[0] <= amounts[1] <= amounts[2] and amounts[0] < amounts[2]
+
+
+def test_masks_and_their_ensembles_are_scored_once_without_training(
+    tiny_toypass, run_tool, monkeypatch, capsys, tmp_path
+):
+    data, _ = tiny_toypass
+    flags = ('mask_quality', '--data', data, '--out', tmp_path, '--untrained', '--rows', 'truth', 'all much')
+    first = run_tool('run_ablation.py', *flags, '--cfg-options', *SMALL)
+    assert first.returncode == 0, first.stdout + first.stderr[-2000:]
+    assert '2 rows, 0 runs, 0 of them done before\nscoring the masks of 2 rows' in first.stdout
+    head, _, *lines = (tmp_path / 'mask_quality/table.md').read_text().splitlines()
+    assert head == (
+        '| | masks, mean IoU | masks, coverage | assistant | ensemble, CTCF | ensemble, CTCF, level means '
+        '| ensemble, SSA |'
+    )
+    names, iou, coverage, alone, *_ = zip(*(line.strip('| ').split(' | ') for line in lines), strict=True)
+    assert names == ('truth', 'all much') and iou[0] == coverage[0] == '100.00'
+    assert float(iou[1]) < 60 and float(coverage[1]) < 80
+    with Image.open(tmp_path / 'mask_quality/plot.png') as picture:
+        assert min(picture.size) > 100
+    # The assistant and the ensembles are those that tools/test.py scores.
+    config, cache = tmp_path / 'mask_quality/assistant.py', tmp_path / 'cache/truth_100x128_64_wrap/val'
+    out = tmp_path / 'scores.json'
+    tested = run_tool('test.py', config, '--cache', cache, '--predictor', 'ta_tile', 'ensemble', '--out', out)
+    assert tested.returncode == 0, tested.stderr[-2000:]
+    tile, ensemble = (score['mIoU'] for score in json.loads(out.read_text())['scores'])
+    found = json.loads((tmp_path / 'mask_quality/truth/masks.json').read_text())['scores']
+    assert (found['assistant'], found['ensembles']['CTCF']['miou']) == pytest.approx((tile, ensemble), abs=0.01)
+    assert set(alone) == {f'{found["assistant"]:.2f}'}
+
+    monkeypatch.setattr('sys.argv', ['run_ablation.py', *map(str, flags), '--cfg-options', *SMALL])
+    assert load_tool('run_ablation').main() == 0
+    again = capsys.readouterr().out
+    assert 'scoring' not in again and '\n'.join(lines) in again
+    changed = (*SMALL, 'model.teacher_assistant.decode_head.channels=128')
+    other = complaint('run_ablation', monkeypatch, *flags, '--cfg-options', *changed)
+    assert other.endswith('masks.json was made with other settings; remove it or give another --out')
+
+
+def test_reliable_pixels_and_their_accuracy_are_counted_by_weight():
+    tally = Tally(3)
+    truth = np.array([[0, 0, 1, 1, 2, 255]])
+    labels, weight = torch.tensor([[0, 1, 1, 255, 2, 0]]), torch.tensor([[1.0, 1, 1, 0, 0, 1]])
+    tally.add(truth, Fused(labels, weight))
+    scores = tally.scores()
+    assert scores[1:] == pytest.approx((60, 200 / 3, 50))
+    assert scores.miou == pytest.approx(100 * (1 / 2 + 1 / 3 + 1) / 3)
 
 
 def test_seeds_become_mean_and_spread(tmp_path):

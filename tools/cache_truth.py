@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """Caches ToyPASS's true instances as masks, for the upper bound in the tables; nothing else trains on them.
 
-tools/cache_truth.py --split train --out cache/truth
-tools/cache_truth.py --split val --kinds instances parts --out cache/truth_val
+    tools/cache_truth.py --split train --out cache/truth
+    tools/cache_truth.py --split val --kinds instances parts --out cache/truth_val
+    tools/cache_truth.py --split val --merge 0.3 --erode 2 --out cache/simulated_val
+
+With any of the last group of flags the instances are damaged by these amounts, to learn how good masks must be. The
+cache then calls its generator 'simulated', and the amounts belong to its identity.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.data.images import RgbImage, read_rgb
 from stage1_sam_cache.errors import DatasetError
+from toypass.truth.simulated_masks import DamageSettings, SimulatedMaskGenerator
 from toypass.truth.truth_masks import KINDS, TruthMaskGenerator, encode
 
 
@@ -41,7 +46,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--window', type=cli.pixel_pair, default=(200, 256), metavar='HxW', help='default: 200x256')
     parser.add_argument('--stride', type=cli.pixel_stride, default=128, metavar='N', help='default: %(default)s')
     parser.add_argument('--wrap', action='store_true', help='add the windows across the 0/360 degree seam')
+    cli.add_settings_flags(parser, DamageSettings, 'damage')
     return parser
+
+
+def make_generator(
+    parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> TruthMaskGenerator | SimulatedMaskGenerator:
+    """Make the generator that the flags ask for."""
+    damage = cli.given_settings(args, DamageSettings)
+    if not damage:
+        return TruthMaskGenerator(tuple(args.kinds))
+    if args.kinds != ['instances']:
+        parser.error(f'--{next(iter(damage))} is for --kinds instances')
+    return SimulatedMaskGenerator(cli.make_settings(parser, DamageSettings, damage))
 
 
 def main() -> int:
@@ -51,7 +69,7 @@ def main() -> int:
     args.dataset, args.images, args.list, args.follow_links = 'toypass', None, None, False
     values = {'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
     settings = cli.make_settings(parser, CacheSettings, values)
-    generator = TruthMaskGenerator(tuple(args.kinds))
+    generator = make_generator(parser, args)
     writer = CacheWriter(args.out, settings.fingerprint(generator))
     samples = cli.list_images(parser, args).samples
     made = 0

@@ -4,6 +4,7 @@
     tools/run_ablation.py table5                       # fusions, without training: minutes
     tools/run_ablation.py table3 --seeds 0 1 2         # about five minutes on two CPU cores per trained row and seed
     tools/run_ablation.py controls --rows 'eq 4' oracle --masks truth
+    tools/run_ablation.py mask_quality --untrained     # how good must masks be? Damaged true masks and their ensembles
 
 Masks are cached once for all rows. The tool can be killed at any time and run again: finished runs are kept, and an
 interrupted training run resumes from its last checkpoint.
@@ -27,11 +28,11 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from ablation.collapse import drift_plot
-from ablation.jobs import Job, done_before, is_done, slug
-from ablation.pictures import contact_sheet, plot
+from ablation.jobs import Job, done_before, is_done, is_measured, slug
+from ablation.pictures import contact_sheet, plot, plot_quality
 from ablation.report import markdown
 from ablation.rows import MASKS, Row
-from ablation.running import run
+from ablation.running import measure, run
 from ablation.tables import TABLES
 
 
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         default='felzenszwalb',
         help='for rows that do not name masks (default: %(default)s)',
     )
+    parser.add_argument('--untrained', action='store_true', help='leave out what has to be trained')
     parser.add_argument('--iterations', type=int, help="of training (default: the config's)")
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='for every row'
@@ -70,8 +72,17 @@ def main() -> int:
         for row in rows
         for seed in (args.seeds if row.trained else args.seeds[:1])
     ]
+    measured = [job for job in jobs if job.row.measured and job.seed == args.seeds[0]]
+    unmeasured = [job for job in measured if not is_measured(job, args)]
+    if args.untrained:
+        jobs = [job for job in jobs if not job.row.trained]
+        if not jobs and not measured:
+            parser.error(f'all these rows of {args.table} have to be trained')
     missing = [job for job in jobs if not is_done(job, args)]
     print(f'{args.table}: {len(rows)} rows, {len(jobs)} runs, {len(jobs) - len(missing)} of them done before')
+    if unmeasured:
+        print(f'scoring the masks of {len(unmeasured)} rows, and their ensembles')
+        measure(unmeasured, args)
     with tqdm(total=len(missing), unit='run', desc=args.table) as bar:
         for job in missing:
             bar.set_postfix_str(f'{job.row.name}, seed {job.seed}')
@@ -81,7 +92,7 @@ def main() -> int:
     rows = [row for row in table if any(job.row == row for job in jobs)]
     text = markdown(rows, jobs)
     (folder / 'table.md').write_text(text + '\n')
-    plot(rows, jobs, folder / 'plot.png')
+    (plot_quality if args.table == 'mask_quality' else plot)(rows, jobs, folder / 'plot.png')
     print(f'\n{text}\n\nin {folder}/table.md and {folder}/plot.png')
     if args.table == 'collapse' and drift_plot(rows, jobs, folder / 'drift.png'):
         print(f'what the labels consist of, over the iterations: {folder}/drift.png')

@@ -201,9 +201,9 @@ class InstanceMasks:
         iou, stability = np.nan_to_num(self.predicted_iou), np.nan_to_num(self.stability)
         index = np.arange(len(self))
         area_keys = {'area_desc': (-self.area,), 'area_asc': (self.area,), 'score': ()}[order]
-        return self._take(np.lexsort((index, stability, iou, *area_keys)))
+        return self.take(np.lexsort((index, stability, iou, *area_keys)))
 
-    def _take(self, masks: NDArray[np.int64]) -> InstanceMasks:
+    def take(self, masks: NDArray[np.int64]) -> InstanceMasks:
         """Return the masks with these indices, in this order."""
         counts = self.runs_per_mask[masks]
         firsts = np.cumsum(self.runs_per_mask) - self.runs_per_mask

@@ -191,6 +191,8 @@ class FastMaskGenerator(ExactMaskGenerator):
         if stride == 4 and (rows, columns) == (2 * height, 2 * width):
             return _times(low, 2)[:, :height, :width]
         fine = _times(low, stride)[:, :rows, :columns]
+        if (rows, columns) == (height, width):
+            return fine
         return F.interpolate(fine[:, None], (height, width), mode='bilinear', align_corners=False)[:, 0]
 
 

@@ -5,13 +5,13 @@
 - encoder: attention without a stored attention map;
 - decoder: what is the same for all points is computed once; projections of the image's 4096 places are moved to
   the few tokens that they are multiplied with (``(W k) . q = k . (W^T q)``); only places inside the image are brought
-  to the masks' resolution, and only for points with a mask that is kept.
+  to the masks' resolution, and only for points with a mask that is kept; their predicted IoU is computed first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -84,20 +84,21 @@ class SharedMaskDecoder(MaskDecoder):
         """
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([output_tokens.expand(len(prompts), -1, -1), prompts], 1)
-        tokens, places = attend(self.transformer, image_embedding + no_mask[:, None, None], image_pe, tokens)
-        iou = self.iou_prediction_head(tokens[:, 0])[:, 1:].float()
+        attended = attend(self.transformer, image_embedding + no_mask[:, None, None], image_pe, tokens)
+        iou = self.iou_prediction_head(conclude(self.transformer, attended, slice(0, 1))[:, 0])[:, 1:].float()
         keep = torch.ones_like(iou, dtype=torch.bool) if keep_by_iou is None else keep_by_iou(iou)
         points = keep.any(1).nonzero()[:, 0]
+        attended = attended.of(points)
         height, width = inside or image_embedding.shape[-2:]
-        seen = places.unflatten(1, image_embedding.shape[-2:])[points, :height, :width]
-        fine = self._upscale(seen.flatten(1, 2))  # (P, 16 h w, C / 8), by place, then by its 4 x 4
+        shown = attended.places.unflatten(1, image_embedding.shape[-2:])[:, :height, :width]
+        fine = self._upscale(shown.flatten(1, 2))  # (P, 16 h w, C / 8), by place, then by its 4 x 4
         mlps = self.output_hypernetworks_mlps[1:]
-        weights = torch.stack([mlp(tokens[points, 2 + i]) for i, mlp in enumerate(mlps)], 1)
-        masks = weights @ fine.transpose(1, 2)
-        # (P, 3, h, w, 2, 2, 2, 2): each upscaling split a place into rows and columns.
-        masks = masks.view(len(points), len(mlps), height, width, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
-        masks = masks.reshape(len(points), len(mlps), 4 * height, 4 * width)
-        return masks[keep[points]].float(), iou[keep], keep.flatten().nonzero()[:, 0]
+        answers = conclude(self.transformer, attended, slice(2, 2 + len(mlps)))
+        weights = torch.stack([mlp(answers[:, i]) for i, mlp in enumerate(mlps)], 1)
+        masks = (weights @ fine.transpose(1, 2))[keep[points]]
+        # (K, h, w, 2, 2, 2, 2): each upscaling split a place into rows and columns.
+        masks = masks.view(len(masks), height, width, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
+        return masks.reshape(-1, 4 * height, 4 * width).float(), iou[keep], keep.flatten().nonzero()[:, 0]
 
     def _upscale(self, places: Tensor) -> Tensor:
         """Apply both transposed convolutions as matrix products, without moving the places."""
@@ -119,24 +120,49 @@ def _layer_norm_channels(x: Tensor, norm: Any) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
 
 
-def attend(transformer: TwoWayTransformer, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Apply a ``TwoWayTransformer`` to the tokens of many points on one image.
+class Attended(NamedTuple):
+    """Tokens of many points and places of their image, after the layers of a ``TwoWayTransformer``.
+
+    Attributes:
+        queries: The tokens as the layers gave them, ``(N, T, C)``.
+        tokens: The tokens as they were before, same shape.
+        places: ``(N, h w, C)``.
+        positions: Positional encoding of the places, ``(1, h w, C)``.
+    """
+
+    queries: Tensor
+    tokens: Tensor
+    places: Tensor
+    positions: Tensor
+
+    def of(self, points: Tensor) -> Attended:
+        """Return the part of these points, int64 ``(P,)``."""
+        return Attended(self.queries[points], self.tokens[points], self.places[points], self.positions)
+
+
+def attend(transformer: TwoWayTransformer, image: Tensor, image_pe: Tensor, tokens: Tensor) -> Attended:
+    """Apply the layers of a ``TwoWayTransformer`` to the tokens of many points on one image; ``conclude`` follows.
 
     Args:
         transformer: Its layers and weights.
         image: ``(1, C, h, w)``.
         image_pe: The same shape.
         tokens: ``(N, T, C)``.
-
-    Returns:
-        Tokens ``(N, T, C)`` and places ``(N, h w, C)``.
     """
-    pe = image_pe.flatten(2).transpose(1, 2)  # (1, h w, C)
-    queries, keys = tokens, image.flatten(2).transpose(1, 2)
+    # Place by place in memory, which a CPU adds and normalises several times as fast.
+    positions, places = (maps.flatten(2).transpose(1, 2).contiguous() for maps in (image_pe, image))
+    queries = tokens
     for layer in transformer.layers:
-        queries, keys = _block(layer, queries, keys, tokens, pe)
-    queries = queries + _tokens_to_image(transformer.final_attn_token_to_image, queries + tokens, _plus(keys, pe), keys)
-    return transformer.norm_final_attn(queries), keys
+        queries, places = _block(layer, queries, places, tokens, positions)
+    return Attended(queries, tokens, places, positions)
+
+
+def conclude(transformer: TwoWayTransformer, attended: Attended, which: slice) -> Tensor:
+    """Apply the last attention of a ``TwoWayTransformer`` for some tokens of every point, ``(N, tokens, C)``."""
+    queries, q = attended.queries[:, which], (attended.queries + attended.tokens)[:, which]
+    seen = _plus(attended.places, attended.positions)
+    queries = queries + _tokens_to_image(transformer.final_attn_token_to_image, q, seen, attended.places)
+    return transformer.norm_final_attn(queries)
 
 
 def _block(
@@ -151,7 +177,7 @@ def _block(
     seen = _plus(keys, key_pe)
     queries = layer.norm2(queries + _tokens_to_image(layer.cross_attn_token_to_image, queries + query_pe, seen, keys))
     queries = layer.norm3(queries + layer.mlp(queries))
-    keys = layer.norm4(keys + _image_to_tokens(layer.cross_attn_image_to_token, seen, queries + query_pe, queries))
+    keys = layer.norm4(_add_tokens(keys, layer.cross_attn_image_to_token, seen, queries + query_pe, queries))
     return queries, keys
 
 
@@ -193,21 +219,23 @@ def _tokens_to_image(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> T
     return attention.out_proj(out.flatten(2))
 
 
-def _image_to_tokens(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of places ``(N or 1, n, C)`` over tokens ``(N, T, C)``."""
+def _add_tokens(places: Tensor, attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Places ``(N or 1, n, C)`` and their attention over tokens: q as the places, k and v ``(N, T, C)``."""
     k = _heads(attention.k_proj(k), attention)
     v = _heads(attention.v_proj(v), attention)
     n, heads, t, d = k.shape
     k = k * d**-0.5
+    # Logits and shares are (N, heads, T, n): a softmax over tokens of the last axis takes a CPU ten times as long.
     if len(q) == 1:
         query = _heads(attention.q_proj(q), attention)[0]  # (heads, n, d)
-        logits = query @ k.permute(1, 3, 0, 2).reshape(heads, d, n * t)
-        share = logits.view(heads, -1, n, t).softmax(3).permute(2, 1, 0, 3).reshape(n, -1, heads * t)
+        logits = k.transpose(0, 1).reshape(heads, n * t, d) @ query.transpose(1, 2)
+        share = logits.view(heads, n, t, -1).softmax(2).transpose(0, 1).flatten(1, 2)
     else:
         moved = (k @ _by_head(attention.q_proj, attention, k.dtype)).flatten(1, 2)  # (N, heads T, C)
         bias = (k * attention.q_proj.bias.view(heads, 1, d).to(k.dtype)).sum(3).flatten(1)  # (N, heads T)
-        logits = torch.baddbmm(bias[:, None], q.to(k.dtype), moved.transpose(1, 2))
-        share = logits.unflatten(2, (heads, t)).softmax(3).flatten(2)
+        logits = torch.baddbmm(bias[..., None], moved, q.to(k.dtype).transpose(1, 2))
+        share = logits.unflatten(1, (heads, t)).softmax(2).flatten(1, 2)
     out = attention.out_proj.weight.unflatten(1, (heads, -1)).permute(1, 2, 0).to(v.dtype)  # (heads, d, C)
-    moved = (v @ out).flatten(1, 2)  # (N, heads T, C)
-    return torch.baddbmm(attention.out_proj.bias.to(v.dtype), share.to(v.dtype), moved)
+    # The shares of a head sum to 1, so that a part of the bias in every row adds all of it.
+    moved = (v @ out + (attention.out_proj.bias / heads).to(v.dtype)).flatten(1, 2)  # (N, heads T, C)
+    return torch.baddbmm(places.to(v.dtype), share.to(v.dtype).transpose(1, 2), moved)

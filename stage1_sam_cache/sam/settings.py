@@ -45,5 +45,6 @@ class SamSettings:
             raise ValueError('the NMS thresholds have to be from 0 to 1, and the crop overlap from 0 to below 1')
 
 
-# The toy SAM sees 256 pixels, predicts low IoU for good masks too (so little is filtered), and has to be fast on a CPU.
-TOY_SETTINGS = SamSettings(points_per_side=16, pred_iou_thresh=0.1, stability_score_thresh=0.0)
+# Chosen by the score of the ensemble labels, and for speed (docs/performance.md): few masks of a predicted IoU above
+# 0.7 cover things of several classes, and more points gave more masks but no better labels.
+TOY_SETTINGS = SamSettings(points_per_side=8, pred_iou_thresh=0.7, stability_score_thresh=0.0)

@@ -194,7 +194,7 @@ class PinnedSample(SegDataSample):
     left_out: Tensor
 
     def pin_memory(self) -> PinnedSample:
-        """Pin ``cached_masks`` or ``lesson``, and ``left_out``; the loader calls it if ``pin_memory`` is on."""
+        """Pin ``cached_masks``, ``lesson`` and ``left_out``; the loader calls it if ``pin_memory`` is on."""
         for name in (*KNOWLEDGE, 'left_out'):
             if name in self:
                 setattr(self, name, getattr(self, name).pin_memory())
@@ -212,7 +212,7 @@ class PanoramaPreProcessor(SegDataPreProcessor):
 
 @TRANSFORMS.register_module()
 class PackPanorama(PackSegInputs):
-    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, ``left_out``, and the image's id."""
+    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, with ``left_out`` and the image's id."""
 
     def transform(self, results: Results) -> Results:
         packed = super().transform(results)

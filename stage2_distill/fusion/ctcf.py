@@ -16,10 +16,17 @@ from stage2_distill.fusion.ensemble import Fused, Masks, count_labels, prepare
 from stage2_distill.fusion.label_entropy import ENTROPIES, label_entropy
 from stage2_distill.fusion.mask_atoms import MaskAtoms
 from stage2_distill.fusion.pixelwise import PixelPrediction, predict_pixels
+from stage2_distill.fusion.thresholds import (
+    AREA_UNITS,
+    SCOPES,
+    THETAS,
+    check_clamp,
+    fixed_thresholds,
+    mean_thresholds,
+    size_levels,
+)
 
-AREA_UNITS = ('window', 'sam_input', 'relative')
 UNCOVERED = ('ta', 'ignore', 'nearest')
-_SAM_INPUT = 1024  # SAM enlarges a window's longer side to this many pixels
 _CANDIDATES = 3
 
 
@@ -33,6 +40,9 @@ def fuse(
     area_range: tuple[float, float] = (100, 1000),
     area_unit: str = 'window',
     theta_inclusive: bool = True,
+    theta: str = 'fixed',
+    theta_scope: str = 'panorama',
+    theta_clamp: tuple[float, float] | None = (0.5, 0.9),
     entropy: str = 'region_mean',
     min_candidate_lcr: float = 0.0,
     support: str = 'full',
@@ -52,6 +62,12 @@ def fuse(
         area_unit: Of ``area_range``: ``'window'`` pixels, ``'sam_input'`` pixels (of the window enlarged to 1024),
             or ``'relative'`` to the window.
         theta_inclusive: Whether a share of exactly theta is enough; the formula says so, the text does not.
+        theta: ``'fixed'``, as above, or GoodSAM++'s ``'level_mean'``: the mean share in the masks of the same size
+            (small, medium or large by ``area_range``).
+        theta_scope: Whose masks the mean is of: all of a ``'panorama'``, whose windows are the last dimension before
+            C, or those of each ``'window'``, which may have few of a size. GoodSAM++ does not say.
+        theta_clamp: Bounds of the mean, None for none. Without them, the better the assistant, the more masks fall
+            below a mean near 1. GoodSAM++ does not say.
         entropy: Which entropy decides between labels, one of ``label_entropy.ENTROPIES``.
         min_candidate_lcr: Labels of a smaller share are no candidates, unless none is left.
         support: Count in the mask's ``'full'`` extent or in its ``'visible'`` part.
@@ -68,7 +84,8 @@ def fuse(
         ValueError: If masks and logits belong to different windows, or a setting is unknown.
     """
     _check_choices(entropy=(entropy, ENTROPIES), area_unit=(area_unit, AREA_UNITS), uncovered=(uncovered, UNCOVERED))
-    _check_choices(output=(output, ('hard', 'soft')))
+    _check_choices(output=(output, ('hard', 'soft')), theta=(theta, THETAS), theta_scope=(theta_scope, SCOPES))
+    check_clamp(theta_clamp)
     windows = prepare(masks, logits)
     atoms, logits = windows.atoms, windows.logits
     pixels = predict_pixels(logits) if predicted is None else windows.flat(predicted)
@@ -77,10 +94,13 @@ def fuse(
     area = count.sum(1)
     # Counts in float64, so that shares are exact.
     share = count.amax(1).double() / area.clamp(min=1)
-    # Thresholds in float64 like the shares: as float32, 0.7 is less than 7 of 10, and 0.6 more than 6 of 10.
-    medium = _is_medium(area, area_range, area_unit, logits.shape[-2:])
-    theta = torch.full_like(share, theta_other).masked_fill(medium, theta_medium)
-    reliable = share >= theta if theta_inclusive else share > theta
+    level = size_levels(area, area_range, area_unit, logits.shape[-2:])
+    if theta == 'fixed':
+        least = fixed_thresholds(level, theta_medium, theta_other)
+    else:
+        group = atoms.window_of_mask // (windows.per_panorama if theta_scope == 'panorama' else 1)
+        least = mean_thresholds(share, area, level, group, atoms.windows, theta_clamp)
+    reliable = share >= least if theta_inclusive else share > least
 
     most_frequent = count.argmax(1)
     entropies = label_entropy(entropy, atoms, logits, pixels, count, support)
@@ -93,18 +113,6 @@ def fuse(
     if uncovered != 'ta':
         labels, soft = _fill(atoms, labels, soft, uncovered)
     return windows.fused(labels, weight, soft)
-
-
-def _is_medium(area: Tensor, bounds: tuple[float, float], unit: str, window: torch.Size) -> Tensor:
-    height, width = window
-    # Multiplied and divided, not scaled by a factor: 35 of 100 pixels are exactly 0.35 of a window, 35 * 0.01 are more.
-    times, over = {
-        'window': (1, 1),
-        'sam_input': (_SAM_INPUT**2, max(height, width) ** 2),
-        'relative': (1, height * width),
-    }[unit]
-    size = area.double() * times / over
-    return (size >= bounds[0]) & (size <= bounds[1])
 
 
 def _surest(count: Tensor, area: Tensor, entropies: Tensor, min_candidate_lcr: float) -> Tensor:

@@ -43,6 +43,11 @@ class Windows(NamedTuple):
     logits: Tensor
     leading: torch.Size
 
+    @property
+    def per_panorama(self) -> int:
+        """Windows of one panorama: the last of the leading dimensions."""
+        return self.leading[-1] if self.leading else 1
+
     def flat(self, predicted: PixelPrediction) -> PixelPrediction:
         """A prediction of the caller's logits as one of the ``N`` windows, each part ``(N, h, w)``."""
         return PixelPrediction(*(part.reshape(-1, *part.shape[-2:]) for part in predicted))

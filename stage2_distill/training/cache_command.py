@@ -34,9 +34,9 @@ def cache_command(dataset: Mapping[str, Any]) -> str:
     """
     expect = dataset['expect']
     generator = _first((expect.get('generator') or {}).get('name', 'sam'))
-    if generator == 'truth':
-        words = ['tools/cache_truth.py', *_images(dataset, ('split', 'root'))]
-        return shlex.join([*words, *_windows(expect['grid']), '--out', str(dataset['cache'])])
+    if generator in ('truth', 'simulated'):
+        words = ['tools/cache_truth.py', *_images(dataset, ('split', 'root')), *_windows(expect['grid'])]
+        return shlex.join([*words, *_damage(expect['generator']), '--out', str(dataset['cache'])])
     words = ['tools/cache_sam.py', *_images(dataset, ('name', 'images', 'split', 'root', 'list_file'))]
     words += [*_GENERATORS.get(generator, ()), *_windows(expect['grid']), *_others(expect, generator)]
     return shlex.join([*words, '--out', str(dataset['cache'])])
@@ -72,6 +72,13 @@ def _others(expect: Mapping[str, Any], generator: str) -> Iterator[str]:
         value = _first(value)
         if value is not None and value != default and (generator == 'sam' or path[0] != 'generator'):
             yield from (flag, str(value))
+
+
+def _damage(generator: Mapping[str, Any]) -> Iterator[str]:
+    """The damage of simulated masks; other settings of their generator are no flags."""
+    for name in ('merge', 'cut', 'rough', 'erode', 'drop', 'seed'):
+        if name in generator:
+            yield from (f'--{name}', str(_first(generator[name])))
 
 
 def _first(value: Any) -> Any:

@@ -68,14 +68,15 @@ def entropy_of(a, pixels, labels, p, kind):
     return mean(shannon([p[y][x][a], 1 - p[y][x][a]]) for y, x in pixels)
 
 
-def is_medium(area, area_range, unit, height, width):
+def level_of(area, area_range, unit, height, width):
+    """``'small'``, ``'medium'`` or ``'large'``."""
     size = Fraction(area)
     if unit == 'sam_input':
         size *= Fraction(1024, max(height, width)) ** 2
     elif unit == 'relative':
         size /= height * width
     smallest, largest = (Fraction(str(bound)) for bound in area_range)
-    return smallest <= size <= largest
+    return 'small' if size < smallest else 'large' if size > largest else 'medium'
 
 
 def label_of_mask(pixels, labels, p, theta, *, theta_inclusive=True, entropy='region_mean', min_candidate_lcr=0.0):
@@ -111,9 +112,12 @@ def fuse(
     area_unit='window',
     support='full',
     uncovered='ta',
+    thetas=None,
     **choice,
 ):
     """What may stand at each pixel: a dict from label to distribution, and the weight map.
+
+    ``thetas`` are the thresholds of all masks, if they are not the paper's.
 
     A pixel has more than one label to choose from only where entropies are nearly equal, or where several pixels are
     the nearest.
@@ -123,11 +127,12 @@ def fuse(
     p = [[softmax(at(logits, y, x)) for x in range(width)] for y in range(height)]
     allowed = [[None] * width for _ in range(height)]
     weight = [[0] * width for _ in range(height)]
-    for mask, pixels in zip(masks, extents(masks, height, width, support), strict=True):
+    for k, (mask, pixels) in enumerate(zip(masks, extents(masks, height, width, support), strict=True)):
         if not pixels:  # wholly hidden under later masks, so it shows nowhere
             continue
-        medium = is_medium(len(pixels), area_range, area_unit, height, width)
-        theta = theta_medium if medium else theta_other
+        level = level_of(len(pixels), area_range, area_unit, height, width)
+        theta = theta_medium if level == 'medium' else theta_other
+        theta = theta if thetas is None else thetas[k]
         reliable, options = label_of_mask(pixels, labels, p, theta, **choice)
         for y in range(height):
             for x in range(width):

@@ -27,6 +27,11 @@ class Job(NamedTuple):
         """The file that marks the job as done."""
         return self.folder / 'scores.json'
 
+    @property
+    def measures(self) -> Path:
+        """The scores of the row's masks and of their ensembles without training, one file for all seeds."""
+        return self.folder.parent / 'masks.json'
+
 
 def slug(name: str) -> str:
     """Turn a row's name into a folder's."""
@@ -34,12 +39,35 @@ def slug(name: str) -> str:
 
 
 def done_before(rows: list[Row], folder: Path) -> list[Job]:
-    """List the jobs that have scores."""
-    return [
-        Job(row, int(path.parent.name.removeprefix('seed')), path.parent)
-        for row in rows
-        for path in sorted((folder / slug(row.name)).glob('seed*/scores.json'))
-    ]
+    """List the jobs that have scores, or whose masks have."""
+    jobs = []
+    for row in rows:
+        place = folder / slug(row.name)
+        seeds = [path.parent for path in sorted(place.glob('seed*/scores.json'))]
+        if not seeds and (place / 'masks.json').exists():
+            seeds = [place / 'seed0']
+        jobs += [Job(row, int(path.name.removeprefix('seed')), path) for path in seeds]
+    return jobs
+
+
+def is_measured(job: Job, args: argparse.Namespace) -> bool:
+    """Tell whether the job's masks have scores.
+
+    Raises:
+        ConfigError: If they were scored with other settings.
+    """
+    if not job.measures.exists():
+        return False
+    if json.loads(job.measures.read_text())['settings'] != measure_settings(job, args):
+        raise ConfigError(f'{job.measures} was made with other settings', 'remove it or give another --out')
+    return True
+
+
+def measure_settings(job: Job, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the scores of a job's masks depend on: no student, no seed."""
+    config = config_of(job, args)
+    model = {key: config.model[key] for key in ('teacher_assistant', 'grid')}
+    return json.loads(json.dumps({**model, 'data': str(args.data), 'masks': masks_of(job.row, args)}))
 
 
 def is_done(job: Job, args: argparse.Namespace) -> bool:
@@ -60,8 +88,8 @@ def settings_of(job: Job, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def masks_of(row: Row, args: argparse.Namespace) -> str | None:
-    """Return the key of a row's masks in ``MASKS``; None if it needs no masks."""
-    if row.config != BASE or not (row.trained or 'ensemble' in row.predictors):
+    """Return the key of a row's masks in ``MASKS`` or ``SIMULATED``; None if it needs no masks."""
+    if row.config != BASE or not (row.trained or row.measured or 'ensemble' in row.predictors):
         return None
     return row.masks or args.masks
 

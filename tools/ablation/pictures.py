@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ablation.jobs import Job
 from ablation.report import collect, columns_of, heading
-from ablation.rows import Row
+from ablation.rows import SIMULATED, Row
 
 PANELS = ('image', 'truth', 'assistant', 'ensemble', 'before', 'student')  # of a row's picture
 COLUMNS = 2  # of a row's picture
@@ -42,6 +42,40 @@ def plot(rows: list[Row], jobs: list[Job], file: Path) -> None:
     axes.grid(axis='x', alpha=0.3)
     axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
     figure.savefig(file, dpi=110, bbox_inches='tight')
+    pyplot.close(figure)
+
+
+def plot_quality(rows: list[Row], jobs: list[Job], file: Path) -> None:
+    """Draw the ensembles', and where they are known the students' mIoU over the quality of the masks.
+
+    A line joins the amounts of one kind of damage, beginning at the true masks; other sources are points.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    scores = {row.name: {name: values.mean() for name, values in collect(row, jobs).items()} for row in rows}
+    shown = ('ensemble, CTCF', 'ensemble, SSA', 'student mIoU')
+    columns = [column for column in shown if any(column in row for row in scores.values())]
+    kinds = dict.fromkeys(name.split()[0] for name in scores if name in SIMULATED)
+    lines = {kind: ['truth', *(name for name in scores if name.split()[0] == kind)] for kind in kinds}
+    lines |= {name: [name] for name in scores if name not in (*SIMULATED, 'truth')}
+    figure, panels = pyplot.subplots(1, len(columns), figsize=(1 + 3.6 * len(columns), 3.6), sharey=True, squeeze=False)
+    for axes, column in zip(panels[0], columns, strict=True):
+        for number, (label, names) in enumerate(lines.items()):
+            known = [scores[name] for name in names if column in scores.get(name, {})]
+            xy = [(row['masks, mean IoU'], row[column]) for row in known]
+            axes.plot(*zip(*xy, strict=True), f'C{number}o-', label=label, markersize=4) if xy else None
+        assistant = next(row['assistant'] for row in scores.values())
+        axes.axhline(assistant, color='grey', linestyle='--', label='assistant alone')
+        axes.set_title(heading(column))
+        axes.set_xlabel('mean best IoU of true instances, %')
+        axes.grid(alpha=0.3)
+    panels[0][0].set_ylabel('mIoU, %')
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc='center left', bbox_to_anchor=(1, 0.5), frameon=False)
+    figure.tight_layout()
+    figure.savefig(file, dpi=90, bbox_inches='tight')
     pyplot.close(figure)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
+from operator import getitem
 
 import numpy as np
 
@@ -17,13 +19,28 @@ NAMES = {
     'ta_slide': 'assistant, sliding',
     'ensemble': 'ensemble',
 }
+# The columns of a row's masks and of their ensembles without training, by the path of their figure in masks.json.
+MEASURES = {
+    'masks, mean IoU': ('mean_iou',),
+    'masks, coverage': ('coverage',),
+    'assistant': ('assistant',),
+    'ensemble, CTCF': ('ensembles', 'CTCF', 'miou'),
+    'ensemble, CTCF, level means': ('ensembles', 'CTCF, level means', 'miou'),
+    'ensemble, SSA': ('ensembles', 'SSA', 'miou'),
+}
 # Further scores of the student that get a column.
 REGIONS = ('boundary_mIoU', 'seam_mIoU', 'top_mIoU', 'middle_mIoU', 'bottom_mIoU')
 
 
 def collect(row: Row, jobs: list[Job]) -> dict[str, np.ndarray]:
-    """Collect the scores of a row by predictor and measure (``student mIoU``), one value per seed."""
+    """Collect the scores of a row by predictor and measure (``student mIoU``), one value per seed; and its masks'."""
     scores: dict[str, list[float]] = {}
+    measures = next((job.measures for job in jobs if job.row == row and job.measures.exists()), None)
+    if measures is not None:
+        found = json.loads(measures.read_text())['scores']
+        for column, path in MEASURES.items():
+            value = reduce(getitem, path, found)
+            scores[column] = [100 * value if column.startswith('masks') else value]
     for job in jobs:
         if job.row == row and job.scores.exists():
             for entry in json.loads(job.scores.read_text())['scores']:
@@ -35,14 +52,17 @@ def collect(row: Row, jobs: list[Job]) -> dict[str, np.ndarray]:
 
 
 def columns_of(scores: list[dict[str, np.ndarray]]) -> list[str]:
-    """List the columns that any row has: mIoU of each predictor, then the student's other measures."""
-    names = [f'{mode} mIoU' for mode in ('ensemble', 'ta_whole', 'ta_tile', 'ta_slide', 'student')]
+    """List the columns that any row has: masks, mIoU of each predictor, then the student's other measures."""
+    names = list(MEASURES)
+    names += [f'{mode} mIoU' for mode in ('ensemble', 'ta_whole', 'ta_tile', 'ta_slide', 'student')]
     names += [f'student {measure}' for measure in REGIONS]
     return [name for name in names if any(name in row for row in scores)]
 
 
 def heading(column: str) -> str:
     """Return the heading of a column."""
+    if column in MEASURES:
+        return column
     mode, measure = column.split(' ')
     return NAMES[mode] + (f', {measure.removesuffix("_mIoU")}' if measure != 'mIoU' else '')
 

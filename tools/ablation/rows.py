@@ -26,6 +26,24 @@ MASKS: dict[str, tuple[str, ...]] = {
     'truth-parts': ('cache_truth.py', '--kinds', 'instances', 'parts'),
 }
 
+# True instances damaged on purpose (tools/toypass/truth/simulated_masks.py): by kind, and by all kinds together.
+_AMOUNTS = {
+    'merge': (0.1, 0.3, 0.6),
+    'cut': (0.1, 0.3, 0.6),
+    'rough': (1, 2, 4),
+    'erode': (1, 2, 4),
+    'drop': (0.1, 0.3, 0.6),
+}
+_TOGETHER = {'little': (0.1, 0.1, 1, 1, 0.1), 'some': (0.2, 0.2, 1.5, 1, 0.2), 'much': (0.4, 0.4, 2, 2, 0.4)}
+SIMULATED: dict[str, tuple[str, ...]] = {
+    f'{kind} {amount:g}': ('cache_truth.py', f'--{kind}', f'{amount:g}')
+    for kind, amounts in _AMOUNTS.items()
+    for amount in amounts
+}
+for _name, _amounts in _TOGETHER.items():
+    _flags = [(f'--{kind}', f'{amount:g}') for kind, amount in zip(_AMOUNTS, _amounts, strict=True)]
+    SIMULATED[f'all {_name}'] = ('cache_truth.py', *(word for pair in _flags for word in pair))
+
 
 @dataclass(frozen=True)
 class Row:
@@ -34,10 +52,11 @@ class Row:
     Attributes:
         name: First cell of the line.
         changes: Of the config, nested; ``_delete_`` as in MMEngine.
-        masks: Key of ``MASKS``; None takes the command line's.
+        masks: Key of ``MASKS`` or ``SIMULATED``; None takes the command line's.
         trained: Whether anything is trained; other rows need no seeds.
         config: File of the config that ``changes`` apply to.
         predictors: Predictors that are scored.
+        measured: Whether the masks, and the ensembles they give without training, are scored as well.
     """
 
     name: str
@@ -46,6 +65,7 @@ class Row:
     trained: bool = True
     config: Path = BASE
     predictors: tuple[str, ...] = ('student', 'ta_tile', 'ensemble')
+    measured: bool = False
 
 
 def difference(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
@@ -96,19 +116,20 @@ def fusion(name: str) -> dict[str, Any]:
 
 
 def assistant_sizes() -> list[int]:
-    """List the sizes of assistants that have weights; those of B0 come with the project."""
-    return [0] + [size for size in range(1, 6) if (CONFIGS.parent / assistant_weights(size)).exists()]
+    """List the sizes of assistants that have weights; those of B0 and B2 come with the project."""
+    return [size for size in range(6) if size in _SHIPPED or (CONFIGS.parent / assistant_weights(size)).exists()]
+
+
+_SHIPPED = {0: 'goodsam://segformer_b0.safetensors', 2: 'goodsam://segformer_b2_int8.safetensors'}
 
 
 def assistant_weights(size: int) -> str:
-    """Name the initial weights of a larger assistant, which the user trains and exports."""
-    return f'work_dirs/segformer_b{size}_toypass.safetensors'
+    """Name the initial weights of an assistant: the project's, or those that the user trains and exports."""
+    return _SHIPPED.get(size, f'work_dirs/segformer_b{size}_toypass.safetensors')
 
 
 def assistant(size: int) -> dict[str, Any]:
-    """Return the changes of the model for an assistant of this size; 0 is the base config's."""
-    if not size:
-        return {}
+    """Return the changes of the model for an assistant of this size."""
     network = Config.fromfile(CONFIGS / f'ablations/table5_ctcf_b{size}.py').model.teacher_assistant.to_dict()
     backbone = {key: network['backbone'][key] for key in ('embed_dims', 'num_layers')}
     channels = [backbone['embed_dims'] * factor for factor in (1, 2, 5, 8)]

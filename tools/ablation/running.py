@@ -7,14 +7,15 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from ablation.jobs import Job, config_of, masks_of, settings_of
+from ablation.jobs import Job, config_of, masks_of, measure_settings, settings_of, slug
 from ablation.pictures import COLUMNS, PANELS
-from ablation.rows import BASE, MASKS, Row
+from ablation.rows import BASE, MASKS, SIMULATED, Row
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.bfloat16 import bfloat16_is_fast
 
@@ -59,6 +60,20 @@ def run(job: Job, args: argparse.Namespace) -> None:
         checkpoint.unlink()  # those of a whole table would fill the disk
 
 
+def measure(jobs: Sequence[Job], args: argparse.Namespace) -> None:
+    """Score the masks of jobs, and the ensembles they give without training, by one pass of the assistant."""
+    configs = [config_of(job, args) for job in jobs]
+    caches = [cache(job.row, config, 'val', args) for job, config in zip(jobs, configs, strict=True)]
+    folder = jobs[0].measures.parents[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    configs[0].dump(folder / 'assistant.py')
+    flags = ['--data', args.data, '--config', folder / 'assistant.py', '--json', folder / 'scores.json']
+    log('score_masks.py', folder / 'score_masks.log', *caches, *flags)
+    for job, scores in zip(jobs, json.loads((folder / 'scores.json').read_text()), strict=True):
+        job.measures.parent.mkdir(parents=True, exist_ok=True)
+        write(job.measures, {'settings': measure_settings(job, args), 'scores': scores})
+
+
 def write(file: Path, content: dict[str, Any]) -> None:
     """Write a JSON file atomically: complete or absent."""
     partial = file.with_suffix('.part')
@@ -73,15 +88,16 @@ def cache(row: Row, config: Config, split: str, args: argparse.Namespace) -> Pat
         The cache's folder; None if the row needs no masks of this split.
     """
     masks = masks_of(row, args)
-    if masks is None or (split == 'train' and not row.trained) or (split == 'val' and 'ensemble' not in row.predictors):
+    scored = row.measured or 'ensemble' in row.predictors
+    if masks is None or (split == 'train' and not row.trained) or (split == 'val' and not scored):
         return None
     grid = config.model.grid
     window = 'x'.join(map(str, grid.window))
-    name = f'{masks}_{window}_{grid.stride}{"_wrap" if grid.wrap else ""}'
+    name = f'{slug(masks)}_{window}_{grid.stride}{"_wrap" if grid.wrap else ""}'
     folder = args.out / 'cache' / name / split
     if (folder / 'done').exists():
         return folder
-    tool, *flags = MASKS[masks]
+    tool, *flags = (MASKS | SIMULATED)[masks]
     if tool == 'cache_sam.py':
         flags += ['--dataset', 'toypass']
     flags += ['--split', split, '--data-root', args.data, '--window', window, '--stride', grid.stride, '--out', folder]

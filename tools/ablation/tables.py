@@ -10,6 +10,7 @@ from ablation.rows import (
     FUSIONS,
     MASKS,
     ORACLE,
+    SIMULATED,
     Row,
     assistant,
     assistant_sizes,
@@ -84,6 +85,9 @@ _CTCF_CHOICES: dict[str, dict[str, Any]] = {
     "uncovered='nearest'": {'uncovered': 'nearest'},
     "area_unit='sam_input'": {'area_unit': 'sam_input'},
     'theta_medium=0.5': {'theta_medium': 0.5},
+    "theta='level_mean'": {'theta': 'level_mean'},
+    "theta='level_mean', theta_clamp=None": {'theta': 'level_mean', 'theta_clamp': None},
+    "theta='level_mean', theta_scope='window'": {'theta': 'level_mean', 'theta_scope': 'window'},
 }
 
 
@@ -134,6 +138,15 @@ def controls() -> list[Row]:
     return rows
 
 
+def mask_quality() -> list[Row]:
+    """Return the rows that say how good masks must be: for each source of masks, true ones damaged more and more first,
+    their quality, their ensembles, and a student taught by eq 4 and 5 with a frozen assistant.
+    """
+    changes = {'model': student_terms(1.0, 1.0, 0.0)}
+    sources = ('truth', *SIMULATED, 'felzenszwalb', 'toy-sam')
+    return [Row(masks, changes, masks, predictors=('student',), measured=True) for masks in sources]
+
+
 TABLES: dict[str, Callable[[], list[Row]]] = {
     'table3': table3,
     'table4': table4,
@@ -141,4 +154,5 @@ TABLES: dict[str, Callable[[], list[Row]]] = {
     'choices': choices,
     'controls': controls,
     'collapse': collapse,
+    'mask_quality': mask_quality,
 }

@@ -21,6 +21,12 @@ def encode(maps: list[NDArray[np.uint16]]) -> NDArray[np.uint8]:
     return both
 
 
+def decode(image: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+    """Unpack both maps of an image that ``encode`` made, or of a crop of it; a map that it was not given is 0."""
+    numbers = image.astype(np.int64)
+    return [numbers[..., i] * 256 + numbers[..., i + 1] for i in (0, 2)]
+
+
 class TruthMaskGenerator:
     """Generates the segments of images that ``encode`` made of the truth.
 
@@ -43,7 +49,4 @@ class TruthMaskGenerator:
 
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
         """Return every segment of every kind once; together they cover the image."""
-        numbers = image.astype(np.int64)
-        return InstanceMasks.from_label_maps(
-            [numbers[..., 2 * i] * 256 + numbers[..., 2 * i + 1] for i in range(len(self.kinds))]
-        )
+        return InstanceMasks.from_label_maps(decode(image)[: len(self.kinds)])
