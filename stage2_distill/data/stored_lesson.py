@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,9 @@ def read(path: Path, image_sha256: str) -> StoredLesson:
             about = json.loads(file['about'].tobytes())
             grid = WindowSettings.from_json(about['grid']).over(*about['size'])
             refined = tuple(torch.from_numpy(file[f'refined_{i}']) for i in range(len(grid.overlaps)))
-            parts = [torch.from_numpy(file[name]) for name in ('labels', 'reliable', 'assistant_labels')]
-            lesson = StoredLesson(grid, *parts, refined, float(about['entropy']))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as problem:
+            parts = {name: torch.from_numpy(file[name]) for name in ('labels', 'reliable', 'assistant_labels')}
+            lesson = StoredLesson(grid=grid, **parts, refined=refined, entropy=float(about['entropy']))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
         raise TrainingError(f'{path}: labels of a panorama are damaged or missing ({problem})', remedy) from problem
     if about['image_sha256'] != image_sha256:
         raise TrainingError(f'{path}: the image has changed since its labels were made', remedy)

@@ -83,7 +83,7 @@ class GoodSAMRunner(CheckedRunner):
         self.logger.info(f'labels of the frozen teacher assistant: {reader.lessons}')
         self.register_hook(lesson_store.SameAssistantHook(lesson_store.weights_digest(assistant)))
 
-    def _load_assistant(self, assistant: nn.Module) -> None:
+    def _load_assistant(self, assistant: Any) -> None:
         """Give the assistant the weights that it will have in training, before MMEngine loads all of them."""
         path = find_latest(self.work_dir) if self.cfg.get('resume') else self.cfg.get('load_from')
         prefix, weights = 'teacher_assistant.', {}
