@@ -238,6 +238,24 @@ def test_predict_goes_on_after_an_image_that_cannot_be_read(trained, tiny_goodsa
     assert [p.name for p in (tmp_path / 'out/labels').iterdir()] == ['good.png']
 
 
+def test_a_student_is_judged_without_labels(trained, tiny_goodsam, tiny_toypass, tiny_caches, run_tool, tmp_path):
+    work, _ = trained
+    images = next(path for path in tiny_toypass[0].rglob('train') if list(path.rglob('*.png')) and 'eft' in str(path))
+    judged = run_tool(
+        'judge_unlabelled.py', tiny_goodsam, work / 'iter_4.pth', '--images', images,
+        '--cache', tiny_caches['train'], '--out', tmp_path / 'scores.json',
+    )  # fmt: skip
+    assert judged.returncode == 0, judged.stderr
+    table = json.loads((tmp_path / 'scores.json').read_text())
+    assert list(table) == ['assistant', 'ensemble', 'student', 'student, initial']
+    assert set(table['student']) == {
+        'as assistant', 'as ensemble', 'IoU assistant', 'seam stays', 'on edges', 'by chance', 'boundary'
+    }  # fmt: skip
+    assert all(0 <= score <= 100 for row in table.values() for score in row.values())
+    assert table['assistant']['as ensemble'] == table['ensemble']['as assistant']
+    assert f'{table["student"]["on edges"]:.1f}' in judged.stdout
+
+
 def test_browse_pseudo_labels_draws_every_panel(trained, tiny_goodsam, tiny_caches, run_tool, tmp_path):
     work, _ = trained
     heights = []

@@ -109,6 +109,7 @@ def build_dataset(config: Config, split: str, cache: str | None) -> Any:
     settings['pipeline'] = [{'type': 'LoadPanorama'}, {'type': 'LoadCachedMasks'}]
     if settings.get('labelled', True):
         settings['pipeline'].append({'type': 'LoadLabel'})
+    settings['pipeline'] += [step for step in loader.dataset.pipeline if step['type'] == 'LeaveOut']
     settings['pipeline'].append({'type': 'PackPanorama'})
     settings['expect'] = expected_settings(config, scored=split != 'train')
     return build_with_cache(settings)

@@ -329,7 +329,7 @@ def _without_left_out(lesson: Lesson, samples: Any) -> Lesson:
     maps = [sample.get('left_out') for sample in samples]
     if all(left_out is None for left_out in maps):
         return lesson
-    none = torch.zeros_like(lesson.whole_labels[0], dtype=torch.bool)
+    none = lesson.ensemble.labels.new_zeros(lesson.grid.height, lesson.grid.width, dtype=torch.bool)
     return lesson.without(torch.stack([none if left_out is None else left_out for left_out in maps]))
 
 
