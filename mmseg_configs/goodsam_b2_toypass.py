@@ -1,11 +1,9 @@
-# ToyPASS with a B2 student. Its initial weights are yours to train:
-# tools/train.py mmseg_configs/source/segformer_b2_toypass.py --amp, then tools/export_student.py with its best
-# checkpoint and --out work_dirs/segformer_b2_toypass.safetensors.
+# ToyPASS with a B2 student, which starts from the same weights as its assistant.
 _base_ = './goodsam_b0_toypass.py'
 model = dict(
     student=dict(
         backbone=dict(embed_dims=64, num_layers=[3, 4, 6, 3]),
         decode_head=dict(in_channels=[64, 128, 320, 512]),
-        init_cfg=dict(checkpoint='work_dirs/segformer_b2_toypass.safetensors'),
+        init_cfg=dict(checkpoint='goodsam://segformer_b2_int8.safetensors'),
     )
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def _measure(times: int, device: torch.device, height: int, amp: bool, frozen: b
     init_default_scope('mmseg')
     model_config = config.model.to_dict()
     model_config['update_ta'] = not frozen
+    model_config['teacher_assistant'] = copy.deepcopy(model_config['student'])  # both B0, as in docs/performance.md
     model_config['grid'] = {'window': (height, height * 512 // 400), 'stride': height * 256 // 400, 'wrap': False}
     for network in ('student', 'teacher_assistant'):
         model_config[network]['init_cfg'] = None
