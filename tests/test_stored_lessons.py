@@ -1,6 +1,7 @@
 """Lessons of a frozen assistant: made once, turned with the panorama, and the same as those made in every iteration."""
 
 import copy
+import dataclasses
 import json
 import re
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from test_goodsam import GRID, batch, build, masks, optimizers, weights
 
-from stage2_distill.data.stored_lesson import StoredLesson, encode, read
+from stage2_distill.data.stored_lesson import StoredLesson, encode, is_of, read
 from stage2_distill.errors import TrainingError
 from stage2_distill.heads.lesson import Lesson
 
@@ -102,6 +103,24 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, damage):
         read(path, '1' * 64 if damage == 'other image' else DIGEST)
 
 
+def test_a_file_is_kept_only_for_the_image_that_it_was_made_of(tmp_path):
+    (stored,) = lesson_of(frozen(), batch()).stored()
+    path = tmp_path / 'a.npz'
+    assert not is_of(path, DIGEST)
+    path.write_bytes(encode(stored, DIGEST))
+    assert is_of(path, DIGEST)
+    assert not is_of(path, '1' * 64)
+    path.write_bytes(b'')
+    assert not is_of(path, DIGEST)
+
+
+def test_lessons_of_different_sizes_ask_for_batches_of_one():
+    (stored,) = lesson_of(frozen(), batch()).stored()
+    other = dataclasses.replace(stored, grid=dataclasses.replace(GRID, width=GRID.width + GRID.strides[1]))
+    with pytest.raises(TrainingError, match='batch_size=1'):
+        Lesson.from_stored([stored, other])
+
+
 @pytest.fixture(scope='module')
 def frozen_run(run_tool, tiny_goodsam, tmp_path_factory):
     """Trains with a frozen assistant; without augmentation, so that stored and live lessons are the same."""
@@ -164,3 +183,21 @@ def test_a_resumed_run_asks_the_assistant_of_its_checkpoint(frozen_run):
     before = sorted(file.stat().st_mtime_ns for file in (folder / 'resumed/lessons').rglob('*.npz'))
     assert run('resumed', resume=True).returncode == 0
     assert sorted(file.stat().st_mtime_ns for file in (folder / 'resumed/lessons').rglob('*.npz')) == before
+
+
+def test_the_checkpoint_of_another_assistant_is_one_line(frozen_run):
+    folder, run = frozen_run
+    assert run('small', 'train_cfg.max_iters=2').returncode == 0
+    wider = ['model.teacher_assistant.backbone.embed_dims=64', 'train_cfg.max_iters=2']
+    wider.append('model.teacher_assistant.decode_head.in_channels=[64,128,320,512]')
+    refused = run('wide', f'load_from={folder / "small/iter_2.pth"}', *wider)
+    assert refused.returncode == 2
+    assert 'does not fit the teacher assistant' in refused.stderr.splitlines()[-1]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(frozen_run):
+    folder, run = frozen_run
+    (folder / 'file').write_text('')
+    refused = run('nowhere', f'lessons_dir={folder / "file"}')
+    assert refused.returncode == 2
+    assert 'give another lessons_dir' in refused.stderr.splitlines()[-1]

@@ -1,7 +1,7 @@
 """Judges assistant, ensemble labels and student on panoramas without labels, by what can be counted there.
 
-tools/judge_unlabelled.py mmseg_configs/goodsam_b0_own.py work_dirs/goodsam_b0_own/iter_40000.pth \\
-    --images unseen_panoramas --cache cache/unseen_panoramas
+    tools/judge_unlabelled.py mmseg_configs/goodsam_b0_own.py work_dirs/goodsam_b0_own/iter_40000.pth \\
+        --images unseen_panoramas --cache cache/unseen_panoramas
 
 Agreement with the assistant and with the ensemble labels (pixels, and mean IoU as if those were true); the pixels near
 the 0/360 degree seam that keep their label when the panorama is rolled by half and the seam lies elsewhere; the

@@ -19,7 +19,8 @@ from stage2_distill.data.cached_masks import mirrored_order, rolled_order
 from stage2_distill.errors import TrainingError
 
 SUFFIX = '.npz'
-FORMAT = 1  # of the file; another one is never read
+FORMAT = 1  # of the file and of the code that makes lessons; increase it when either changes: others are never read
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +108,15 @@ def encode(lesson: StoredLesson, image_sha256: str) -> bytes:
     return file.getvalue()
 
 
+def is_of(path: Path, image_sha256: str) -> bool:
+    """Whether a lesson's file is there and says that it is of this image; false for one that can't be opened."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return bool(json.loads(file['about'].tobytes())['image_sha256'] == image_sha256)
+    except _DAMAGE:
+        return False
+
+
 def read(path: Path, image_sha256: str) -> StoredLesson:
     """Read a lesson's file.
 
@@ -121,7 +131,7 @@ def read(path: Path, image_sha256: str) -> StoredLesson:
             refined = tuple(torch.from_numpy(file[f'refined_{i}']) for i in range(len(grid.overlaps)))
             parts = {name: torch.from_numpy(file[name]) for name in ('labels', 'reliable', 'assistant_labels')}
             lesson = StoredLesson(grid=grid, **parts, refined=refined, entropy=float(about['entropy']))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+    except _DAMAGE as problem:
         raise TrainingError(f'{path}: labels of a panorama are damaged or missing ({problem})', remedy) from problem
     if about['image_sha256'] != image_sha256:
         raise TrainingError(f'{path}: the image has changed since its labels were made', remedy)

@@ -11,6 +11,7 @@ from torch import Tensor
 from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill.data.stored_lesson import StoredLesson
+from stage2_distill.errors import TrainingError
 from stage2_distill.fusion.ensemble import Fused
 from stage2_distill.geometry.overlaps import OverlapGroup, cut_overlaps, overlap_groups
 from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
@@ -97,11 +98,11 @@ class Lesson:
         """The lesson of a batch of stored ones, on their device.
 
         Raises:
-            ValueError: If the panoramas have different grids.
+            TrainingError: If the panoramas have different grids.
         """
         grid = lessons[0].grid
         if any(other.grid != grid for other in lessons):
-            raise ValueError('panoramas of different sizes in one batch; take a batch size of 1')
+            raise TrainingError('panoramas of different sizes in one batch', 'set train_dataloader.batch_size=1')
         groups = overlap_groups(grid)
         labels = torch.stack([lesson.labels for lesson in lessons]).long()
         return cls(

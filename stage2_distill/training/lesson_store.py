@@ -20,8 +20,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from stage1_sam_cache.errors import WriteError
 from stage1_sam_cache.system.atomic_file import commit
-from stage2_distill.data.stored_lesson import FORMAT, SUFFIX, encode
+from stage2_distill.data.stored_lesson import FORMAT, SUFFIX, encode, is_of
 from stage2_distill.data.transforms import LoadCachedMasks, PackPanorama
 from stage2_distill.errors import TrainingError
 
@@ -42,7 +43,7 @@ def reader_of(dataset: Any) -> LoadCachedMasks | None:
 
 
 def store_lessons(model: Any, dataset: Any, config: Config, folder: Path) -> Path:
-    """Make the lessons that are missing; processes share the work.
+    """Make the lessons that are missing, or of another image; processes share the work.
 
     Args:
         model: ``GoodSAM`` on its device, the assistant with its weights.
@@ -59,10 +60,11 @@ def store_lessons(model: Any, dataset: Any, config: Config, folder: Path) -> Pat
     """
     about = _settings(model, dataset, config)
     home = folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    home.mkdir(parents=True, exist_ok=True)
+    _make_folder(home)
     ids = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
     rank, processes = get_dist_info()
-    mine = [i for i in range(rank, len(ids), processes) if not (home / (ids[i] + SUFFIX)).exists()]
+    pixels = {record['id']: record['image_sha256'] for record in dataset.mask_cache.manifest()}
+    mine = [i for i in range(rank, len(ids), processes) if not is_of(home / (ids[i] + SUFFIX), pixels.get(ids[i], ''))]
     loader = DataLoader(
         _AsTheyAre(dataset, mine),
         batch_size=None,
@@ -77,11 +79,21 @@ def store_lessons(model: Any, dataset: Any, config: Config, folder: Path) -> Pat
             (lesson,) = model.lesson_of(batch).stored()
         image_id = sample['data_samples'].image_id
         path = home / (image_id + SUFFIX)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         commit(path, encode(lesson, digest), replace=True)
     model.train(was_training)
     barrier()
     return home
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise WriteError(
+            f'cannot make the folder {folder}: {problem.strerror or problem}',
+            'give another lessons_dir, or set store_lessons=False',
+        ) from problem
 
 
 class SameAssistantHook(Hook):

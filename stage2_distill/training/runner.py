@@ -9,11 +9,12 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import broadcast
+from mmengine.runner import CheckpointLoader
 from mmseg.registry import RUNNERS
 from torch import nn
 
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
-from stage2_distill.errors import ConfigError
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, misfits, use_safe_loaders
+from stage2_distill.errors import CheckpointError, ConfigError
 from stage2_distill.models.goodsam import NETWORKS
 from stage2_distill.training import lesson_store
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
@@ -84,15 +85,27 @@ class GoodSAMRunner(CheckedRunner):
         self.register_hook(lesson_store.SameAssistantHook(lesson_store.weights_digest(assistant)))
 
     def _load_assistant(self, assistant: Any) -> None:
-        """Give the assistant the weights that it will have in training, before MMEngine loads all of them."""
-        path = find_latest(self.work_dir) if self.cfg.get('resume') else self.cfg.get('load_from')
+        """Give the assistant the weights that it will have in training, before MMEngine loads all of them.
+
+        Raises:
+            CheckpointError: If the checkpoint is of another assistant.
+        """
+        path = self.cfg.get('load_from') or (find_latest(self.work_dir) if self.cfg.get('resume') else None)
         prefix, weights = 'teacher_assistant.', {}
         if path:
-            trusted = self.cfg.get('trust_checkpoint', False)
-            state = check_checkpoint(str(path), trusted).get('state_dict', {})
+            loaded = check_checkpoint(str(path), self.cfg.get('trust_checkpoint', False))
+            loaded = loaded or CheckpointLoader.load_checkpoint(str(path), 'cpu')  # from an address
+            state = {name.removeprefix('module.'): value for name, value in loaded.get('state_dict', loaded).items()}
             weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         if weights:
-            assistant.load_state_dict(weights)
+            bad = misfits(assistant.state_dict(), weights)
+            if bad:
+                raise CheckpointError(
+                    f'checkpoint {path} does not fit the teacher assistant: {len(bad)} weights are missing or have '
+                    f'another shape, such as {bad[0]}',
+                    'give the config that it was trained with',
+                )
+            assistant.load_state_dict(weights, strict=False)
         else:
             assistant.init_weights()
 
