@@ -131,7 +131,9 @@ def frozen_run(run_tool, tiny_goodsam, tmp_path_factory):
         f"_base_ = '{tiny_goodsam}'\n"
         f'train_dataloader = dict(dataset=dict(pipeline={[{"type": step} for step in steps]}))\n'
         'val_dataloader = None\nval_cfg = None\nval_evaluator = None\n'
-        'default_hooks = dict(checkpoint=dict(save_best=None))\nmodel = dict(update_ta=False)\n'
+        'default_hooks = dict(checkpoint=dict(save_best=None))\n'
+        "initial = dict(init_cfg=dict(type='Pretrained', checkpoint='goodsam://segformer_b0.safetensors'))\n"
+        'model = dict(update_ta=False, student=initial, teacher_assistant=initial)\n'
     )
 
     def run(work, *options, resume=False):
