@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from stage1_sam_cache.errors import MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill import components  # noqa: F401
+from stage2_distill.checkpoints.safe_checkpoints import check_fit
 from stage2_distill.data.cached_masks import CachedMasks
 from stage2_distill.errors import ConfigError
 from stage2_distill.fusion.mask_atoms import MaskAtoms
@@ -217,11 +218,13 @@ def test_labels_can_be_those_of_a_copy_that_follows_the_assistant():
     assert not torch.equal(lessons[None][1], lessons[1.0][1])
 
 
-def test_a_checkpoint_without_the_copy_that_labels_begins_it_as_its_assistant():
+def test_a_checkpoint_without_the_copy_that_labels_begins_it_as_its_assistant(tmp_path):
     plain, labelled = build(seed=1), build(seed=2, label_momentum=1.0)
     labelled.load_state_dict(plain.state_dict())
     assert torch.equal(weights(labelled.label_assistant), weights(plain.teacher_assistant))
     labelled.train_step(batch(), optimizers(labelled))
+    torch.save({'state_dict': plain.state_dict(), 'meta': {}}, tmp_path / 'plain.pth')
+    check_fit(labelled, str(tmp_path / 'plain.pth'))  # as test.py does
     again = build(seed=3, label_momentum=1.0)
     again.load_state_dict(labelled.state_dict())
     assert torch.equal(weights(again.label_assistant), weights(plain.teacher_assistant))

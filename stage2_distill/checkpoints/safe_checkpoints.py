@@ -171,7 +171,8 @@ def check_fit(model: torch.nn.Module, path: str, trusted: bool = False) -> None:
     """Check that a checkpoint has every weight of a model; MMEngine only warns and leaves the others untrained.
 
     Args:
-        model: The model, not wrapped for distribution.
+        model: The model, not wrapped for distribution; its method ``complete``, if it has one, adds the weights that it
+            derives from others when it loads.
         path: As ``check_checkpoint``; an address is fetched unless it was before.
         trusted: Let the file run code.
 
@@ -186,6 +187,9 @@ def check_fit(model: torch.nn.Module, path: str, trusted: bool = False) -> None:
         checkpoint = check_checkpoint(path, trusted)
     weights = checkpoint.get('state_dict', checkpoint)
     weights = {name.removeprefix('module.'): value for name, value in weights.items()}
+    complete = getattr(model, 'complete', None)
+    if complete is not None:
+        weights = complete(weights)
     needed = model.state_dict()
     bad = misfits(needed, weights)
     if bad:

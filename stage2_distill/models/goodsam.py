@@ -153,6 +153,13 @@ class GoodSAM(BaseSegmentor):
             assistant = getattr(self.teacher_assistant, 'module', self.teacher_assistant)  # wrapped when distributed
             self.label_assistant.module.load_state_dict(assistant.state_dict())
 
+    def complete(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a checkpoint as the model loads them: without the copy that labels, it begins as its assistant."""
+        completed = dict(weights)
+        if self.label_assistant is not None:
+            begin_as_the_assistant(self, completed, '')
+        return completed
+
     def train_step(self, data: dict[str, Any], optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """Run one iteration: assistant, lesson, its losses and step; student, its losses and step.
 
