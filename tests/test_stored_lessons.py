@@ -190,7 +190,7 @@ def test_a_resumed_run_asks_the_assistant_of_its_checkpoint(frozen_run):
 def test_the_checkpoint_of_another_assistant_is_one_line(frozen_run):
     folder, run = frozen_run
     assert run('small', 'train_cfg.max_iters=2').returncode == 0
-    wider = ['model.teacher_assistant.backbone.embed_dims=64', 'train_cfg.max_iters=2']
+    wider = ['model.teacher_assistant.backbone.embed_dims=64', 'model.teacher_assistant.init_cfg=None']
     wider.append('model.teacher_assistant.decode_head.in_channels=[64,128,320,512]')
     refused = run('wide', f'load_from={folder / "small/iter_2.pth"}', *wider)
     assert refused.returncode == 2
