@@ -151,10 +151,11 @@ class LabelGuardHook(Hook):
         ]
         if signs:
             self._warned = True
+            momentum = '0.999 or 1' if _model(runner).label_assistant is None else '1'
             runner.logger.warning(
                 f'labels drift by iteration {runner.iter + 1}, on {len(labels)} training panoramas: '
                 f'{"; ".join(signs)}. The teacher assistant learns from labels of its own making, and classes that '
-                'leave them are unlearned. Remedies: model.label_momentum=0.999 or 1, model.update_ta=False, or a '
+                f'leave them are unlearned. Remedies: model.label_momentum={momentum}, model.update_ta=False, or a '
                 'lower optim_wrapper.teacher_assistant.optimizer.lr. Training goes on'
             )
 
