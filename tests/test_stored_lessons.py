@@ -203,3 +203,13 @@ def test_a_folder_that_cannot_be_made_is_one_line(frozen_run):
     refused = run('nowhere', f'lessons_dir={folder / "file"}')
     assert refused.returncode == 2
     assert 'give another lessons_dir' in refused.stderr.splitlines()[-1]
+
+
+def test_a_run_that_trained_the_assistant_is_not_resumed_with_a_frozen_one(frozen_run):
+    folder, run = frozen_run
+    assert run('both', 'model.update_ta=True', 'train_cfg.max_iters=2').returncode == 0
+    refused = run('both', resume=True)
+    assert refused.returncode == 2
+    line = refused.stderr.strip().splitlines()[-1]
+    assert 'of a run that trained student and teacher_assistant, this one trains student' in line
+    assert line.endswith(f'--load-from {folder / "both/iter_2.pth"}')

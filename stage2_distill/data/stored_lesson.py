@@ -80,6 +80,11 @@ class StoredLesson:
         return StoredLesson(self.grid, labels, reliable, assistant, tuple(map(change, self.refined)), self.entropy)
 
 
+def file_name(image_id: str, image_sha256: str) -> str:
+    """Name of a lesson's file in its folder, which data sets with the same ids can share."""
+    return f'{image_id}.{image_sha256[:16]}{SUFFIX}'
+
+
 def encode(lesson: StoredLesson, image_sha256: str) -> bytes:
     """The bytes of a lesson's file, a compressed ``.npz`` whose parts carry checksums.
 

@@ -25,7 +25,7 @@ from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.labels import LabelReader
 from stage1_sam_cache.errors import ImageError, MaskCacheError
 from stage2_distill.data.cached_masks import CachedMasks, rolled_order
-from stage2_distill.data.stored_lesson import SUFFIX, StoredLesson, read
+from stage2_distill.data.stored_lesson import StoredLesson, file_name, read
 from stage2_distill.errors import ConfigError
 
 Results = dict[str, Any]
@@ -88,7 +88,8 @@ class LoadCachedMasks(BaseTransform):
 
     def transform(self, results: Results) -> Results:
         if self.lessons is not None:
-            results['lesson'] = read(self.lessons / (results['image_id'] + SUFFIX), results['img_sha256'])
+            name = file_name(results['image_id'], results['img_sha256'])
+            results['lesson'] = read(self.lessons / name, results['img_sha256'])
             return results
         if self.cache is None:
             raise MaskCacheError('the config loads cached masks from a data set without a cache', 'give it one')

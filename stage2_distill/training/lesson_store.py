@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from stage1_sam_cache.errors import WriteError
-from stage1_sam_cache.system.atomic_file import commit
-from stage2_distill.data.stored_lesson import FORMAT, SUFFIX, encode, is_of
+from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
+from stage2_distill.data.stored_lesson import FORMAT, encode, file_name, is_of
 from stage2_distill.data.transforms import LoadCachedMasks, PackPanorama
 from stage2_distill.errors import TrainingError
 
@@ -64,7 +64,9 @@ def store_lessons(model: Any, dataset: Any, config: Config, folder: Path) -> Pat
     ids = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
     rank, processes = get_dist_info()
     pixels = {record['id']: record['image_sha256'] for record in dataset.mask_cache.manifest()}
-    mine = [i for i in range(rank, len(ids), processes) if not is_of(home / (ids[i] + SUFFIX), pixels.get(ids[i], ''))]
+    for part in {(home / image_id).parent for image_id in ids}:
+        remove_abandoned(part)  # of runs that were killed
+    mine = [i for i in range(rank, len(ids), processes) if not _is_made(home, ids[i], pixels.get(ids[i], ''))]
     loader = DataLoader(
         _AsTheyAre(dataset, mine),
         batch_size=None,
@@ -78,12 +80,16 @@ def store_lessons(model: Any, dataset: Any, config: Config, folder: Path) -> Pat
         with torch.no_grad():
             (lesson,) = model.lesson_of(batch).stored()
         image_id = sample['data_samples'].image_id
-        path = home / (image_id + SUFFIX)
+        path = home / file_name(image_id, digest)
         _make_folder(path.parent)
         commit(path, encode(lesson, digest), replace=True)
     model.train(was_training)
     barrier()
     return home
+
+
+def _is_made(home: Path, image_id: str, image_sha256: str) -> bool:
+    return is_of(home / file_name(image_id, image_sha256), image_sha256)
 
 
 def _make_folder(folder: Path) -> None:

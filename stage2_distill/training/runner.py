@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import broadcast
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import RUNNERS
 from torch import nn
@@ -134,14 +135,27 @@ class GoodSAMRunner(CheckedRunner):
         """Continue a run.
 
         Raises:
-            ConfigError: If it began with another seed.
+            ConfigError: If it began with another seed, or trained other networks.
         """
-        seed = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))['meta'].get('seed')
+        checkpoint = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))
+        seed = checkpoint['meta'].get('seed')
         if seed is not None and seed != self.seed:
             raise ConfigError(
                 f'{filename} was trained with seed {seed}, this run has {self.seed}', f'add --seed {seed}'
             )
+        trained, trains = set(checkpoint.get('optimizer', {})) & set(NETWORKS), set(_names(self.optim_wrapper))
+        if trained and trains and trained != trains:
+            raise ConfigError(
+                f'{filename} is of a run that trained {" and ".join(sorted(trained))}, this one trains '
+                f'{" and ".join(sorted(trains))}',
+                f'begin a new run from its weights: --load-from {filename}',
+            )
         super().resume(filename, *args, **kwargs)
+
+
+def _names(wrapper: Any) -> list[str]:
+    """The networks that a built optimizer wrapper has; none of one that is not built yet, or of a single one."""
+    return list(wrapper.keys()) if isinstance(wrapper, OptimWrapperDict) else []
 
 
 def initial_weights(model: dict[str, Any], name: str) -> str | None:
