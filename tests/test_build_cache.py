@@ -54,6 +54,12 @@ class BatchingGenerator(ColourGenerator):
         return [self.generate(image) for image in images]
 
 
+@pytest.fixture(params=[False, True], ids=['in turn', 'ahead'])
+def made_ahead(request, monkeypatch):
+    """With and without a generator that works while the masks of the batch before are put together."""
+    monkeypatch.setattr(BatchingGenerator, 'on_accelerator', request.param, raising=False)
+
+
 def rgb(pixels):
     return RgbImage(pixels, '0' * 64)
 
@@ -202,6 +208,7 @@ def test_a_second_run_does_nothing_again(tmp_path, image_folder):
     assert {file: file.read_bytes() for file in cache.files()} == before
 
 
+@pytest.mark.usefixtures('made_ahead')
 @pytest.mark.parametrize('many', [1, 4, 7, 12, 100])
 @pytest.mark.parametrize('source', ['crop', 'window'])
 def test_batches_are_filled_across_panoramas_and_the_cache_is_the_same(tmp_path, image_folder, many, source):
@@ -226,6 +233,7 @@ def test_batches_are_filled_across_panoramas_and_the_cache_is_the_same(tmp_path,
     assert [file.read_bytes() for file in cache.files()] == [file.read_bytes() for file in expected.files()]
 
 
+@pytest.mark.usefixtures('made_ahead')
 @pytest.mark.parametrize('many', [1, 5, 10, 100])
 @pytest.mark.parametrize('where', [0, 3, 6])
 def test_a_panorama_too_large_for_the_memory_fails_alone(tmp_path, image_folder, many, where):
@@ -244,6 +252,7 @@ def test_a_panorama_too_large_for_the_memory_fails_alone(tmp_path, image_folder,
     assert not list(cache.path.glob('.claim-*'))
 
 
+@pytest.mark.usefixtures('made_ahead')
 @pytest.mark.parametrize('many', [1, 5, 100])
 def test_a_generator_without_any_memory_fails_every_panorama_and_the_run_ends(tmp_path, image_folder, many):
     class Starved(BatchingGenerator):
@@ -259,6 +268,7 @@ def test_a_generator_without_any_memory_fails_every_panorama_and_the_run_ends(tm
     assert not list(cache.path.glob('.claim-*'))
 
 
+@pytest.mark.usefixtures('made_ahead')
 @pytest.mark.parametrize('many', [1, 5, 100])
 def test_too_many_masks_in_one_window_fail_its_panorama_alone(tmp_path, image_folder, many, monkeypatch):
     folder = image_folder('a', 'b', 'c')

@@ -13,10 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
+from segment_anything.modeling.image_encoder import Attention, Block, ImageEncoderViT
 
-from stage1_sam_cache.sam import fast_generation
-from stage1_sam_cache.sam.fast_generation import ExactMaskGenerator, FastMaskGenerator, points_that_fit
-from stage1_sam_cache.sam.fast_networks import accelerate, attend, conclude
+from stage1_sam_cache.sam import exact_generation
+from stage1_sam_cache.sam.exact_generation import ExactMaskGenerator, unpack
+from stage1_sam_cache.sam.fast_decoder import attend, conclude
+from stage1_sam_cache.sam.fast_encoder import FewCopiesBlock, FusedImageAttention
+from stage1_sam_cache.sam.fast_generation import FastMaskGenerator, points_that_fit
+from stage1_sam_cache.sam.fast_networks import accelerate
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 from stage1_sam_cache.sam.settings import LEVELS, SamSettings
 from stage1_sam_cache.sam.weights import find_weights, load_sam
@@ -50,6 +54,10 @@ def street(tiny_toypass):
     return crop
 
 
+def masks_of(generator: ExactMaskGenerator, image: np.ndarray) -> np.ndarray:
+    return unpack(*generator.generate_packed(image)[:2])
+
+
 def same_records(records: list, expected: list) -> None:
     assert len(records) == len(expected)
     for a, b in zip(records, expected, strict=True):
@@ -67,10 +75,11 @@ def test_the_overridden_private_methods_of_segment_anything_are_these():
     theirs = vars(SamAutomaticMaskGenerator)
     ours = set(vars(ExactMaskGenerator)) | set(vars(FastMaskGenerator))
     assert sorted(name for name in ours & set(theirs) if name[0] == '_' and name[1] != '_') == OVERRIDDEN
-    documented = (fast_generation.__doc__ or '').split('``')
+    documented = (exact_generation.__doc__ or '').split('``')
     assert [name for name in OVERRIDDEN if name not in documented] == []
     predictor = type(FastMaskGenerator(build_tiny_sam()).predictor)
-    assert set(vars(predictor)) & set(vars(SamPredictor)) - {'__doc__', '__module__'} == {'__init__', 'set_torch_image'}
+    ours = set(vars(predictor)) & set(vars(SamPredictor)) - {'__doc__', '__module__'}
+    assert ours == {'__init__', 'set_image', 'set_torch_image'}
 
 
 @pytest.mark.parametrize('name', OVERRIDDEN)
@@ -99,7 +108,8 @@ def test_exact_gives_the_stock_records_bit_for_bit_and_in_order(street, shape, o
     expected = SamAutomaticMaskGenerator(toy(), **options).generate(image)
     generator = ExactMaskGenerator(toy(), **options)
     same_records(generator.generate(image), expected)
-    masks, iou, stability = generator.generate_dense(image)
+    bits, width, iou, stability = generator.generate_packed(image)
+    masks = unpack(bits, width)
     assert len(masks) == len(expected)
     for i, record in enumerate(expected):
         np.testing.assert_array_equal(masks[i], record['segmentation'])
@@ -113,8 +123,8 @@ def test_the_comparison_is_of_many_masks(street):
 @pytest.mark.parametrize(('shape', 'options'), CASES)
 def test_fast_gives_the_same_masks_but_for_rounding(street, shape, options):
     image = street(*shape)
-    expected, *_ = ExactMaskGenerator(toy(), **options).generate_dense(image)
-    found, *_ = FastMaskGenerator(toy(), **options).generate_dense(image)
+    expected = masks_of(ExactMaskGenerator(toy(), **options), image)
+    found = masks_of(FastMaskGenerator(toy(), **options), image)
     assert len(found) == len(expected)
     assert (found != expected).mean() < 1e-4
 
@@ -155,6 +165,34 @@ def test_the_fast_networks_are_the_stock_ones_to_a_millionth(build):
         torch.testing.assert_close(fast.mask_decoder(embedding, position, sparse, dense, True)[0], masks)
 
 
+@pytest.mark.parametrize('relative', [True, False])
+@pytest.mark.parametrize(('size', 'window'), [(128, 4), (160, 7), (256, 14), (512, 14)])  # the last one in every way
+def test_the_encoder_is_the_stock_one_whatever_its_windows(size, window, relative):
+    """Windows that fit and that do not, few and many tokens, interpolated relative positions."""
+    torch.manual_seed(0)
+    encoder = ImageEncoderViT(
+        size, 16, embed_dim=32, depth=3, num_heads=2, out_chans=8, use_rel_pos=relative, window_size=window,
+        global_attn_indexes=(1,),
+    ).eval()  # fmt: skip
+    for name, parameter in encoder.named_parameters():
+        if 'rel_pos' in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    image = torch.randn(2, 3, size, size)
+    if relative:
+        attention = encoder.blocks[1].attn
+        attention.rel_pos_h = torch.nn.Parameter(torch.randn(9, attention.rel_pos_h.shape[1]))
+    expected = encoder(image).detach()
+    faster = {Block: FewCopiesBlock, Attention: FusedImageAttention}
+    for module in encoder.modules():
+        module.__class__ = faster.get(type(module), type(module))
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(image), expected, rtol=1e-4, atol=1e-5)
+    found = encoder(image)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    found.sum().backward()  # with gradients nothing is overwritten that they need
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
+
+
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 10_000))
 @examples(25)
 def test_attention_for_many_points_is_that_of_each(points, tokens, seed):
@@ -175,8 +213,8 @@ def test_attention_for_many_points_is_that_of_each(points, tokens, seed):
 @pytest.mark.parametrize('half', [torch.bfloat16, torch.float16])
 def test_networks_in_16_bits_find_nearly_the_same(street, half):
     image, options = street(200, 256), OPTIONS[0]
-    expected, *_ = ExactMaskGenerator(toy(), **options).generate_dense(image)
-    found, *_ = FastMaskGenerator(toy(), half, **options).generate_dense(image)
+    expected = masks_of(ExactMaskGenerator(toy(), **options), image)
+    found = masks_of(FastMaskGenerator(toy(), half, **options), image)
     a, b = (m.reshape(len(m), -1).astype(float) for m in (expected, found))
     overlap = (a @ b.T) / (a.sum(1)[:, None] + b.sum(1) - a @ b.T)
     assert (overlap.max(1) > 0.9).mean() > 0.8

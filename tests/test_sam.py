@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from segment_anything import SamPredictor
+from segment_anything.utils.transforms import ResizeLongestSide
 
 from stage1_sam_cache import WeightsError
 from stage1_sam_cache.build.panorama import make_masks
@@ -70,9 +70,9 @@ def test_masks_scores_and_boxes_are_those_of_sams_own_generator(tiny_sam, pictur
 @pytest.mark.parametrize('level', LEVELS)
 def test_each_window_and_each_overlap_is_one_run_of_sam(tiny_sam, picture, level, monkeypatch):
     sizes = []
-    original = SamPredictor.set_image
+    original = ResizeLongestSide.apply_image
     monkeypatch.setattr(
-        SamPredictor, 'set_image', lambda self, image: sizes.append(image.shape) or original(self, image)
+        ResizeLongestSide, 'apply_image', lambda self, image: sizes.append(image.shape) or original(self, image)
     )
     generator = SamMaskGenerator(tiny_sam, 'tiny', '0' * 64, KEEP_ALL, level=level)
     settings = CacheSettings(window=(40, 64), stride=32)

@@ -22,7 +22,7 @@ from stage1_sam_cache.data.images import MAX_PIXELS, RgbImage, read_rgb
 from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.errors import ImageError, MaskCacheError, WriteError
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
-from stage1_sam_cache.sam.mask_generator import MaskGenerator, batch_size_of, generate_batch
+from stage1_sam_cache.sam.mask_generator import MaskGenerator, batch_size_of, generate_batch, is_on_accelerator
 from stage1_sam_cache.system import interruption
 
 
@@ -66,7 +66,8 @@ class CacheBuilder:
     def run(self, samples: Sequence[Sample], show_progress: bool = True, label: str = 'caching masks') -> Summary:
         """Cache every panorama that is not there yet, with a progress bar on standard error.
 
-        While one panorama is with the generator, the next image is read and the one before is written. Crops of
+        While one panorama is with the generator, the next image is read and the one before is written; a generator on
+        an accelerator has its next batch of crops before the masks of the last one are put together. Crops of
         consecutive panoramas share the generator's batches. An image that can't be used is noted in the summary and
         the others go on. Panoramas that another process has claimed are left for the end, and made then unless they
         are there.
@@ -77,10 +78,11 @@ class CacheBuilder:
         start = time.monotonic()
         with (
             ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) as maker,
             ThreadPoolExecutor(1) as committer,
             ProgressBar(len(samples), label, show_progress) as progress,
         ):
-            loop = _Loop(self, reader, committer, progress)
+            loop = _Loop(self, reader, maker, committer, progress)
             try:
                 claimed_by_others = loop.cache(samples, skip_claimed=True)
                 loop.cache(claimed_by_others, skip_claimed=False)
@@ -92,6 +94,13 @@ class CacheBuilder:
         return self.summary
 
 
+class _Batch(NamedTuple):
+    """Crops that are with the generator."""
+
+    crops: list[Crop]
+    masks: Future[list[InstanceMasks]]
+
+
 class _Write(NamedTuple):
     """A panorama that is being committed."""
 
@@ -101,12 +110,15 @@ class _Write(NamedTuple):
 
 
 class _Loop:
-    """One run over a list of panoramas: batches of crops, failures, and the panorama that is being written."""
+    """One run over a list of panoramas: the batch that is with the generator, failures, and what is being written."""
 
-    def __init__(self, builder: CacheBuilder, reader: Executor, committer: Executor, progress: ProgressBar) -> None:
+    def __init__(
+        self, builder: CacheBuilder, reader: Executor, maker: Executor, committer: Executor, progress: ProgressBar
+    ) -> None:
         self._settings, self._generator, self._max_pixels = builder.settings, builder.generator, builder.max_pixels
         self._writer, self._summary = builder.writer, builder.summary
-        self._reader, self._committer, self._progress = reader, committer, progress
+        self._reader, self._maker, self._committer, self._progress = reader, maker, committer, progress
+        self._making: _Batch | None = None
         self._writing: _Write | None = None
 
     def cache(self, samples: Sequence[Sample], skip_claimed: bool) -> list[Sample]:
@@ -126,10 +138,11 @@ class _Loop:
                     break
                 batch.append(Crop(task, task.crop(index)))
                 if len(batch) == batch_size:
-                    self._make(batch)
+                    self._make_ahead(batch)
                     batch = []
         if batch:
-            self._make(batch)
+            self._make_ahead(batch)
+        self._take_masks()
         self.finish_writing()
         return skipped
 
@@ -157,27 +170,52 @@ class _Loop:
         self._end(sample.id)
         return None
 
-    def _make(self, batch: list[Crop]) -> None:
-        """Run the generator on one batch and give each panorama its masks.
+    def _make_ahead(self, crops: list[Crop]) -> None:
+        """Give a batch to the generator, and meanwhile give the panoramas of the batch before their masks."""
+        before, self._making = self._making, self._submit(crops)
+        if before is not None:
+            self._distribute(before)
 
-        If a batch fails, each of its panoramas is tried again with the crops that are its own, so that one whose crops
-        are too much for the memory fails alone.
+    def _take_masks(self) -> None:
+        """Wait for the batch that is with the generator, and give its panoramas their masks."""
+        if self._making is not None:
+            batch, self._making = self._making, None
+            self._distribute(batch)
+
+    def _submit(self, crops: list[Crop]) -> _Batch:
+        """Give crops to the generator; on a processor wait for it, because an interruption should not have to."""
+        images = [crop.pixels for crop in crops]
+        if is_on_accelerator(self._generator):
+            return _Batch(crops, self._maker.submit(generate_batch, self._generator, images))
+        made: Future[list[InstanceMasks]] = Future()
+        try:
+            made.set_result(generate_batch(self._generator, images))
+        except (ImageError, MemoryError) as problem:
+            made.set_exception(problem)
+        return _Batch(crops, made)
+
+    def _distribute(self, batch: _Batch) -> None:
+        """Give each panorama of a batch its masks.
+
+        If the batch fails, each of its panoramas is tried again with the crops that are its own, so that one whose
+        crops are too much for the memory fails alone.
         """
         problem = None
         try:
-            masks_of_crops = generate_batch(self._generator, [crop.pixels for crop in batch])
+            masks_of_crops = batch.masks.result()
         except (ImageError, MemoryError) as error:
             problem = error.with_traceback(None)  # its frames hold what filled the memory
         if problem is None:
-            for crop, masks in zip(batch, masks_of_crops, strict=True):
+            for crop, masks in zip(batch.crops, masks_of_crops, strict=True):
                 self._add(crop.task, masks)
             return
-        tasks = list(dict.fromkeys(crop.task for crop in batch))
+        # One that was dropped since then has crops here too.
+        tasks = [task for task in dict.fromkeys(crop.task for crop in batch.crops) if not task.is_dropped]
         if len(tasks) == 1:
             self._drop(tasks[0], problem)
             return
         for task in tasks:
-            self._make([crop for crop in batch if crop.task is task])
+            self._distribute(self._submit([crop for crop in batch.crops if crop.task is task]))
 
     def _add(self, task: PanoramaTask, masks: InstanceMasks) -> None:
         """Give a panorama the masks of its next crop; after the last one it is written."""

@@ -56,11 +56,38 @@ class InstanceMasks:
         masks = np.asarray(masks, dtype=bool)
         if masks.ndim != 3:
             raise ValueError(f'masks of shape {masks.shape}; (K, h, w) is needed')
-        k, h, w = masks.shape
-        edges = np.diff(np.pad(masks, ((0, 0), (0, 0), (1, 1))).reshape(k * h, w + 2).view(np.int8), axis=1)
-        line, start = np.nonzero(edges == 1)
-        end = np.nonzero(edges == -1)[1]
-        return cls._from_runs((h, w), k, line // h, line % h, start, end, predicted_iou, stability)
+        return cls.from_packed(np.packbits(masks, axis=2), masks.shape[2], predicted_iou, stability)
+
+    @classmethod
+    def from_packed(
+        cls,
+        bits: NDArray[np.uint8],
+        width: int,
+        predicted_iou: Sequence[float] | None = None,
+        stability: Sequence[float] | None = None,
+    ) -> InstanceMasks:
+        """Make them of masks of eight pixels per byte, as ``numpy.packbits`` packs their rows; else as ``from_dense``.
+
+        Args:
+            bits: uint8 ``(K, h, ceil(width / 8))``; bits after the last pixel of a row are 0.
+            width: Of the window.
+            predicted_iou, stability: Scores of each mask.
+
+        Raises:
+            ValueError: If a score list has another length.
+        """
+        k, h, size = bits.shape
+        lines = np.pad(bits.reshape(k * h, size), ((0, 0), (0, 1))).ravel()  # what follows a row is outside
+        left = lines >> 1  # each pixel's left neighbour
+        left[1:] |= lines[:-1] << 7
+        changes = lines ^ left
+        place = np.flatnonzero(changes)
+        which, bit = np.nonzero(np.unpackbits(changes[place, None], axis=1))
+        line, byte = np.divmod(place[which], size + 1)
+        column = 8 * byte + bit
+        line = line[::2]  # a run begins at one change and ends at the next
+        runs = line // h, line % h, column[::2], column[1::2]
+        return cls._from_runs((h, width), k, *runs, predicted_iou, stability)
 
     @classmethod
     def from_label_maps(cls, label_maps: Sequence[NDArray[np.integer]]) -> InstanceMasks:

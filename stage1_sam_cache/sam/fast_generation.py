@@ -1,132 +1,43 @@
-"""``SamAutomaticMaskGenerator`` with less work between image and masks; the levels are those of ``sam.settings``.
+"""Mask generation on the fast networks: levels ``fp32-fast``, ``bf16`` and ``fp16`` of ``sam.settings``.
 
-Private methods of segment_anything that are overridden here, each because there is no public place for the change:
-
-- ``_process_batch``: decodes and filters one batch of points, in another order than the stock method does;
-- ``_process_crop``: the stock method gives a crop without masks a shape that its caller cannot concatenate;
-- ``_generate_masks``: run-length encodes the masks that are left when all duplicates are gone.
-
-tests/test_fast_masks.py compares their signatures and their callers with the installed segment_anything.
+All masks of an image stay on the device until those that are kept are known, so that the processor seldom waits: once
+per batch of points, for the number of masks to decode, and once per image, for duplicates. ``_process_crop``, a private
+method of segment_anything's generator, is overridden for that.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from segment_anything import SamAutomaticMaskGenerator, SamPredictor
+from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
-from segment_anything.utils.amg import (
-    MaskData,
-    batched_mask_to_box,
-    calculate_stability_score,
-    is_box_near_crop_edge,
-    mask_to_rle_pytorch,
-    uncrop_masks,
-)
+from segment_anything.utils.amg import MaskData, is_box_near_crop_edge, uncrop_boxes_xyxy, uncrop_points
 from torch import Tensor
 
+from stage1_sam_cache.sam.exact_generation import ExactMaskGenerator, PackedMasks
 from stage1_sam_cache.sam.fast_networks import accelerate
-
-Dense = tuple[NDArray[np.bool_], list[float], list[float]]  # masks (K, h, w), predicted IoU, stability
+from stage1_sam_cache.sam.mask_filters import choose, measure
 
 CPU_POINTS = 16  # decoded at once: what fits the cache of a CPU
 _POINT_NUMBERS = 4096 * 256 * 8  # that the decoder holds in memory for one point
 
 
-class ExactMaskGenerator(SamAutomaticMaskGenerator):
-    """The stock generator's records, bit for bit, with less work.
+class _Masks(NamedTuple):
+    """Masks of a crop, on their device: bits, scores, boxes, and index among three per point."""
 
-    Masks are filtered by their predicted IoU before they are enlarged, and run-length encoded once, after duplicates
-    are gone. Until then ``MaskData`` holds them as ``packed_masks``, uint8 ``(K, h, ceil(w / 8))``, and its ``rles``,
-    which the stock code counts, is a list of None.
-    """
-
-    @torch.no_grad()
-    def generate_dense(self, image: NDArray[np.uint8]) -> Dense:
-        """Return masks bool ``(K, h, w)``, predicted IoU and stability, in the order of ``generate``'s records."""
-        if self.min_mask_region_area > 0:  # needs run-length encoded masks
-            return dense_of_records(self.generate(image), image.shape[:2])
-        data = super()._generate_masks(image)
-        masks = _unpack(data['packed_masks'], image.shape[1])
-        return masks, data['iou_preds'].tolist(), data['stability_score'].tolist()
-
-    def _generate_masks(self, image: NDArray[np.uint8]) -> MaskData:
-        data = super()._generate_masks(image)
-        data['rles'] = mask_to_rle_pytorch(torch.from_numpy(_unpack(data['packed_masks'], image.shape[1])))
-        del data['packed_masks']
-        return data
-
-    def _process_crop(
-        self, image: NDArray[np.uint8], crop_box: list[int], crop_layer_idx: int, orig_size: tuple[int, ...]
-    ) -> MaskData:
-        data = super()._process_crop(image, crop_box, crop_layer_idx, orig_size)
-        data['crop_boxes'] = data['crop_boxes'].reshape(-1, 4)  # (0,) in the stock method if there are no masks
-        return data
-
-    def _process_batch(
-        self, points: NDArray[np.float64], im_size: tuple[int, ...], crop_box: list[int], orig_size: tuple[int, ...]
-    ) -> MaskData:
-        low, iou, index = self._decode(points, im_size)
-        point_of_mask = torch.as_tensor(points)[index.cpu() // 3]
-        joined = MaskData()
-        for part in torch.arange(len(low)).split(self.points_per_batch) or [torch.arange(0)]:
-            data = MaskData(iou_preds=iou[part], points=point_of_mask[part])
-            joined.cat(self._filter_and_pack(data, low[part], crop_box, orig_size))
-        return joined
-
-    def _decode(self, points: NDArray[np.float64], im_size: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return low-resolution logits ``(K, h, w)``, predicted IoU and index of the masks above the IoU threshold."""
-        predictor, model = self.predictor, self.predictor.model
-        coords, labels = self._prompts(points, im_size)
-        sparse, dense = model.prompt_encoder(points=(coords, labels), boxes=None, masks=None)
-        low, iou = model.mask_decoder(
-            image_embeddings=predictor.features,
-            image_pe=model.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=True,
-        )
-        keep = self._above_iou_threshold(iou.flatten())
-        return low.flatten(0, 1)[keep], iou.flatten()[keep], keep.nonzero()[:, 0]
-
-    def _prompts(self, points: NDArray[np.float64], im_size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        device = self.predictor.device
-        coords = torch.as_tensor(self.predictor.transform.apply_coords(points, im_size), device=device)[:, None]
-        return coords, torch.ones(coords.shape[:2], dtype=torch.int, device=device)
-
-    def _above_iou_threshold(self, iou: Tensor) -> Tensor:
-        return iou > self.pred_iou_thresh if self.pred_iou_thresh > 0.0 else torch.ones_like(iou, dtype=torch.bool)
-
-    def _enlarge(self, low: Tensor) -> Tensor:
-        """Return logits ``(K, h, w)`` at the size of the crop."""
-        predictor = self.predictor
-        return predictor.model.postprocess_masks(low[:, None], predictor.input_size, predictor.original_size)[:, 0]
-
-    def _filter_and_pack(
-        self, data: MaskData, low: Tensor, crop_box: list[int], orig_size: tuple[int, ...]
-    ) -> MaskData:
-        """Filter by stability and by boxes at the edge of the crop, as the stock generator does, and pack the masks."""
-        threshold = self.predictor.model.mask_threshold
-        height, width = orig_size
-        data['masks'] = self._enlarge(low)
-        data['stability_score'] = calculate_stability_score(data['masks'], threshold, self.stability_score_offset)
-        if self.stability_score_thresh > 0.0:
-            data.filter(data['stability_score'] >= self.stability_score_thresh)
-        data['masks'] = data['masks'] > threshold
-        data['boxes'] = batched_mask_to_box(data['masks'])
-        keep = ~is_box_near_crop_edge(data['boxes'], crop_box, [0, 0, width, height])
-        if not torch.all(keep):
-            data.filter(keep)
-        data['packed_masks'] = _pack(uncrop_masks(data['masks'], crop_box, height, width))
-        data['rles'] = [None] * len(data['packed_masks'])
-        del data['masks']
-        return data
+    bits: Tensor
+    iou: Tensor
+    stability: Tensor
+    boxes: Tensor
+    index: Tensor
 
 
 class FastMaskGenerator(ExactMaskGenerator):
@@ -145,42 +56,94 @@ class FastMaskGenerator(ExactMaskGenerator):
             network.to(dtype)
         super().__init__(sam, **options)
         self.predictor = _FastPredictor(sam, dtype)
-        self._position = sam.prompt_encoder.get_dense_pe()
+        self._position = sam.prompt_encoder.get_dense_pe().to(dtype)
+        self._no_mask = sam.prompt_encoder.no_mask_embed.weight[0].to(dtype)
+        self._known_prompts: dict[tuple[tuple[int, ...], int], Tensor] = {}
         if compiled:
             sam.image_encoder.compile()
 
     @torch.no_grad()
-    def generate_dense_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Dense]:
-        """Return ``generate_dense`` of several images, which go through the encoder as one batch."""
+    def generate_packed_together(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[PackedMasks]:
+        """Yield ``generate_packed`` of several images, which go through the encoder as one batch."""
         try:
             if self.crop_n_layers == 0:
                 self.predictor.encode_ahead(images)
-            return [self.generate_dense(image) for image in images]
+            for image in images:
+                yield self.generate_packed(image)
         finally:
             self.predictor.drop_embeddings()  # after an error, those of images that were not set
 
-    def _decode(self, points: NDArray[np.float64], im_size: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        predictor, model = self.predictor, self.predictor.model
-        sparse, _ = model.prompt_encoder(points=self._prompts(points, im_size), boxes=None, masks=None)
-        features = predictor.features
-        low_side = 4 * features.shape[-1]
-        scale = model.image_encoder.img_size / low_side
+    @torch.no_grad()
+    def generate_packed(self, image: NDArray[np.uint8]) -> PackedMasks:
+        """Return the masks and scores of an RGB image, in the order of ``generate``'s records."""
+        if self.crop_n_layers or self.min_mask_region_area:
+            return super().generate_packed(image)
+        height, width = image.shape[:2]
+        masks = self._masks_of_crop(image, [0, 0, width, height], 0, (height, width))
+        iou, stability = torch.stack([masks.iou, masks.stability]).tolist()
+        return PackedMasks(masks.bits.cpu().numpy(), width, iou, stability)
+
+    def _process_crop(
+        self, image: NDArray[np.uint8], crop_box: list[int], crop_layer_idx: int, orig_size: tuple[int, ...]
+    ) -> MaskData:
+        masks = self._masks_of_crop(image, crop_box, crop_layer_idx, orig_size)
+        left, top, right, bottom = crop_box
+        points = self.point_grids[crop_layer_idx] * np.array([right - left, bottom - top])
+        return MaskData(
+            packed_masks=masks.bits,
+            iou_preds=masks.iou,
+            stability_score=masks.stability,
+            boxes=uncrop_boxes_xyxy(masks.boxes, crop_box),
+            points=uncrop_points(torch.as_tensor(points)[masks.index.cpu() // 3], crop_box),
+            crop_boxes=torch.tensor(crop_box).expand(len(masks.bits), 4),
+            rles=[None] * len(masks.bits),
+        )
+
+    def _masks_of_crop(
+        self, image: NDArray[np.uint8], crop_box: list[int], layer: int, orig_size: tuple[int, ...]
+    ) -> _Masks:
+        """Return the masks of a crop that pass all filters, without duplicates, the best predicted IoU first."""
+        left, top, right, bottom = crop_box
+        self.predictor.set_image(image[top:bottom, left:right])
+        low, iou, index = self._decode_all(layer)
+        height, width = orig_size
+        around = (left, width - right, top, height - bottom)
+        parts = [
+            measure(self._enlarge(part), self.predictor.model.mask_threshold, self.stability_score_offset, around)
+            for part in low.split(self.points_per_batch)
+        ]
+        self.predictor.reset_image()
+        bits, stability, boxes = (torch.cat(part) for part in zip(*parts, strict=True))
+        passed = ~is_box_near_crop_edge(boxes, crop_box, [0, 0, width, height])
+        passed &= stability >= self.stability_score_thresh
+        kept = choose(boxes, iou, passed, self.box_nms_thresh)
+        return _Masks(bits[kept], iou[kept], stability[kept], boxes[kept], index[kept])
+
+    def _decode_all(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return low-resolution logits, predicted IoU and index of all masks above the IoU threshold."""
+        predictor, decoder = self.predictor, self.predictor.model.mask_decoder
+        low_side = 4 * predictor.features.shape[-1]
+        scale = predictor.model.image_encoder.img_size / low_side
         # The interpolation of the last pixel of the image uses the next low-resolution pixel too.
         inside = tuple(-(-min(int((side - 0.5) / scale + 0.5) + 1, low_side) // 4) for side in predictor.input_size)
-        chunk = CPU_POINTS if features.device.type == 'cpu' else len(sparse)
+        batch = min(self.points_per_batch, CPU_POINTS) if predictor.device.type == 'cpu' else self.points_per_batch
         decoded = [
-            model.mask_decoder.decode(
-                features,
-                self._position.to(features.dtype),
-                prompts.to(features.dtype),
-                model.prompt_encoder.no_mask_embed.weight[0].to(features.dtype),
-                inside,
-                self._above_iou_threshold,
+            decoder.decode(
+                predictor.features, self._position, prompts, self._no_mask, inside, self._above_iou_threshold
             )
-            for prompts in sparse.split(chunk)
+            for prompts in self._prompts_for(predictor.original_size, layer).split(batch)
         ]
         low, iou, index = (list(parts) for parts in zip(*decoded, strict=True))
-        return torch.cat(low), torch.cat(iou), torch.cat([part + 3 * chunk * i for i, part in enumerate(index)])
+        return torch.cat(low), torch.cat(iou), torch.cat([part + 3 * batch * i for i, part in enumerate(index)])
+
+    def _prompts_for(self, size: tuple[int, ...], layer: int) -> Tensor:
+        """Return the embeddings of a crop's points, ``(N, 2, C)``; the same for all crops of a size."""
+        if (size, layer) not in self._known_prompts:
+            points = self.point_grids[layer] * np.array(size[::-1])
+            encoder = self.predictor.model.prompt_encoder
+            prompts, _ = encoder(points=self._prompts(points, size), boxes=None, masks=None)
+            self._known_prompts[size, layer] = prompts.to(self._position.dtype)
+        return self._known_prompts[size, layer]
 
     def _enlarge(self, low: Tensor) -> Tensor:
         """Enlarge in one step where that is exact: the encoder sees the crop at twice its size, 4 times the masks'."""
@@ -200,45 +163,53 @@ def _times(low: Tensor, factor: int) -> Tensor:
     return F.interpolate(low[:, None], scale_factor=factor, mode='bilinear', align_corners=False)[:, 0]
 
 
+class _Embedding(NamedTuple):
+    """Of an image that was encoded ahead: the embedding, and the size at which the encoder saw the image."""
+
+    features: Tensor
+    input_size: tuple[int, ...]
+
+
 class _FastPredictor(SamPredictor):
     """SAM's predictor; embeddings may be computed ahead, for several images at once."""
 
     def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
         super().__init__(sam)
         self._dtype = dtype
-        self._ahead: deque[Tensor] = deque()
+        self._ahead: deque[_Embedding] = deque()
+        self._resizing = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), 'resize')
 
     def encode_ahead(self, images: Sequence[NDArray[np.uint8]]) -> None:
         """Encode images that will be set next, in this order."""
-        prepared = [self.model.preprocess(self._transformed(image))[0] for image in images]
-        self._ahead.extend(self.model.image_encoder(torch.stack(prepared).to(self._dtype)).split(1))
+        resized = list(self._resizing.map(self.transform.apply_image, images))
+        prepared = [self.model.preprocess(self._on_device(image))[0] for image in resized]
+        embeddings = self.model.image_encoder(torch.stack(prepared).to(self._dtype)).split(1)
+        sizes = [image.shape[:2] for image in resized]
+        self._ahead.extend(map(_Embedding, embeddings, sizes))
 
     def drop_embeddings(self) -> None:
         """Drop embeddings that were not used."""
         self._ahead.clear()
 
-    def _transformed(self, image: NDArray[np.uint8]) -> Tensor:
-        pixels = torch.as_tensor(self.transform.apply_image(image), device=self.device)
-        return pixels.permute(2, 0, 1).contiguous()[None]
+    def _on_device(self, image: NDArray[np.uint8]) -> Tensor:
+        return torch.as_tensor(image, device=self.device).permute(2, 0, 1)[None]
 
-    def set_torch_image(self, transformed_image: Tensor, original_image_size: tuple[int, ...]) -> None:
+    def set_image(self, image: NDArray[np.uint8], image_format: str = 'RGB') -> None:
         """Set the image as SAM's predictor does, with the embedding from ``encode_ahead`` if there is one."""
+        if not self._ahead:
+            super().set_image(image, image_format)
+            return
         self.reset_image()
-        self.original_size, self.input_size = original_image_size, tuple(transformed_image.shape[-2:])
-        if self._ahead:
-            self.features = self._ahead.popleft()
-        else:
-            self.features = self.model.image_encoder(self.model.preprocess(transformed_image).to(self._dtype))
+        self.original_size = image.shape[:2]
+        self.features, self.input_size = self._ahead.popleft()
         self.is_image_set = True
 
-
-def dense_of_records(records: Sequence[dict[str, Any]], shape: tuple[int, ...]) -> Dense:
-    """Return the masks of the stock generator's records of an image of this shape."""
-    masks = np.zeros((len(records), *shape), bool)
-    for mask, record in zip(masks, records, strict=True):
-        mask[:] = record['segmentation']
-    iou, stability = ([record[name] for record in records] for name in ('predicted_iou', 'stability_score'))
-    return masks, iou, stability
+    def set_torch_image(self, transformed_image: Tensor, original_image_size: tuple[int, ...]) -> None:
+        """Set the image as SAM's predictor does, in the networks' type."""
+        self.reset_image()
+        self.original_size, self.input_size = original_image_size, tuple(transformed_image.shape[-2:])
+        self.features = self.model.image_encoder(self.model.preprocess(transformed_image).to(self._dtype))
+        self.is_image_set = True
 
 
 def points_that_fit(device: torch.device, level: str) -> int:
@@ -248,14 +219,3 @@ def points_that_fit(device: torch.device, level: str) -> int:
     free, _ = torch.cuda.mem_get_info(device)
     size = 2 if level in ('bf16', 'fp16') else 4  # bytes per number
     return max(32, min(1024, int(free * 0.4 / (_POINT_NUMBERS * size)) // 32 * 32))
-
-
-def _pack(masks: Tensor) -> Tensor:
-    """Pack bool ``(K, h, w)`` into bits, uint8 ``(K, h, ceil(w / 8))``, as ``numpy.packbits`` does."""
-    padded = F.pad(masks, (0, -masks.shape[2] % 8)).unflatten(2, (-1, 8))
-    places = 2 ** torch.arange(7, -1, -1, device=masks.device, dtype=torch.uint8)
-    return (padded * places).sum(3, dtype=torch.uint8)
-
-
-def _unpack(bits: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
-    return np.unpackbits(bits, axis=2, count=width).view(bool)

@@ -47,6 +47,14 @@ def batch_size_of(generator: MaskGenerator) -> int:
     return int(getattr(generator, 'batch_size', 1))
 
 
+def is_on_accelerator(generator: MaskGenerator) -> bool:
+    """Whether a generator computes on another device than the processor, which has time for other work meanwhile.
+
+    Generators say so by an attribute ``on_accelerator``.
+    """
+    return bool(getattr(generator, 'on_accelerator', False))
+
+
 def generate_batch(generator: MaskGenerator, images: Sequence[NDArray[np.uint8]]) -> list[InstanceMasks]:
     """Return the masks of each image, in one call if the generator is a ``BatchMaskGenerator``."""
     if hasattr(generator, 'generate_many'):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +16,8 @@ from segment_anything.modeling import Sam
 
 from stage1_sam_cache.errors import Stage1Error
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
-from stage1_sam_cache.sam.fast_generation import Dense, ExactMaskGenerator, FastMaskGenerator, dense_of_records
+from stage1_sam_cache.sam.exact_generation import ExactMaskGenerator, PackedMasks, packed_of_records
+from stage1_sam_cache.sam.fast_generation import FastMaskGenerator
 from stage1_sam_cache.sam.settings import LEVELS, SamSettings
 from stage1_sam_cache.sam.toy_sam import NAME as TOY
 
@@ -94,6 +96,11 @@ class SamMaskGenerator:
             'torch': torch.__version__,
         }
 
+    @property
+    def on_accelerator(self) -> bool:
+        """Whether the device is another than the processor."""
+        return self.device.type != 'cpu'
+
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
         """Return SAM's masks of an RGB image uint8 ``(h, w, 3)``, with predicted IoU and stability.
 
@@ -109,19 +116,22 @@ class SamMaskGenerator:
             Stage1Error: If the device's memory is too small.
         """
         try:
-            return [InstanceMasks.from_dense(*dense) for dense in self._dense(images)]
+            # Runs are made by another thread, while the device works on the next image.
+            with ThreadPoolExecutor(1, 'runs') as runs:
+                made = [runs.submit(InstanceMasks.from_packed, *packed) for packed in self._packed(images)]
+            return [masks.result() for masks in made]
         except torch.OutOfMemoryError as problem:
             raise Stage1Error(
                 f'{self.device} is out of memory with {self.settings.points_per_batch} points per batch',
                 'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam',
             ) from problem
 
-    def _dense(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[Dense]:
+    def _packed(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[PackedMasks]:
         generator = self._generator
         if isinstance(generator, FastMaskGenerator):
             for first in range(0, len(images), self.batch_size):
-                yield from generator.generate_dense_together(images[first : first + self.batch_size])
+                yield from generator.generate_packed_together(images[first : first + self.batch_size])
         elif isinstance(generator, ExactMaskGenerator):
-            yield from map(generator.generate_dense, images)
+            yield from map(generator.generate_packed, images)
         else:
-            yield from (dense_of_records(generator.generate(image), image.shape[:2]) for image in images)
+            yield from (packed_of_records(generator.generate(image), image.shape[:2]) for image in images)

@@ -13,7 +13,7 @@ from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
 from benchmarks.common import blobs
-from stage1_sam_cache.sam.fast_networks import SharedMaskDecoder
+from stage1_sam_cache.sam.fast_decoder import SharedMaskDecoder
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 from stage1_sam_cache.sam.settings import SamSettings
 from stage1_sam_cache.sam.weights import ARCHITECTURES

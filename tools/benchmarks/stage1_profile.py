@@ -17,8 +17,8 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from benchmarks.common import Measurement
 from benchmarks.random_sam import answers, mask_side, random_generator
 from stage1_sam_cache.sam import fast_generation
+from stage1_sam_cache.sam.fast_decoder import SharedMaskDecoder
 from stage1_sam_cache.sam.fast_generation import FastMaskGenerator
-from stage1_sam_cache.sam.fast_networks import SharedMaskDecoder
 from stage1_sam_cache.sam.settings import SamSettings
 
 _NETWORKS = {'image encoder': (ImageEncoderViT, 'forward'), 'prompt encoder': (PromptEncoder, 'forward')}

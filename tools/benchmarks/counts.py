@@ -1,0 +1,88 @@
+"""What a piece of work asks of a device, counted on any machine: kernels, bytes moved without arithmetic, waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# Results whose size, or values that the processor, waits for.
+_READ = ('_local_scalar_dense', 'nonzero', '_unique2', 'unique_dim', 'masked_select', 'bincount', 'equal', 'nms')
+_TRANSFERS = ('cpu', 'numpy', 'tolist')
+_ARITHMETIC = ('mm', 'addmm', 'bmm', 'baddbmm', 'convolution', 'attention', 'linear')
+
+
+class Counts(TorchDispatchMode):
+    """Counts PyTorch's operations while it is entered.
+
+    Attributes:
+        kernels: Operations that compute something; views are free.
+        moved: Bytes that these read and write, without matrix products, convolutions and attention: what elementwise
+            operations, copies and reductions cost a device, whose time for them is their bytes.
+        waits: By name, how often the processor would wait for a GPU: values or sizes that it reads, and copies of a
+            device's tensors to the host.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels = 0
+        self.moved = 0
+        self.by_name: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
+        self._patches = [
+            mock.patch.object(Tensor, name, self._noticed(getattr(Tensor, name), name)) for name in _TRANSFERS
+        ]
+
+    def _noticed(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def noticed(tensor: Tensor, *args: Any, **options: Any) -> Any:
+            self.waits[name] += 1
+            return method(tensor, *args, **options)
+
+        return noticed
+
+    def __enter__(self) -> Counts:
+        for patch in self._patches:
+            patch.start()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        super().__exit__(*problem)
+        for patch in self._patches:
+            patch.stop()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count one operation and run it."""
+        result = func(*args, **(kwargs or {}))
+        name = func.name().split('::')[1].split('.')[0]
+        by_mask = name in ('index', 'index_put', 'index_put_') and any(
+            x is not None and x.dtype == torch.bool for x in args[1]
+        )
+        if name in _READ or by_mask:
+            self.waits[name] += 1
+        if not (func.is_view or name in ('detach', 'empty', 'empty_strided', 'new_empty', '_unsafe_view')):
+            self.kernels += 1
+            if not any(part in name for part in _ARITHMETIC):
+                size = _bytes((args, kwargs, result))
+                self.moved += size
+                self.by_name[name] += size
+        return result
+
+
+def _bytes(tree: Any) -> int:
+    tensors: Iterable[Tensor] = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return sum(_stored(tensor) for tensor in tensors)
+
+
+def _stored(tensor: Tensor) -> int:
+    """Bytes that a tensor's values take in memory; a broadcast value is read once."""
+    numbers = 1
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        numbers *= size if stride else 1
+    return numbers * tensor.element_size()
