@@ -27,7 +27,7 @@ try:
     from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from benchmarks import cache, fusion, scale, stage1, step
+from benchmarks import cache, counts, fusion, scale, stage1, step
 from benchmarks.common import Measurement, hardware, markdown
 from stage1_sam_cache.system.memory import keep_freed_memory
 
@@ -38,6 +38,7 @@ TITLES = {
     'cache': 'Storage: dense masks with gzip against the cache, which holds scores, boundary maps and digests as well',
     'step': 'Training step: both networks alone against GoodSAM',
     'scale': 'Many processes, many panoramas',
+    'counts': 'What a device is asked for, counted: kernels, bytes moved without arithmetic, waits for its answers',
 }
 
 
@@ -79,6 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         'cache': lambda: cache.measure(args.times, args.cache),
         'step': lambda: step.measure(args.times, device, not args.full, not args.no_amp),
         'scale': lambda: scale.measure(args.panoramas),
+        'counts': lambda: counts.measure(args.model, args.points, device),
     }
     machine = hardware(device)
     print(', '.join(f'{name} {value}' for name, value in machine.items()))

@@ -7,15 +7,72 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.common import Measurement, picture
+from benchmarks.random_sam import answers, mask_side, random_generator
+from benchmarks.step import step_and_parts
+from stage1_sam_cache.sam.settings import SamSettings
+
 # Results whose size, or values that the processor, waits for.
 _READ = ('_local_scalar_dense', 'nonzero', '_unique2', 'unique_dim', 'masked_select', 'bincount', 'equal', 'nms')
 _TRANSFERS = ('cpu', 'numpy', 'tolist')
 _ARITHMETIC = ('mm', 'addmm', 'bmm', 'baddbmm', 'convolution', 'attention', 'linear')
+
+
+def measure(model: str, points: int, device: torch.device) -> list[Measurement]:
+    """Count what a window of 400x512 asks for, stock and fast, and what a training step asks for beside its networks.
+
+    Args:
+        model: Key of ``ARCHITECTURES``.
+        points: Points per side, all in one batch.
+        device: Where it runs; the counts are the same everywhere but for operations that a device fuses.
+    """
+    settings = SamSettings(points_per_side=points, points_per_batch=points**2)
+    image = np.ascontiguousarray(picture(0))
+    found = []
+    for level in ('stock', 'fp32-fast'):
+        generator = random_generator(model, level, settings, device)
+        with (
+            answers(points, mask_side(model)),
+            mock.patch('stage1_sam_cache.sam.fast_generation.CPU_POINTS', points**2),
+        ):
+            generator.generate(image)  # prompts are then known, as for all windows but the first
+            found.append(counted(lambda generator=generator: generator.generate(image)))
+    rows = _rows(f'{model}, {points}x{points} points, a window', *found)
+    for frozen in (True, False):
+        step, *parts = (counted(call) for call in step_and_parts(device, 200, False, frozen))
+        kind = 'frozen' if frozen else 'trained'
+        rows += _rows(f'training step, 200x1024, assistant {kind}: networks alone and all', _sum(parts), step)
+    return rows
+
+
+def counted(call: Callable[[], object]) -> Counts:
+    """Run something and count what it asks for."""
+    with Counts() as counts:
+        call()
+    return counts
+
+
+def _sum(parts: list[Counts]) -> Counts:
+    total = Counts()
+    for part in parts:
+        total.kernels += part.kernels
+        total.moved += part.moved
+        total.waits += part.waits
+    return total
+
+
+def _rows(what: str, plain: Counts, fast: Counts) -> list[Measurement]:
+    return [
+        Measurement(f'{what}: kernels', plain.kernels, fast.kernels, ''),
+        Measurement(f'{what}: moved', plain.moved / 1e6, fast.moved / 1e6, 'MB'),
+        Measurement(f'{what}: waits', plain.waits.total(), fast.waits.total(), ''),
+    ]
 
 
 class Counts(TorchDispatchMode):

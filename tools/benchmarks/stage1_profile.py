@@ -16,7 +16,8 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 
 from benchmarks.common import Measurement
 from benchmarks.random_sam import answers, mask_side, random_generator
-from stage1_sam_cache.sam import fast_generation
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage1_sam_cache.sam import mask_filters
 from stage1_sam_cache.sam.fast_decoder import SharedMaskDecoder
 from stage1_sam_cache.sam.fast_generation import FastMaskGenerator
 from stage1_sam_cache.sam.settings import SamSettings
@@ -40,10 +41,11 @@ _FAST = {
     **_STOCK,
     'mask decoder': (SharedMaskDecoder, 'decode'),
     'enlarging masks': (FastMaskGenerator, '_enlarge'),
-    'stability': (fast_generation, 'calculate_stability_score'),
-    'boxes': (fast_generation, 'batched_mask_to_box'),
-    'runs': (fast_generation, '_pack'),
-    'masks of runs': (fast_generation, '_unpack'),
+    'stability': (mask_filters, 'calculate_stability_score'),
+    'boxes': (mask_filters, 'batched_mask_to_box'),
+    'runs': (mask_filters, 'pack'),
+    'masks of runs': (InstanceMasks, 'from_packed'),
+    'duplicates': (mask_filters, 'nms'),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ def measure(times: int, device: torch.device, half: bool, amp: bool) -> list[Mea
 
 
 def _measure(times: int, device: torch.device, height: int, amp: bool, frozen: bool) -> Measurement:
+    step, of_assistant, of_student = alternate(step_and_parts(device, height, amp, frozen), times, device)
+    rest = step - of_assistant - of_student
+    parts = {'assistant, ms': of_assistant, 'student, ms': of_student, 'all else, ms': rest}
+    return Measurement(
+        f'training step, {height}x{height * 2048 // 400}, assistant {"frozen" if frozen else "trained"}',
+        of_assistant + of_student,
+        step,
+        agreement='plain: both networks alone, with a cross-entropy',
+        notes={**parts, 'all else, % of the step': 100 * rest / step},
+    )
+
+
+def step_and_parts(device: torch.device, height: int, amp: bool, frozen: bool) -> list[Callable[[], Any]]:
+    """Return a training step of GoodSAM, and its networks alone: the assistant's and the student's part of it."""
     config = Config.fromfile(CONFIGS / 'goodsam_b0_toypass.py')
     init_default_scope('mmseg')
     model_config = config.model.to_dict()
@@ -78,16 +93,7 @@ def _measure(times: int, device: torch.device, height: int, amp: bool, frozen: b
             logits = model.student_panorama(inputs).float()
         optimizers['student'].update_params(F.cross_entropy(logits, logits.detach().argmax(1)))
 
-    step, of_assistant, of_student = alternate([goodsam, assistant, student], times, device)
-    rest = step - of_assistant - of_student
-    parts = {'assistant, ms': of_assistant, 'student, ms': of_student, 'all else, ms': rest}
-    return Measurement(
-        f'training step, {height}x{height * 2048 // 400}, assistant {"frozen" if frozen else "trained"}',
-        of_assistant + of_student,
-        step,
-        agreement='plain: both networks alone, with a cross-entropy',
-        notes={**parts, 'all else, % of the step': 100 * rest / step},
-    )
+    return [goodsam, assistant, student]
 
 
 def _context(optimizers: Any, name: str, model: GoodSAM) -> Any:
