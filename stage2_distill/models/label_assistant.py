@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import torch
@@ -9,7 +10,23 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
-def averaged_copy(assistant: nn.Module, momentum: float) -> AveragedModel:
+class MovingAverage(AveragedModel):
+    """PyTorch's averaged model, whose update reads no number from the device and so never waits for it."""
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Take in a model's weights: an average of parameters and statistics, and its counters as they are."""
+        mine, theirs = (chain(net.parameters(), net.buffers()) for net in (self.module, model))
+        averaged, counters = [], []
+        for pair in zip(mine, theirs, strict=True):
+            (averaged if pair[0].is_floating_point() else counters).append(pair)
+        assert self.multi_avg_fn is not None
+        self.multi_avg_fn(*map(list, zip(*averaged, strict=True)), self.n_averaged)
+        for count, other in counters:
+            count.copy_(other)
+
+
+def averaged_copy(assistant: nn.Module, momentum: float) -> MovingAverage:
     """Copy an assistant; ``update_parameters`` then keeps this share of the copy and takes the rest from it.
 
     Args:
@@ -21,9 +38,8 @@ def averaged_copy(assistant: nn.Module, momentum: float) -> AveragedModel:
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f'label_momentum {momentum} is not from 0 to 1')
-    copy = AveragedModel(assistant, multi_avg_fn=get_ema_multi_avg_fn(momentum), use_buffers=True)
+    copy = MovingAverage(assistant, multi_avg_fn=get_ema_multi_avg_fn(momentum), use_buffers=True)
     copy.requires_grad_(False)
-    copy.n_averaged.fill_(1)  # so that the first step is averaged like all others
     return copy
 
 

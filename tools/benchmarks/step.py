@@ -31,7 +31,6 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'mmseg_configs'
 def measure(times: int, device: torch.device, half: bool, amp: bool) -> list[Measurement]:
     """Measure steps with a frozen and with a trained assistant, at half or full size, batch 1."""
     height = _HALF if half else 2 * _HALF
-    MMLogger.get_current_instance().setLevel('WARNING')  # it logs the learning rate of every parameter
     return [_measure(times, device, height, amp, frozen) for frozen in (True, False)]
 
 
@@ -50,6 +49,7 @@ def _measure(times: int, device: torch.device, height: int, amp: bool, frozen: b
 
 def step_and_parts(device: torch.device, height: int, amp: bool, frozen: bool) -> list[Callable[[], Any]]:
     """Return a training step of GoodSAM, and its networks alone: the assistant's and the student's part of it."""
+    MMLogger.get_current_instance().setLevel('WARNING')  # it logs the learning rate of every parameter
     config = Config.fromfile(CONFIGS / 'goodsam_b0_toypass.py')
     init_default_scope('mmseg')
     model_config = config.model.to_dict()
