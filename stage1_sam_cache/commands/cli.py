@@ -16,7 +16,7 @@ from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.listing import Listing, list_folder
 from stage1_sam_cache.errors import GoodSAMError
-from stage1_sam_cache.system import interruption
+from stage1_sam_cache.system import interruption, resources
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -55,9 +55,15 @@ def run_command(main: Callable[[], int]) -> NoReturn:
             status = INTERRUPTED
         elif isinstance(problem, BrokenPipeError):  # the reader (head, less) went away
             status = FAILED
-        elif isinstance(problem, (GoodSAMError, OSError)):
+        elif isinstance(problem, GoodSAMError):
             report(f'error: {problem}')
-            status = BAD_INPUT if isinstance(problem, GoodSAMError) else FAILED
+            status = BAD_INPUT
+        elif explained := resources.explain(problem):
+            report(f'error: {explained}')
+            status = FAILED
+        elif isinstance(problem, OSError):
+            report(f'error: {problem}')
+            status = FAILED
         else:
             raise
     if status == INTERRUPTED:
