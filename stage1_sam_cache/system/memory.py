@@ -42,7 +42,9 @@ def free_memory(device: torch.device) -> int | None:
     if device.type != 'cpu':
         return None
     shares = os.environ.get('LOCAL_WORLD_SIZE', '')
-    common = [left // max(1, int(shares) if shares.isdecimal() else 1) for left in (_machine_left(), _group_left()) if left]
+    common = [
+        left // max(1, int(shares) if shares.isdecimal() else 1) for left in (_machine_left(), _group_left()) if left
+    ]
     found = common + _own_left()
     return max(0, min(found)) if found else None
 

@@ -58,7 +58,8 @@ def label_in_windows(
     Raises:
         NotFiniteError: If a logit is NaN or infinite.
     """
-    grid = cell_grid(settings, pixels.shape[:2])
+    size = pixels.shape[0], pixels.shape[1]
+    grid = cell_grid(settings, size)
     total, windows_at = None, torch.zeros(grid.height, grid.width, device=student.mean.device)
     for index, box in enumerate(grid.windows):
         crop, padding = cut_pixels(pixels, grid, box)
@@ -72,16 +73,14 @@ def label_in_windows(
         windows_at[region] += 1
         progress(index + 1, len(grid.windows))
     assert total is not None
-    return enlarged_labels(total.div_(windows_at), pixels.shape[:2]).cpu().numpy()
+    return enlarged_labels(total.div_(windows_at), size).cpu().numpy()
 
 
-def cell_grid(settings: WindowSettings, size: tuple[int, ...]) -> WindowGrid:
+def cell_grid(settings: WindowSettings, size: tuple[int, int]) -> WindowGrid:
     """Return the windows over an image, in cells; a window is at most as large as the image."""
-    height, width = (-(-side // CELL) for side in size[:2])
+    height, width = (-(-side // CELL) for side in size)
     window = min(-(-settings.window[0] // CELL), height), min(-(-settings.window[1] // CELL), width)
-    strides = [
-        min(max(1, stride // CELL), side) for stride, side in zip(settings.strides, window, strict=True)
-    ]
+    strides = [min(max(1, stride // CELL), side) for stride, side in zip(settings.strides, window, strict=True)]
     return WindowSettings(window, (strides[0], strides[1]), settings.wrap).over(height, width)
 
 
@@ -96,14 +95,16 @@ def cut_pixels(pixels: Pixels, grid: WindowGrid, box: Box) -> tuple[Pixels, tupl
     Returns:
         The pixels, and how many rows and columns the image lacks to fill the last cells.
     """
-    height, width = pixels.shape[:2]
+    width = pixels.shape[1]
     top, rows, columns = CELL * box.top, CELL * box.height, CELL * box.width
     band = pixels[top : top + rows]
     if grid.wrap:
         # Cells are a little under 4 pixels wide where the width is no multiple of 4.
         left = round(box.left * width / grid.width)
-        crop = band[:, np.arange(left, left + columns) % width] if left + columns > width else band[:, left:][:, :columns]
+        if left + columns > width:
+            crop = band[:, np.arange(left, left + columns) % width]
+        else:
+            crop = band[:, left : left + columns]
     else:
-        crop = band[:, CELL * box.left :][:, :columns]
+        crop = band[:, CELL * box.left : CELL * box.left + columns]
     return crop, (rows - crop.shape[0], columns - crop.shape[1])
-

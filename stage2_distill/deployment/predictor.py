@@ -23,11 +23,12 @@ from stage1_sam_cache.system.memory import free_memory
 from stage1_sam_cache.system.resources import explain
 from stage2_distill.deployment.fitting import first_that_fits
 from stage2_distill.deployment.labelling import label_in_windows, label_whole
-from stage2_distill.deployment.outputs import Note, Predictions, read_note
+from stage2_distill.deployment.outputs import Predictions
+from stage2_distill.deployment.own_output import Note, read_note
 from stage2_distill.deployment.plans import Mode, describe
 from stage2_distill.deployment.sources import Source
 from stage2_distill.deployment.student import Student, student_config
-from stage2_distill.deployment.videos import read_frames
+from stage2_distill.deployment.videos import frame_count, read_frames
 from stage2_distill.errors import NotFiniteError
 from stage2_distill.models.dry_run import InputSizeError, needed_bytes
 from stage2_distill.training.experiment import read_config
@@ -165,12 +166,20 @@ class Run:
     def __init__(self, labeller: Labeller, predictions: Predictions, student_id: str, shard: Shard) -> None:
         self.labeller, self.predictions, self.shard = labeller, predictions, shard
         self.counts = Counts()
+        self.frames = 0  # of videos, found so far
         self._note = {'student': student_id, **labeller.mode.to_json(), 'scale': labeller.scale}
 
     @property
     def progress(self) -> Progress:
         """What is told about the run."""
         return self.labeller.progress
+
+    def expected_frames(self, video: Source) -> int:
+        """Return how many frames of a video this shard labels, by what the video declares; 0 if it can't be read."""
+        try:
+            return len(range(self.shard.index, frame_count(video.path), self.shard.count))
+        except ImageError:
+            return 0  # the reason is given when it is its turn
 
     def images(self, images: Iterable[Source]) -> None:
         """Label images; the run goes on after one that can't be labelled."""
@@ -198,6 +207,7 @@ class Run:
         def wanted(number: int) -> bool:
             if number % self.shard.count != self.shard.index:
                 return False
+            self.frames += 1
             frame = frame_id(source.id, number)
             finished = self._guard(
                 f'{source.path} frame {number}',

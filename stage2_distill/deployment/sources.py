@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, Refused, is_folder, scan
-from stage1_sam_cache.errors import DatasetError
+from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, AllRefusedError, Refused, is_folder, list_folder, scan
 
 VIDEO_EXTENSIONS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
 LIST_EXTENSIONS = ('.txt', '.lst')
@@ -53,7 +52,7 @@ def find_sources(values: Sequence[str], follow_links: bool = False) -> Sources:
         several were.
 
     Raises:
-        DatasetError: If nothing was found at all.
+        DatasetError: If nothing was found at all; AllRefusedError if all was refused.
     """
     sources = Sources()
     found = [each for value in values for each in _expand(value, follow_links, sources.refused, depth=0)]
@@ -67,7 +66,7 @@ def find_sources(values: Sequence[str], follow_links: bool = False) -> Sources:
             shown = name.encode('utf-8', 'backslashreplace').decode()
             sources.refused.append(Refused(shown, 'its name is not UTF-8'))
             continue
-        is_video = absolute.suffix.lower() in VIDEO_EXTENSIONS
+        is_video = _is_video(absolute)
         source_id = unicodedata.normalize('NFC', name if is_video else name.removesuffix(absolute.suffix))
         by_id[source_id].setdefault(str(absolute), Source(source_id, each.path, is_video))
     for source_id, same in by_id.items():
@@ -81,17 +80,20 @@ def find_sources(values: Sequence[str], follow_links: bool = False) -> Sources:
         (source,) = same.values()
         (sources.videos if source.is_video else sources.images).append(source)
     if not sources.images and not sources.videos:
-        _nothing(values, sources.refused)
+        _nothing(values, follow_links, sources.refused)
     return sources
 
 
-def _nothing(values: Sequence[str], refused: list[Refused]) -> None:
-    named = ', '.join(values[:3]) + (', ...' if len(values) > 3 else '')
+def _nothing(values: Sequence[str], follow_links: bool, refused: list[Refused]) -> None:
+    """Raise what says best why there is nothing to label."""
     if refused:
-        raise DatasetError(f'{named}: nothing to label; {refused[0].name}: {refused[0].reason}')
-    raise DatasetError(
-        f'{named} holds no images', f'give a folder with {" ".join(IMAGE_EXTENSIONS)} files, or videos'
-    )
+        raise AllRefusedError(Path(values[0]), refused)
+    for value in values:
+        list_folder(value, None, follow_links)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_EXTENSIONS
 
 
 def _expand(value: str, follow_links: bool, refused: list[Refused], depth: int) -> Iterator[_Found]:
@@ -101,10 +103,11 @@ def _expand(value: str, follow_links: bool, refused: list[Refused], depth: int) 
         refused.append(Refused(repr(value), 'is no path'))
     elif is_folder(path):
         # Separately, because an image and a video of one name do not get in each other's way.
-        for extensions in (IMAGE_EXTENSIONS, VIDEO_EXTENSIONS):
-            listing = scan(path, extensions, ('**',), follow_links)
-            refused += [entry for entry in listing.refused if entry not in refused]
-            yield from (_Found(sample.image, path) for sample in listing.samples)
+        images = scan(path, IMAGE_EXTENSIONS, ('**',), follow_links)
+        videos = scan(path, VIDEO_EXTENSIONS, ('**',), follow_links)
+        refused += images.refused
+        refused += [entry for entry in videos.refused if _is_video(Path(entry.name))]  # the others are there already
+        yield from (_Found(sample.image, path) for sample in (*images.samples, *videos.samples))
     elif _exists(path):
         if path.suffix.lower() in LIST_EXTENSIONS and depth == 0:
             for entry in _read_list(path, refused):

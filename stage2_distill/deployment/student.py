@@ -185,7 +185,7 @@ class Student(nn.Module):
             NotFiniteError: If a logit is NaN or infinite.
         """
         seen = np.pad(pixels, ((0, 0), (wrap_columns, wrap_columns), (0, 0)), mode='wrap') if wrap_columns else pixels
-        labels = enlarged_labels(self.small_logits(seen), seen.shape[:2])
+        labels = enlarged_labels(self.small_logits(seen), (seen.shape[0], seen.shape[1]))
         if wrap_columns:
             labels = labels[:, wrap_columns:-wrap_columns]
         return labels.cpu().numpy()
