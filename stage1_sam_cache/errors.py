@@ -32,12 +32,20 @@ class DeviceError(GoodSAMError):
     """A device that does not exist, or that fails."""
 
 
+class InputSizeError(GoodSAMError):
+    """An image or window that is too small for a network."""
+
+
 class Stage1Error(GoodSAMError):
     """Base class of what stage 1 raises."""
 
 
 class ImageError(Stage1Error):
     """An image that can't be read, or is refused by the policy of ``data.images``."""
+
+
+class LargeImageError(ImageError):
+    """An image of more pixels than the reader was allowed to decode; whoever sets that limit says how to raise it."""
 
 
 class DatasetError(Stage1Error):

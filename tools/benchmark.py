@@ -22,12 +22,13 @@ from pathlib import Path
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 try:
+    import torch
+
     from stage1_sam_cache.commands import cli
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from benchmarks import cache, fusion, scale, stage1, step
 from benchmarks.common import Measurement, hardware, markdown
-from stage1_sam_cache.system.devices import choose_device
 from stage1_sam_cache.system.memory import keep_freed_memory
 
 TITLES = {
@@ -67,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.times < 1 or args.panoramas < 10 or args.points < 1:
         parser.error('--times and --points need at least 1, --panoramas at least 10')
-    device = choose_device(args.device, os.environ)
+    automatic = 'cuda' if torch.cuda.is_available() else 'cpu'
+    device = torch.device(automatic if args.device == 'auto' else args.device)
     if device.type == 'cpu':
         keep_freed_memory()  # as train.py and cache_sam.py do
     benchmarks: dict[str, Callable[[], list[Measurement]]] = {

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from stage1_sam_cache.errors import ImageError
+from stage1_sam_cache.errors import ImageError, LargeImageError
 
 MAX_PIXELS = 100_000_000  # a 14142 x 7071 panorama; 300 MB decoded
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP')
@@ -49,7 +49,8 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
         max_pixels: Larger images are refused before they are decoded, so that a decompression bomb costs no memory.
 
     Raises:
-        ImageError: If the image can't be read or is refused; one line with the file and the reason.
+        ImageError: If the image can't be read or is refused; one line with the file and the reason. LargeImageError if
+            it is over ``max_pixels``.
     """
     try:
         with Path(path).open('rb') as file, warnings.catch_warnings():
@@ -98,7 +99,7 @@ def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int)
 
 def _check_pixels(width: int, height: int, path: str | Path, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageError(
+        raise LargeImageError(
             f'{path}: {width}x{height} is more than {max_pixels} pixels', '--max-pixels admits larger images'
         )
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stage1_sam_cache.data.catalog import Dataset
-from stage1_sam_cache.data.images import limited, read_rgb
+from stage1_sam_cache.data.images import MAX_PIXELS, limited, read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES, REMAPS, convert_labels, decode_stanford2d3d
 from stage1_sam_cache.errors import DatasetError, ImageError
 
@@ -47,7 +47,7 @@ class LabelReader:
             ImageError: If it can't be read, does not fit the image, or holds an id that its encoding does not have.
         """
         if self._names:
-            colours = read_rgb(path).pixels
+            colours = read_rgb(path, max(MAX_PIXELS, pixels.size // 3)).pixels  # as large as the image at least
             _check_size(path, colours.shape[:2], pixels)
             return convert_labels(decode_stanford2d3d(colours, pixels, self._names), self._encoding, self.space.name)
         try:

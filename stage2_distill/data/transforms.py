@@ -21,9 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from stage1_sam_cache.cache.reader import MaskCache
-from stage1_sam_cache.data.images import read_rgb
+from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
 from stage1_sam_cache.data.labels import LabelReader
-from stage1_sam_cache.errors import ImageError, MaskCacheError
+from stage1_sam_cache.errors import ImageError, LargeImageError, MaskCacheError
 from stage2_distill.data.cached_masks import CachedMasks, rolled_order
 from stage2_distill.data.stored_lesson import StoredLesson, file_name, read
 from stage2_distill.errors import ConfigError
@@ -38,10 +38,23 @@ class LoadPanorama(BaseTransform):
 
     Adds ``img`` (uint8 BGR ``(H, W, 3)``, as in mmseg), ``img_shape``, ``ori_shape``, ``pixels`` (the same in RGB) and
     ``img_sha256``.
+
+    Args:
+        max_pixels: Larger images are refused.
+
+    Raises:
+        ImageError: If the image can't be read or is refused.
     """
 
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        self.max_pixels = max_pixels
+
     def transform(self, results: Results) -> Results:
-        image = read_rgb(Path(results['img_path']))
+        try:
+            image = read_rgb(Path(results['img_path']), self.max_pixels)
+        except LargeImageError as problem:
+            remedy = "make it smaller, or let LoadPanorama in the config's pipeline have a larger max_pixels"
+            raise LargeImageError(problem.problem, remedy) from None
         results['img'] = np.ascontiguousarray(image.pixels[..., ::-1])
         results['img_shape'] = results['ori_shape'] = image.pixels.shape[:2]
         results['pixels'], results['img_sha256'] = image.pixels, image.sha256
@@ -239,6 +252,8 @@ def _read_mask(path: str) -> Image.Image:
     """Read a mask image; what is not black is true."""
     try:
         pixels = read_rgb(Path(path)).pixels
+    except LargeImageError as problem:
+        raise ConfigError(f'LeaveOut mask: {problem.problem}', 'make it as large as the panoramas') from problem
     except ImageError as problem:
         raise ConfigError(f'LeaveOut mask: {problem}') from problem
     return Image.fromarray(pixels.max(-1) > 0)

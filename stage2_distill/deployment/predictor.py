@@ -17,7 +17,7 @@ from PIL import Image
 
 from stage1_sam_cache.build.shards import Shard
 from stage1_sam_cache.data.images import read_rgb
-from stage1_sam_cache.errors import GoodSAMError, ImageError, OutOfMemory
+from stage1_sam_cache.errors import GoodSAMError, ImageError, InputSizeError, OutOfMemory
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.system.memory import free_memory
 from stage1_sam_cache.system.resources import explain
@@ -30,7 +30,7 @@ from stage2_distill.deployment.sources import Source
 from stage2_distill.deployment.student import Student, student_config
 from stage2_distill.deployment.videos import frame_count, read_frames
 from stage2_distill.errors import NotFiniteError
-from stage2_distill.models.dry_run import InputSizeError, needed_bytes
+from stage2_distill.models.dry_run import needed_bytes
 from stage2_distill.training.experiment import read_config
 
 Pixels = NDArray[np.uint8]
