@@ -109,7 +109,7 @@ def _dry_run(samples: list[Sample], settings: CacheSettings, generator: MaskGene
         return 0
     for sample in samples:
         try:
-            cost = estimate(read_rgb(sample.image, args.max_pixels), settings, generator)
+            cost = estimate(read_rgb(sample.image, args.max_pixels, '--max-pixels'), settings, generator)
         except ImageError as problem:
             cli.report(f'skipped: {sample.id}: {problem}')
             continue

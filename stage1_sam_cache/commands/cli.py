@@ -15,13 +15,11 @@ from typing import Any, NoReturn, TypeVar
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.listing import (
-    AllRefusedError,
     Listing,
     Refused,
+    RefusedError,
     RefusedLink,
-    SomeRefusedError,
     list_folder,
-    refused_remedy,
 )
 from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.system import interruption
@@ -127,10 +125,8 @@ def remedies_by_flags() -> Iterator[None]:
     """Let errors about refused images name the flags of ``add_refusal_flags``."""
     try:
         yield
-    except (AllRefusedError, SomeRefusedError) as problem:
-        skip = '--skip-refused' if isinstance(problem, SomeRefusedError) else ''
-        remedy = refused_remedy(problem.refused, '--follow-links', skip)
-        raise type(problem)(problem.root, problem.refused, remedy) from None
+    except RefusedError as problem:
+        raise problem.with_ways('--follow-links', '--skip-refused') from None
 
 
 def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Listing:

@@ -62,7 +62,10 @@ class GoodSAMRunner(CheckedRunner):
     @classmethod
     def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
         """Build a data set, and check its cache if it has one."""
-        return build_with_cache(settings) if settings.get('cache') else super().build_dataset(settings, cfg)
+        if not settings.get('cache'):
+            return super().build_dataset(settings, cfg)
+        train = cfg.get('train_dataloader') or {}
+        return build_with_cache(settings, train['batch_size'] if settings == train.get('dataset') else 1)
 
     def train(self) -> nn.Module:
         """Train, if the initial weights have every weight of the networks; a frozen assistant's labels come first."""
