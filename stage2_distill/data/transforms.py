@@ -6,6 +6,7 @@ and with wrap-around a roll by whole strides.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from torch import Tensor
 
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.images import read_rgb
-from stage1_sam_cache.data.labels import LabelReader
 from stage1_sam_cache.errors import ImageError, MaskCacheError
 from stage2_distill.data.cached_masks import CachedMasks, rolled_order
 from stage2_distill.data.stored_lesson import StoredLesson, file_name, read
@@ -60,7 +60,7 @@ class LoadLabel(BaseTransform):
         ImageError: If the label can't be read, has another size than the image, or an id that is no class.
     """
 
-    read: LabelReader | None = None
+    read: Callable[[Path, NDArray[np.uint8]], NDArray[np.uint8]] | None = None
 
     def transform(self, results: Results) -> Results:
         if self.read is None:

@@ -73,7 +73,7 @@ class GoodSAMRunner(CheckedRunner):
 
     def _store_lessons(self) -> None:
         """Let the assistant make its lessons; before the loaders' workers start, which read them."""
-        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'])
+        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'], training=True)
         reader = lesson_store.reader_of(dataset)
         if reader is None:
             return
