@@ -84,7 +84,7 @@ def read_ids(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return raw
 
 
-def check_ids(path: Path, raw: NDArray[np.uint8], allowed: Collection[int], of: str = '') -> None:
+def check_ids(path: Path, raw: NDArray[np.uint8], allowed: Collection[int], of: str = '', remedy: str = '') -> None:
     """Refuse a label file that holds other ids than are allowed, and ``IGNORE``.
 
     Raises:
@@ -93,7 +93,7 @@ def check_ids(path: Path, raw: NDArray[np.uint8], allowed: Collection[int], of: 
     unknown = np.setdiff1d(np.unique(raw), [*allowed, IGNORE])
     if len(unknown):
         raise ImageError(
-            f'{path}: ids {", ".join(map(str, unknown))} are none of {of or f"the {len(allowed)} classes"}'
+            f'{path}: ids {", ".join(map(str, unknown))} are none of {of or f"the {len(allowed)} classes"}', remedy
         )
 
 

@@ -21,6 +21,7 @@ from stage1_sam_cache.system.nearest import known
 
 IGNORED = 'ignore'  # in a table of ids: pixels that are not scored
 _ENDINGS = ('', '_labelTrainIds', '_gtFine_labelTrainIds')
+_REMEDY = 'say what the ids are: --label-ids; in a config, label_ids of the data set (docs/usage.md)'
 _RAW_ENDINGS = ('', '_labelIds', '_gtFine_labelIds')
 
 LabelIds = str | Mapping[str | int, str]
@@ -66,7 +67,7 @@ class OwnLabelReader:
             ImageError: If it can't be read, does not fit the image, or holds an id without a meaning.
         """
         raw = read_ids(path, pixels)
-        check_ids(path, raw, self._allowed, self._of)
+        check_ids(path, raw, self._allowed, self._of, _REMEDY)
         labels: NDArray[np.uint8] = self._table[raw]
         return labels
 

@@ -62,7 +62,7 @@ class PerClassIoUMetric(IoUMetric):
                 continue
             prediction = sample[self.predictor]['data']
             if table is not None:
-                prediction = torch.as_tensor(table, device=prediction.device)[prediction.long()].long()
+                prediction = torch.tensor(table, device=prediction.device)[prediction.long()].long()
             super().process(data_batch, [{**sample, 'pred_sem_seg': {'data': prediction}}])
             if self.regions is not None and not self.format_only:
                 # mmseg's areas of this image are the last result; the regions' counts go with them to other processes.
