@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES, RAW_IDS, REMAPS, LabelSpace
 from stage1_sam_cache.data.labels import check_ids, read_ids
-from stage1_sam_cache.data.listing import Listing, Refused, Sample, is_folder, scan
+from stage1_sam_cache.data.listing import Listing, Sample, is_folder, scan
 from stage1_sam_cache.errors import DatasetError
 from stage1_sam_cache.system.nearest import known
 

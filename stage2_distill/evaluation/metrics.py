@@ -78,7 +78,9 @@ class PerClassIoUMetric(IoUMetric):
         summary = {name: float(score) for name, score in super().compute_metrics(areas).items()}
         summary['images'] = sum(bool(label.sum() > 0) for *_, label in areas)
         if not summary['images']:
-            print_log(f'the labels of all {len(areas)} images ignore every pixel: nothing is scored', 'current', WARNING)
+            print_log(
+                f'the labels of all {len(areas)} images ignore every pixel: nothing is scored', 'current', WARNING
+            )
         intersection, union = (sum(area) for area in list(zip(*areas, strict=True))[:2])
         shares = (100 * intersection / union).tolist()
         summary |= {f'IoU.{name}': x for name, x in zip(self.dataset_meta['classes'], shares, strict=True)}

@@ -49,8 +49,10 @@ def are_panoramas(dataset: dict[str, Any]) -> bool | None:
 def space_of(dataset: dict[str, Any]) -> str | None:
     """The label space that a data set is scored in, given its settings; None if it is unknown."""
     entry = DATASETS.get(dataset.get('name'))
-    return dataset.get('label_space') or (entry.label_space if entry else None) or (
-        'cityscapes19' if dataset.get('images') else None
+    return (
+        dataset.get('label_space')
+        or (entry.label_space if entry else None)
+        or ('cityscapes19' if dataset.get('images') else None)
     )
 
 
