@@ -28,7 +28,8 @@ from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.errors import ConfigError
 from stage2_distill.geometry.window_batch import stitch_windows
-from stage2_distill.models.goodsam import NETWORKS, GoodSAM
+from stage2_distill.models.goodsam import GoodSAM
+from stage2_distill.models.names import NETWORKS
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.experiment import plain_errors, read_config
 

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
-from stage1_sam_cache.data.labels import LabelReader
 from stage1_sam_cache.errors import ImageError, MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill.data.cached_masks import CachedMasks, can_mirror, can_roll, rolled_order
@@ -69,7 +68,7 @@ class LoadLabel(BaseTransform):
         ImageError: If the label can't be read, has another size than the image, or an id that is no class.
     """
 
-    read: LabelReader | None = None
+    read: Callable[[Path, NDArray[np.uint8]], NDArray[np.uint8]] | None = None
 
     def transform(self, results: Results) -> Results:
         if self.read is None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, misfits, use_safe_loaders
 from stage2_distill.errors import CheckpointError, ConfigError
-from stage2_distill.models.goodsam import NETWORKS
+from stage2_distill.models.names import NETWORKS
 from stage2_distill.training import lesson_store
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.checked_runner import LOADERS, CheckedRunner
@@ -76,7 +76,7 @@ class GoodSAMRunner(CheckedRunner):
 
     def _store_lessons(self) -> None:
         """Let the assistant make its lessons; before the loaders' workers start, which read them."""
-        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'])
+        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'], training=True)
         reader = lesson_store.reader_of(dataset)
         if reader is None:
             return
