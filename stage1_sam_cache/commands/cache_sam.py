@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     builder = CacheBuilder(args.out or default_root(args), settings, generator, args.max_pixels)
     _build(builder, own_samples, refusals, shard)
     status = _finish(builder, own_samples, listing, refusals)
-    options = training_options(settings.windows)
+    options = training_options(settings)
     if args.images and not status and options:
         print(f'to train     tools/train.py goodsam_b0_own.py ... {options}')
     return status
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 def _warn(samples: list[Sample], settings: CacheSettings, max_pixels: int) -> None:
     """Warn of what training will not be able to do with these images and windows."""
     paths, names = [sample.image for sample in samples], [sample.id for sample in samples]
-    for warning in warnings_of(paths, names, settings.windows, max_pixels):
+    for warning in warnings_of(paths, names, settings, max_pixels):
         cli.report(f'warning: {warning}')
 
 

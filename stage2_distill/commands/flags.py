@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from mmengine.config import DictAction
 
@@ -23,6 +24,13 @@ def add_config_flag(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='change the config: train_cfg.max_iters=500 or key="[a,b]"',
     )
+
+
+def use_refusal_flags(dataset: dict[str, Any], args: argparse.Namespace) -> None:
+    """Let a data set's config follow links and skip what is refused, where ``cli.add_refusal_flags``' flags say so."""
+    for name in ('follow_links', 'skip_refused'):
+        if getattr(args, name):
+            dataset[name] = True
 
 
 def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
