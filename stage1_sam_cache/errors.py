@@ -44,10 +44,6 @@ class ImageError(Stage1Error):
     """An image that can't be read, or is refused by the policy of ``data.images``."""
 
 
-class LargeImageError(ImageError):
-    """An image of more pixels than the reader was allowed to decode; whoever sets that limit says how to raise it."""
-
-
 class DatasetError(Stage1Error):
     """A data set, folder or list that holds no usable images, or names outside its root."""
 

@@ -31,8 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument('--split', help='split of the data set (default: the unlabelled or training images)')
     group.add_argument('--data-root', type=cli.named_path, metavar='DIR', help='default: data/<Name>')
     group.add_argument('--list', type=cli.named_path, metavar='FILE', help='text file of image names, one per line')
-    group.add_argument('--follow-links', action='store_true', help='take images behind links that leave the folder')
-    cli.add_max_pixels_flag(parser)
+    cli.add_refusal_flags(group)
     parser.add_argument('--ids', nargs='+', help='images by their path without extension (default: spread evenly)')
     parser.add_argument('--count', type=int, default=6, help='how many images (default: %(default)s)')
     parser.add_argument('--columns', type=int, default=0, help='images beside each other (default: by their shape)')
@@ -53,13 +52,13 @@ def main(argv: list[str] | None = None) -> int:
     listing = cli.list_images(parser, args)
     samples = choose(listing.samples, args.ids, args.count)
     read_label = LabelReader(dataset, listing.root)
-    cells = [cell(sample, read_label, args.width, args.opacity, args.max_pixels) for sample in samples]
+    cells = [cell(sample, read_label, args.width, args.opacity) for sample in samples]
     columns = args.columns or (1 if cells[0].width > 2 * cells[0].height else 2)
     sheet = compose(cells, columns, read_label.space)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.out)
     print(f'{len(samples)} images of {args.dataset} in {args.out}')
-    return 0
+    return cli.report_refused(listing.refused, args.skip_refused)
 
 
 def choose(samples: list[Sample], ids: list[str] | None, count: int) -> list[Sample]:
@@ -77,9 +76,9 @@ def choose(samples: list[Sample], ids: list[str] | None, count: int) -> list[Sam
     return [by_id[image_id] for image_id in ids]
 
 
-def cell(sample: Sample, read_label: LabelReader, width: int, opacity: float, max_pixels: int) -> Image.Image:
+def cell(sample: Sample, read_label: LabelReader, width: int, opacity: float) -> Image.Image:
     """Draw the image, below it the image with its label laid over it, and the id as a caption."""
-    pixels = read_rgb(sample.image, max_pixels).pixels
+    pixels = read_rgb(sample.image).pixels
     label = None if sample.label is None else read_label(sample.label, pixels)
     panels = [Image.fromarray(pixels)]
     if label is not None:

@@ -6,6 +6,8 @@ and with wrap-around a roll by whole strides.
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,9 @@ from torch import Tensor
 
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
-from stage1_sam_cache.data.labels import LabelReader
-from stage1_sam_cache.errors import ImageError, LargeImageError, MaskCacheError
-from stage2_distill.data.cached_masks import CachedMasks, rolled_order
+from stage1_sam_cache.errors import ImageError, MaskCacheError
+from stage1_sam_cache.geometry.windows import WindowGrid
+from stage2_distill.data.cached_masks import CachedMasks, can_mirror, can_roll, rolled_order
 from stage2_distill.data.stored_lesson import StoredLesson, file_name, read
 from stage2_distill.errors import ConfigError
 
@@ -40,21 +42,14 @@ class LoadPanorama(BaseTransform):
     ``img_sha256``.
 
     Args:
-        max_pixels: Larger images are refused.
-
-    Raises:
-        ImageError: If the image can't be read or is refused.
+        max_pixels: Larger images are refused, as by ``--max-pixels`` of stage 1.
     """
 
     def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
         self.max_pixels = max_pixels
 
     def transform(self, results: Results) -> Results:
-        try:
-            image = read_rgb(Path(results['img_path']), self.max_pixels)
-        except LargeImageError as problem:
-            remedy = "make it smaller, or let LoadPanorama in the config's pipeline have a larger max_pixels"
-            raise LargeImageError(problem.problem, remedy) from None
+        image = read_rgb(Path(results['img_path']), self.max_pixels, 'max_pixels of LoadPanorama in the config')
         results['img'] = np.ascontiguousarray(image.pixels[..., ::-1])
         results['img_shape'] = results['ori_shape'] = image.pixels.shape[:2]
         results['pixels'], results['img_sha256'] = image.pixels, image.sha256
@@ -73,7 +68,7 @@ class LoadLabel(BaseTransform):
         ImageError: If the label can't be read, has another size than the image, or an id that is no class.
     """
 
-    read: LabelReader | None = None
+    read: Callable[[Path, NDArray[np.uint8]], NDArray[np.uint8]] | None = None
 
     def transform(self, results: Results) -> Results:
         if self.read is None:
@@ -111,12 +106,18 @@ class LoadCachedMasks(BaseTransform):
         except KeyError as problem:
             raise MaskCacheError(problem.args[0], 'run tools/cache_sam.py again') from None
         if panorama.image_sha256 != results['img_sha256']:
-            raise MaskCacheError(
-                f'{results["img_path"]} is not the image whose masks are in {self.cache.path}',
-                'run tools/cache_sam.py again',
-            )
+            raise other_image(results['img_path'], results['image_id'], self.cache)
         results['cached_masks'] = CachedMasks.from_cache(panorama)
         return results
+
+
+def other_image(path: str, image_id: str, cache: MaskCache) -> MaskCacheError:
+    """The error that an image is not the one whose masks are cached under its id."""
+    drop = f'tools/inspect_cache.py repair {shlex.quote(str(cache.path))} --drop {shlex.quote(image_id)}'
+    return MaskCacheError(
+        f'{path} is not the image whose masks are in {cache.path}',
+        f'set the old masks aside with {drop}, then run tools/cache_sam.py as before',
+    )
 
 
 @TRANSFORMS.register_module()
@@ -160,13 +161,15 @@ class FlipPanorama(BaseTransform):
 
     Args:
         prob: Probability.
+        where_possible: Leave panoramas as they are whose mirrored windows are no windows, instead of an error.
     """
 
-    def __init__(self, prob: float = 0.5) -> None:
-        self.prob = prob
+    def __init__(self, prob: float = 0.5, where_possible: bool = False) -> None:
+        self.prob, self.where_possible = prob, where_possible
 
     def transform(self, results: Results) -> Results:
-        if np.random.random() < self.prob:
+        drawn = np.random.random() < self.prob
+        if drawn and (not self.where_possible or _all_grids(results, can_mirror)):
             results['img'] = np.ascontiguousarray(results['img'][:, ::-1])
             for field in results['seg_fields']:
                 results[field] = np.ascontiguousarray(results[field][:, ::-1])
@@ -181,13 +184,15 @@ class RollPanorama(BaseTransform):
 
     Args:
         prob: Probability.
+        where_possible: Leave panoramas as they are whose rolled windows are no windows, instead of an error.
     """
 
-    def __init__(self, prob: float = 1.0) -> None:
-        self.prob = prob
+    def __init__(self, prob: float = 1.0, where_possible: bool = False) -> None:
+        self.prob, self.where_possible = prob, where_possible
 
     def transform(self, results: Results) -> Results:
-        if np.random.random() < self.prob:
+        drawn = np.random.random() < self.prob
+        if drawn and (not self.where_possible or _all_grids(results, can_roll)):
             names = _knowledge(results)
             grid = results[names[0]].grid
             steps = int(np.random.randint(len(grid.starts)))
@@ -248,12 +253,14 @@ def _knowledge(results: Results) -> list[str]:
     return [name for name in KNOWLEDGE if name in results]
 
 
+def _all_grids(results: Results, allow: Callable[[WindowGrid], bool]) -> bool:
+    return all(allow(results[name].grid) for name in _knowledge(results))
+
+
 def _read_mask(path: str) -> Image.Image:
     """Read a mask image; what is not black is true."""
     try:
         pixels = read_rgb(Path(path)).pixels
-    except LargeImageError as problem:
-        raise ConfigError(f'LeaveOut mask: {problem.problem}', 'make it as large as the panoramas') from problem
     except ImageError as problem:
         raise ConfigError(f'LeaveOut mask: {problem}') from problem
     return Image.fromarray(pixels.max(-1) > 0)

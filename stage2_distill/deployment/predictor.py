@@ -198,7 +198,7 @@ class Run:
             return
         if self._exists(source.id) and self._is_finished(source.id, {'image': _sha256(source.path)}):
             return
-        image = read_rgb(source.path, self.labeller.max_pixels)
+        image = read_rgb(source.path, self.labeller.max_pixels, '--max-pixels')
         self._label(source.id, str(source.path), image.pixels, {'image': image.sha256})
 
     def _video(self, source: Source) -> None:
