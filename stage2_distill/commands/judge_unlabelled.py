@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.system.atomic_file import commit
-from stage2_distill.commands.browse_pseudo_labels import build_dataset, build_model
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
+from stage2_distill.commands.label_panels import build_dataset, build_model
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.region_scores import class_ious, mean_iou, region_counts
 from stage2_distill.evaluation.unlabelled import agreement, chance_on_edges, image_edges, on_edges, seam_agreement
