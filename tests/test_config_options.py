@@ -12,17 +12,38 @@ from stage2_distill.training.experiment import read_config
 CONFIG = ROOT / 'mmseg_configs/goodsam_b0_toypass.py'
 NAMES = ('20240501', '007', '1e5', 'nan', 'true', 'False', 'Berlin,Mitte', 'a b', '[old]', '(1)', 'x[1', 'a=b', '"q"')
 NAMES += ("it's", ' x ', '-1', '1_000', 'a,', ',')
-TEXT = """
-train_dataloader.dataset.images train_dataloader.dataset.cache val_dataloader.dataset.root
-train_dataloader.dataset.labels train_dataloader.dataset.list_file train_dataloader.dataset.data_root
-model.student.init_cfg.checkpoint model.teacher_assistant.init_cfg.checkpoint model.student.init_cfg.prefix
-load_from work_dir lessons_dir default_hooks.checkpoint.out_dir vis_backends.0.save_dir
-""".split()
-NOT_TEXT = """
-train_dataloader.dataset.limit train_dataloader.dataset.labelled train_dataloader.batch_size train_cfg.max_iters
-param_scheduler.1.end model.grid.window model.label_momentum optim_wrapper.teacher_assistant.loss_scale
-default_hooks.checkpoint.save_best store_lessons resume val_dataloader no.such.key param_scheduler.9.end
-""".split()
+TEXT = [
+    'train_dataloader.dataset.images',
+    'train_dataloader.dataset.cache',
+    'val_dataloader.dataset.root',
+    'train_dataloader.dataset.labels',
+    'train_dataloader.dataset.list_file',
+    'train_dataloader.dataset.data_root',
+    'model.student.init_cfg.checkpoint',
+    'model.teacher_assistant.init_cfg.checkpoint',
+    'model.student.init_cfg.prefix',
+    'load_from',
+    'work_dir',
+    'lessons_dir',
+    'default_hooks.checkpoint.out_dir',
+    'vis_backends.0.save_dir',
+]
+NOT_TEXT = [
+    'train_dataloader.dataset.limit',
+    'train_dataloader.dataset.labelled',
+    'train_dataloader.batch_size',
+    'train_cfg.max_iters',
+    'param_scheduler.1.end',
+    'model.grid.window',
+    'model.label_momentum',
+    'optim_wrapper.teacher_assistant.loss_scale',
+    'default_hooks.checkpoint.save_best',
+    'store_lessons',
+    'resume',
+    'val_dataloader',
+    'no.such.key',
+    'param_scheduler.9.end',
+]
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +76,11 @@ def test_other_keys_do_not(config, key):
 def test_other_values_are_read_as_mmengine_reads_them(config):
     typed = {'train_cfg.max_iters': '7', 'model.grid.window': '[100, 128]', 'model.grid.stride': '(1,2)'}
     typed |= {'model.label_momentum': '0.5', 'store_lessons': 'false', 'val_dataloader': 'None'}
-    typed |= {'default_hooks.checkpoint.save_best': 'mIoU', 'param_scheduler.1.end': '9', 'train_dataloader.seed': '1,2'}
+    typed |= {
+        'default_hooks.checkpoint.save_best': 'mIoU',
+        'param_scheduler.1.end': '9',
+        'train_dataloader.seed': '1,2',
+    }
     config = read_config(str(CONFIG), typed)
     assert [value_of(config, key) for key in typed] == [7, [100, 128], (1, 2), 0.5, False, None, 'mIoU', 9, [1, 2]]
 

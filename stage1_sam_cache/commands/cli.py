@@ -6,8 +6,8 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -15,7 +15,13 @@ from typing import Any, NoReturn, TypeVar
 from stage1_sam_cache.commands.installation import how_to_install
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
-from stage1_sam_cache.data.listing import Listing, list_folder
+from stage1_sam_cache.data.listing import (
+    Listing,
+    Refused,
+    RefusedError,
+    RefusedLink,
+    list_folder,
+)
 from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.system import interruption
 
@@ -120,7 +126,26 @@ def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
         '--data-root', type=named_path, metavar='DIR', help='folder of the data set (default: data/<Name>)'
     )
     group.add_argument('--list', type=named_path, metavar='FILE', help='text file of image names to take, one per line')
-    group.add_argument('--follow-links', action='store_true', help='take images behind links that leave the folder')
+    add_refusal_flags(group)
+
+
+def add_refusal_flags(parser: Any) -> None:
+    """Add the flags that say what to do with images that are refused, to a parser or a group of one."""
+    parser.add_argument('--follow-links', action='store_true', help='take images behind links that leave the folder')
+    parser.add_argument(
+        '--skip-refused',
+        action='store_true',
+        help='go on, with status 0, without images that are refused: links, two files of one name, other formats',
+    )
+
+
+@contextmanager
+def remedies_by_flags() -> Iterator[None]:
+    """Let errors about refused images name the flags of ``add_refusal_flags``."""
+    try:
+        yield
+    except RefusedError as problem:
+        raise problem.with_ways('--follow-links', '--skip-refused') from None
 
 
 def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Listing:
@@ -129,11 +154,38 @@ def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Li
     Raises:
         DatasetError: If there are none.
     """
-    if args.dataset:
-        return list_dataset(args.dataset, args.split, args.data_root, args.list, args.follow_links)
-    if args.split or args.data_root:
+    if not args.dataset and (args.split or args.data_root):
         parser.error('--split and --data-root go with --dataset, not with --images')
-    return list_folder(args.images, args.list, args.follow_links)
+    with remedies_by_flags():
+        if args.dataset:
+            return list_dataset(args.dataset, args.split, args.data_root, args.list, args.follow_links)
+        return list_folder(args.images, args.list, args.follow_links)
+
+
+def report_refused(refused: Sequence[Refused], skip: bool, word: str = 'refused', count: int = 3) -> int:
+    """Report each image that was refused; of many with one reason the first few, and how many more there are.
+
+    Args:
+        refused: As ``list_images`` found them.
+        skip: Whether the user said to go on without them (``--skip-refused``).
+        word: First word of each line.
+        count: How many of one reason are named.
+
+    Returns:
+        The exit status that they ask for: ``FAILED`` if there are any and ``skip`` is false, else 0.
+    """
+    by_reason: dict[str, list[Refused]] = {}
+    for entry in refused:
+        by_reason.setdefault(entry.reason, []).append(entry)
+    for reason, entries in by_reason.items():
+        follow = '; take it with --follow-links' if isinstance(entries[0], RefusedLink) else ''
+        for entry in entries[:count]:
+            report(f'{word}: {entry.name}: {reason}{follow}')
+        if len(entries) > count:
+            report(f'{word}: {len(entries) - count} more: {reason}{follow}')
+    if refused and not skip:
+        report(f'{len(refused)} refused; --skip-refused goes on without them, with status 0')
+    return FAILED if refused and not skip else 0
 
 
 def add_settings_flags(parser: argparse.ArgumentParser, settings: type, title: str) -> None:

@@ -23,7 +23,8 @@ from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
 from stage2_distill.errors import ConfigError
 from stage2_distill.geometry.window_batch import stitch_windows
-from stage2_distill.models.goodsam import NETWORKS, GoodSAM
+from stage2_distill.models.goodsam import GoodSAM
+from stage2_distill.models.names import NETWORKS
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 
 Panel = tuple[str, NDArray[np.uint8]]  # caption and pixels

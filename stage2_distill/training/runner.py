@@ -16,7 +16,7 @@ from torch import nn
 
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, misfits, use_safe_loaders
 from stage2_distill.errors import CheckpointError, ConfigError
-from stage2_distill.models.goodsam import NETWORKS
+from stage2_distill.models.names import NETWORKS
 from stage2_distill.training import lesson_store
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.checked_runner import LOADERS, CheckedRunner
@@ -68,7 +68,10 @@ class GoodSAMRunner(CheckedRunner):
     @classmethod
     def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
         """Build a data set, and check its cache if it has one."""
-        return build_with_cache(settings) if settings.get('cache') else super().build_dataset(settings, cfg)
+        if not settings.get('cache'):
+            return super().build_dataset(settings, cfg)
+        train = cfg.get('train_dataloader') or {}
+        return build_with_cache(settings, train['batch_size'] if settings == train.get('dataset') else 1)
 
     def train(self) -> nn.Module:
         """Train, if the initial weights have every weight of the networks; a frozen assistant's labels come first."""
@@ -79,7 +82,7 @@ class GoodSAMRunner(CheckedRunner):
 
     def _store_lessons(self) -> None:
         """Let the assistant make its lessons; before the loaders' workers start, which read them."""
-        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'])
+        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'], training=True)
         reader = lesson_store.reader_of(dataset)
         if reader is None:
             return
