@@ -12,6 +12,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from stage1_sam_cache.commands.installation import how_to_install
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.listing import Listing, list_folder
@@ -34,6 +35,10 @@ class Parser(argparse.ArgumentParser):
         """Return the help; commands in it have the names under which the user has them."""
         return as_typed(super().format_help())
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; argparse itself would hide that it can't be written."""
+        print(self.format_help(), end='', file=file or sys.stdout)
+
 
 def run_command(main: Callable[[], int]) -> NoReturn:
     """Run a command's ``main`` and exit with its status; a user error becomes one line and status 2.
@@ -45,9 +50,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
     try:
-        status = main()
-        if sys.stdout is not None:  # None where it is closed, as in a daemon
-            sys.stdout.flush()
+        status = _status_of(main)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as problem:
@@ -58,6 +61,9 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         elif isinstance(problem, (GoodSAMError, OSError)):
             report(f'error: {problem}')
             status = BAD_INPUT if isinstance(problem, GoodSAMError) else FAILED
+        elif isinstance(problem, ModuleNotFoundError):
+            report(f'error: {problem}; {how_to_install()}')
+            status = FAILED
         else:
             raise
     if status == INTERRUPTED:
@@ -65,6 +71,19 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         _flush_or_drop(stream)
     sys.exit(status)
+
+
+def _status_of(main: Callable[[], int]) -> int:
+    """Run ``main``, or the part of it up to ``--help`` or a usage error, and write out what it printed."""
+    try:
+        status = main()
+    except SystemExit as end:  # of the parser
+        if isinstance(end.code, str):
+            raise
+        status = end.code or 0
+    if sys.stdout is not None:  # None where it is closed, as in a daemon
+        sys.stdout.flush()
+    return status
 
 
 def _flush_or_drop(stream: Any) -> None:

@@ -17,6 +17,7 @@ from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_sa
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.checked_runner import CheckedRunner
 from stage2_distill.training.config_files import find_config
+from stage2_distill.training.config_options import apply_options
 
 
 def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -24,7 +25,7 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Args:
         path: The file, or the name of one of the project's own, see ``config_files.find_config``.
-        options: Changes by dotted keys, as MMEngine's ``DictAction`` gives them.
+        options: Changes by dotted keys, see ``config_options.apply_options``.
 
     Raises:
         ConfigError: If it is missing or is no config.
@@ -32,8 +33,9 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
     file = find_config(path)
     try:
         config = Config.fromfile(file)
-        if options:
-            config.merge_from_dict(options)
+        apply_options(config, options or {})
+    except ConfigError:
+        raise
     except Exception as problem:  # a config is Python, so anything can be raised
         raise ConfigError(f'config {path} cannot be used: {type(problem).__name__}: {problem}') from problem
     return config
