@@ -12,7 +12,17 @@ from stage2_distill.training.experiment import read_config
 CONFIG = ROOT / 'mmseg_configs/goodsam_b0_toypass.py'
 NAMES = ('20240501', '007', '1e5', 'nan', 'true', 'False', 'Berlin,Mitte', 'a b', '[old]', '(1)', 'x[1', 'a=b', '"q"')
 NAMES += ("it's", ' x ', '-1', '1_000', 'a,', ',')
-TEXT = [
+TEXT = (
+    *(f'train_dataloader.dataset.{name}' for name in ('images', 'cache', 'root', 'labels', 'list_file', 'data_root')),
+    'model.student.init_cfg.checkpoint',
+    'model.teacher_assistant.init_cfg.checkpoint',
+    'model.student.init_cfg.prefix',
+    'load_from',
+    'work_dir',
+    'lessons_dir',
+    'default_hooks.checkpoint.out_dir',
+    'vis_backends.0.save_dir',
+)
     'train_dataloader.dataset.images',
     'train_dataloader.dataset.cache',
     'val_dataloader.dataset.root',
@@ -28,7 +38,12 @@ TEXT = [
     'default_hooks.checkpoint.out_dir',
     'vis_backends.0.save_dir',
 ]
-NOT_TEXT = [
+NOT_TEXT = (
+    *(f'train_dataloader.{name}' for name in ('dataset.limit', 'dataset.labelled', 'batch_size')),
+    *('train_cfg.max_iters', 'param_scheduler.1.end', 'param_scheduler.9.end', 'no.such.key', 'val_dataloader'),
+    *('model.grid.window', 'model.label_momentum', 'optim_wrapper.teacher_assistant.loss_scale'),
+    *('default_hooks.checkpoint.save_best', 'store_lessons', 'resume'),
+)
     'train_dataloader.dataset.limit',
     'train_dataloader.dataset.labelled',
     'train_dataloader.batch_size',

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from stage1_sam_cache.commands.installation import how_to_install
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
+from stage1_sam_cache.data.images import MAX_PIXELS
 from stage1_sam_cache.data.listing import (
     Listing,
     Refused,
@@ -23,7 +24,7 @@ from stage1_sam_cache.data.listing import (
     list_folder,
 )
 from stage1_sam_cache.errors import GoodSAMError
-from stage1_sam_cache.system import interruption
+from stage1_sam_cache.system import interruption, resources
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -64,9 +65,15 @@ def run_command(main: Callable[[], int]) -> NoReturn:
             status = INTERRUPTED
         elif isinstance(problem, BrokenPipeError):  # the reader (head, less) went away
             status = FAILED
-        elif isinstance(problem, (GoodSAMError, OSError)):
+        elif isinstance(problem, GoodSAMError):
             report(f'error: {problem}')
-            status = BAD_INPUT if isinstance(problem, GoodSAMError) else FAILED
+            status = BAD_INPUT
+        elif explained := resources.explain(problem):
+            report(f'error: {explained}')
+            status = FAILED
+        elif isinstance(problem, OSError):
+            report(f'error: {problem}')
+            status = FAILED
         elif isinstance(problem, ModuleNotFoundError):
             report(f'error: {problem}; {how_to_install()}')
             status = FAILED
@@ -115,12 +122,23 @@ def report(text: str) -> None:
             print(line, file=sys.stderr, flush=True)
 
 
-def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add the flags that choose images: a data set of the catalogue, or any folder."""
+def add_image_flags(parser: argparse.ArgumentParser, required: bool = True, several: str = '') -> None:
+    """Add the flags that choose images: a data set of the catalogue, or any folder.
+
+    Args:
+        parser: Of the command.
+        required: Whether one of both has to be given.
+        several: Help of ``--images`` where it takes any number of paths, not one folder.
+    """
     group = parser.add_argument_group('images')
     source = group.add_mutually_exclusive_group(required=required)
     source.add_argument('--dataset', choices=sorted(DATASETS), help='a data set of the catalogue')
-    source.add_argument('--images', type=named_path, metavar='DIR', help='any folder of images, searched recursively')
+    if several:
+        source.add_argument('--images', type=named_path, metavar='PATH', nargs='+', help=several)
+    else:
+        source.add_argument(
+            '--images', type=named_path, metavar='DIR', help='any folder of images, searched recursively'
+        )
     group.add_argument('--split', help='split of the data set (default: the unlabelled or training images)')
     group.add_argument(
         '--data-root', type=named_path, metavar='DIR', help='folder of the data set (default: data/<Name>)'
@@ -137,6 +155,24 @@ def add_refusal_flags(parser: Any) -> None:
         action='store_true',
         help='go on, with status 0, without images that are refused: links, two files of one name, other formats',
     )
+
+
+def add_max_pixels_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max-pixels``, which the refusal of a large image names."""
+    parser.add_argument(
+        '--max-pixels',
+        type=positive,
+        default=MAX_PIXELS,
+        metavar='N',
+        help='refuse larger images (default: %(default)s)',
+    )
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
+    return int(text)
 
 
 @contextmanager

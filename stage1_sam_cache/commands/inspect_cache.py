@@ -29,7 +29,7 @@ from stage1_sam_cache.cache.reader import (
 from stage1_sam_cache.cache.writer import QUARANTINE, quarantine, restore_description
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.commands.names import as_typed
-from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
+from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name == 'show':
             command.add_argument('--id', help='which panorama (default: the first)')
             command.add_argument('--out', type=_png, help='PNG to write (default: <id>_masks.png)')
-            command.add_argument('--max-pixels', type=int, default=MAX_PIXELS, help='default: %(default)s')
+            cli.add_max_pixels_flag(command)
             cli.add_image_flags(command, required=False)
     return parser
 

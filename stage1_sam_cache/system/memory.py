@@ -1,8 +1,16 @@
-"""Memory of work on a CPU."""
+"""Memory: how much is free on a device, and how a CPU keeps what was freed."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import resource
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # as in malloc.h
 
@@ -18,3 +26,57 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):  # another C library
         return False
     return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that this process can still get on a device; None if that is not known.
+
+    On a CPU it is the least of what the machine has left, what the container may use, and the process's own limits
+    (``ulimit -v``). Processes that torchrun started on one machine share its memory in equal parts.
+    """
+    if device.type == 'cuda':
+        import torch
+
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + held
+    if device.type != 'cpu':
+        return None
+    shares = os.environ.get('LOCAL_WORLD_SIZE', '')
+    common = [
+        left // max(1, int(shares) if shares.isdecimal() else 1) for left in (_machine_left(), _group_left()) if left
+    ]
+    found = common + _own_left()
+    return max(0, min(found)) if found else None
+
+
+def _machine_left() -> int | None:
+    with suppress(OSError, StopIteration, ValueError):  # Linux only
+        lines = Path('/proc/meminfo').read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith('MemAvailable:')).split()[1])
+    return None
+
+
+def _group_left() -> int | None:
+    """What the control group, a container for example, may still use; file pages can be dropped and count as free."""
+    for limit, used, statistics in (
+        ('memory.max', 'memory.current', 'memory.stat'),
+        ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes', 'memory/memory.stat'),
+    ):
+        root = Path('/sys/fs/cgroup')
+        with suppress(OSError, ValueError):  # also 'max', which is no limit
+            bound = int((root / limit).read_text())
+            pages = dict(line.split() for line in (root / statistics).read_text().splitlines())
+            return max(1, bound - int((root / used).read_text()) + int(pages.get('inactive_file', 0)))
+    return None
+
+
+def _own_left() -> list[int]:
+    """What the limits of the process leave; empty where there are none."""
+    left = []
+    with suppress(OSError, ValueError):  # Linux only
+        pages = [int(number) for number in Path('/proc/self/statm').read_text().split()]
+        for limit, used in ((resource.RLIMIT_AS, pages[0]), (resource.RLIMIT_DATA, pages[5])):
+            bound = resource.getrlimit(limit)[0]
+            if bound != resource.RLIM_INFINITY:
+                left.append(bound - used * resource.getpagesize())
+    return left
