@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from stage1_sam_cache.data.listing import RefusedError
 from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
+from stage2_distill.training.config_keys import check_loops, misspelt
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -80,12 +81,15 @@ class CheckedRunner(Runner):
         """
         use_safe_loaders(cfg.get('trust_checkpoint', False))
         init_default_scope(cfg.get('default_scope', 'mmseg'))
+        check_loops(cfg)
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
         join_processes(cfg)
         runner = super().from_cfg(cfg)
         runner.datasets = datasets
         for note in [note for dataset in datasets for note in getattr(dataset, 'notes', [])]:
             runner.logger.warning(note)
+        for line in misspelt(cfg):
+            runner.logger.warning(line)
         return runner
 
     @classmethod

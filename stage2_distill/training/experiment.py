@@ -17,6 +17,7 @@ from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_sa
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.checked_runner import CheckedRunner
 from stage2_distill.training.config_files import find_config
+from stage2_distill.training.config_keys import check_options
 from stage2_distill.training.config_options import apply_options
 
 
@@ -33,6 +34,7 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
     file = find_config(path)
     try:
         config = Config.fromfile(file)
+        check_options(config, options or {})
         apply_options(config, options or {})
     except ConfigError:
         raise

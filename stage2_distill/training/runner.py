@@ -28,7 +28,13 @@ class GoodSAMRunner(CheckedRunner):
     """Trains teacher assistant and student against a cache of stage 1.
 
     ``train_cfg``, ``optim_wrapper`` and all else are MMEngine's. Added are checks of the caches and of the networks'
-    initial weights before anything is built, and the refusal to resume with another seed.
+    initial weights before anything is built, and the refusal to resume with another seed. Keys of the config that
+    MMEngine does not know:
+
+    Config:
+        store_lessons (bool): Whether a frozen assistant's lessons are made once, before training.
+        lessons_dir (str): Folder of these lessons; None means ``lessons`` in the work dir.
+        trust_checkpoint (bool): Whether checkpoints may run code.
     """
 
     @classmethod
