@@ -166,7 +166,7 @@ class Run:
     def __init__(self, labeller: Labeller, predictions: Predictions, student_id: str, shard: Shard) -> None:
         self.labeller, self.predictions, self.shard = labeller, predictions, shard
         self.counts = Counts()
-        self.frames = 0  # of videos, found so far
+        self.planned = 0  # images and frames
         self._note = {'student': student_id, **labeller.mode.to_json(), 'scale': labeller.scale}
 
     @property
@@ -207,7 +207,6 @@ class Run:
         def wanted(number: int) -> bool:
             if number % self.shard.count != self.shard.index:
                 return False
-            self.frames += 1
             frame = frame_id(source.id, number)
             finished = self._guard(
                 f'{source.path} frame {number}',
