@@ -28,6 +28,7 @@ from stage1_sam_cache.commands.cache_flags import (
     default_root,
     make_generator,
 )
+from stage1_sam_cache.commands.training_advice import training_options, warnings_of
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.listing import Listing, Refused, Sample
 from stage1_sam_cache.errors import ImageError
@@ -47,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f'{len(samples)} panoramas in {listing.root}, {len(listing.refused)} refused')
     if shard.count > 1:
         print(f'shard {shard.index}/{shard.count} ({shard.source}): {len(own_samples)} panoramas', flush=True)
+    if shard.index == 0:
+        _warn(own_samples, settings, args.max_pixels)
     generator = make_generator(parser, args)
     identity = generator.identity
     stand_in = '' if identity['name'] == 'sam' else ' (not SAM)'
@@ -58,7 +61,18 @@ def main(argv: list[str] | None = None) -> int:
         return worst_status(status or refusals.report(), os.environ)
     builder = CacheBuilder(args.out or default_root(args), settings, generator, args.max_pixels)
     _build(builder, own_samples, refusals, shard)
-    return _finish(builder, own_samples, listing, refusals)
+    status = _finish(builder, own_samples, listing, refusals)
+    options = training_options(settings)
+    if args.images and not status and options:
+        print(f'to train     tools/train.py goodsam_b0_own.py ... {options}')
+    return status
+
+
+def _warn(samples: list[Sample], settings: CacheSettings, max_pixels: int) -> None:
+    """Warn of what training will not be able to do with these images and windows."""
+    paths, names = [sample.image for sample in samples], [sample.id for sample in samples]
+    for warning in warnings_of(paths, names, settings, max_pixels):
+        cli.report(f'warning: {warning}')
 
 
 class Refusals(NamedTuple):
@@ -109,7 +123,7 @@ def _dry_run(samples: list[Sample], settings: CacheSettings, generator: MaskGene
         return 0
     for sample in samples:
         try:
-            cost = estimate(read_rgb(sample.image, args.max_pixels), settings, generator)
+            cost = estimate(read_rgb(sample.image, args.max_pixels, '--max-pixels'), settings, generator)
         except ImageError as problem:
             cli.report(f'skipped: {sample.id}: {problem}')
             continue

@@ -17,13 +17,11 @@ from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.images import MAX_PIXELS
 from stage1_sam_cache.data.listing import (
-    AllRefusedError,
     Listing,
     Refused,
+    RefusedError,
     RefusedLink,
-    SomeRefusedError,
     list_folder,
-    refused_remedy,
 )
 from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.system import interruption, resources
@@ -182,10 +180,8 @@ def remedies_by_flags() -> Iterator[None]:
     """Let errors about refused images name the flags of ``add_refusal_flags``."""
     try:
         yield
-    except (AllRefusedError, SomeRefusedError) as problem:
-        skip = '--skip-refused' if isinstance(problem, SomeRefusedError) else ''
-        remedy = refused_remedy(problem.refused, '--follow-links', skip)
-        raise type(problem)(problem.root, problem.refused, remedy) from None
+    except RefusedError as problem:
+        raise problem.with_ways('--follow-links', '--skip-refused') from None
 
 
 def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Listing:

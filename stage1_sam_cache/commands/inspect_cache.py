@@ -199,10 +199,12 @@ def _show(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     panorama = cache[image_id]
     pixels = None
     if args.images or args.dataset:
-        sample = next((sample for sample in cli.list_images(parser, args).samples if sample.id == image_id), None)
+        listing = cli.list_images(parser, args)
+        sample = next((sample for sample in listing.samples if sample.id == image_id), None)
         if sample is None:
+            cli.report_refused(listing.refused, skip=True)
             raise MaskCacheError(f'{image_id}: the masks are cached, but there is no image of that name')
-        image = read_rgb(sample.image, args.max_pixels)
+        image = read_rgb(sample.image, args.max_pixels, '--max-pixels')
         if image.sha256 != panorama.image_sha256:
             cli.report(f'warning: {sample.image} is not the file that the masks were made from')
         pixels = image.pixels

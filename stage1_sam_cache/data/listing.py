@@ -59,37 +59,57 @@ class Listing(NamedTuple):
     root: Path
 
 
-class AllRefusedError(DatasetError):
-    """All images or list entries were refused.
+class RefusedError(DatasetError):
+    """Images or list entries were refused.
 
     Args:
         root: The image folder.
         refused: They.
-        remedy: As for every user error; it depends on how the user chose the images.
+        remedy: As for every user error; it depends on how the user chose the images, see ``with_ways``.
     """
 
+    can_skip = False
+
     def __init__(self, root: Path, refused: Sequence[Refused], remedy: str = '') -> None:
+        super().__init__(self.describe(root, refused), remedy)
+        self.root, self.refused = root, refused
+
+    @staticmethod
+    def describe(root: Path, refused: Sequence[Refused]) -> str:
+        """Return the first half of the message."""
+        return f'{root}: {name_refused(refused)}'
+
+    def with_ways(self, follow: str, skip: str) -> RefusedError:
+        """Return this error with a remedy.
+
+        Args:
+            follow: How to follow links, such as ``--follow-links``; named if links were refused.
+            skip: How to go on without all of it, such as ``--skip-refused``; named if images are left.
+        """
+        ways = ['mend that']
+        if any(isinstance(entry, RefusedLink) for entry in self.refused):
+            ways.append(f'follow links with {follow}')
+        if self.can_skip:
+            ways.append(f'go on without them with {skip}')
+        return type(self)(self.root, self.refused, ', or '.join(ways))
+
+
+class AllRefusedError(RefusedError):
+    """No image is left."""
+
+    @staticmethod
+    def describe(root: Path, refused: Sequence[Refused]) -> str:
+        """Return the first half of the message."""
         first = refused[0]
-        super().__init__(
-            f'{root}: all {len(refused)} images or list entries were refused; the first is {first.name}: '
-            f'{first.reason}',
-            remedy,
+        return (
+            f'{root}: all {len(refused)} images or list entries were refused; the first is {first.name}: {first.reason}'
         )
-        self.root, self.refused = root, refused
 
 
-class SomeRefusedError(DatasetError):
-    """Some images or list entries were refused, and nobody said to go on without them.
+class SomeRefusedError(RefusedError):
+    """Images are left, but nobody said to go on with them alone."""
 
-    Args:
-        root: The image folder.
-        refused: They.
-        remedy: As for every user error; it depends on how the user chose the images.
-    """
-
-    def __init__(self, root: Path, refused: Sequence[Refused], remedy: str = '') -> None:
-        super().__init__(f'{root}: {name_refused(refused)}', remedy)
-        self.root, self.refused = root, refused
+    can_skip = True
 
 
 def name_refused(refused: Sequence[Refused], count: int = 3) -> str:
@@ -103,22 +123,6 @@ def name_refused(refused: Sequence[Refused], count: int = 3) -> str:
     more = f', and {len(refused) - count} more' if len(refused) > count else ''
     kind = 'image or list entry was' if len(refused) == 1 else 'images or list entries were'
     return f'{len(refused)} {kind} refused: {named}{more}'
-
-
-def refused_remedy(refused: Sequence[Refused], follow: str, skip: str) -> str:
-    """Say what to do about what was refused.
-
-    Args:
-        refused: As a listing has it.
-        follow: How to follow links, such as ``--follow-links``; named if there are links.
-        skip: How to go on without all of it, such as ``--skip-refused``; empty if there is nothing to go on with.
-    """
-    ways = ['mend them']
-    if any(isinstance(entry, RefusedLink) for entry in refused):
-        ways.append(f'follow links with {follow}')
-    if skip:
-        ways.append(f'go on without them with {skip}')
-    return ', or '.join(ways)
 
 
 def list_folder(folder: str | Path, list_file: str | Path | None = None, follow_links: bool = False) -> Listing:

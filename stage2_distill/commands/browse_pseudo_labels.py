@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system.nearest import known
-from stage2_distill.commands.flags import add_config_flag, add_trust_flag
+from stage2_distill.commands.flags import add_config_flag, add_trust_flag, use_refusal_flags
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--columns', type=int, default=1, help='columns of panels (default: %(default)s)')
     parser.add_argument('--out', type=cli.named_path, default=Path('pseudo_labels.png'), help='default: %(default)s')
+    cli.add_refusal_flags(parser)
     add_config_flag(parser)
     add_trust_flag(parser)
     return parser
@@ -59,7 +60,10 @@ def main(argv: list[str] | None = None) -> int:
     config = read_config(args.config, args.cfg_options)
     if config.model.type != 'GoodSAM':
         raise ConfigError(f'{args.config} is not a GoodSAM config')
-    dataset = build_dataset(config, args.split, args.cache)
+    for loader in filter(None, (config.train_dataloader, config.val_dataloader, config.test_dataloader)):
+        use_refusal_flags(loader.dataset, args)
+    with cli.remedies_by_flags():
+        dataset = build_dataset(config, args.split, args.cache)
     model = build_model(config, args.checkpoint, args.trust_checkpoint)
     initial = build_model(config, None, args.trust_checkpoint) if 'before' in args.panels else model
     names = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]

@@ -40,6 +40,13 @@ def add_config_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def use_refusal_flags(dataset: dict[str, Any], args: argparse.Namespace) -> None:
+    """Let a data set's config follow links and skip what is refused, where ``cli.add_refusal_flags``' flags say so."""
+    for name in ('follow_links', 'skip_refused'):
+        if getattr(args, name):
+            dataset[name] = True
+
+
 def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--launcher``, and the rank that some launchers pass."""
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')

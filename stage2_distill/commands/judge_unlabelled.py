@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='a GoodSAM config')
     parser.add_argument('checkpoint', help='checkpoint of its training run')
     parser.add_argument('--images', required=True, metavar='DIR', help='panoramas, best such as were not trained on')
+    cli.add_refusal_flags(parser)
     parser.add_argument('--cache', required=True, metavar='DIR', help='their masks, of tools/cache_sam.py')
     parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
     parser.add_argument('--out', type=cli.named_path, metavar='FILE', help='also write the figures as JSON')
@@ -42,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     from stage2_distill.training.experiment import read_config
 
     config = read_config(args.config, args.cfg_options)
-    table, coverage = judge_all(config, args)
+    with cli.remedies_by_flags():
+        table, coverage = judge_all(config, args)
     print(f'{coverage.scored} panoramas of {args.images}; percent')
     names = list(table['student'])
     print('\n'.join(f'{row:>18} ' + ' '.join(f'{cell:>14}' for cell in cells) for row, cells in _cells(table, names)))

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from stage1_sam_cache.data.own_labels import LabelIds
+from stage2_distill.commands.flags import use_refusal_flags
 from stage2_distill.commands.score_report import report
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
@@ -77,6 +78,7 @@ def changed_config(args: argparse.Namespace) -> Config:
         use_dataset(config, args.dataset, args.split or 'val', args.data_root, args.label_space, args.limit)
     elif args.limit:
         config.test_dataloader.dataset.limit = args.limit
+    use_refusal_flags(config.test_dataloader.dataset, args)
     if args.show_dir:
         config.default_hooks.visualization.update(draw=True, interval=1)
     drop_training(config)

@@ -98,6 +98,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         '--label-ids', metavar='NAME|FILE', help='what the ids in --labels are (default: those of the label space)'
     )
     group.add_argument('--limit', type=int, metavar='N', help='score only the first N images')
+    cli.add_refusal_flags(group)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -109,7 +110,8 @@ def main(argv: list[str] | None = None) -> int:
     import_libraries()
     from stage2_distill.commands.score_rows import score_rows
 
-    score_rows(parser, args)
+    with cli.remedies_by_flags():
+        score_rows(parser, args)
     return 0
 
 

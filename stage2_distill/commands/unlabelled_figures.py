@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stage1_sam_cache.data.images import read_rgb
+from stage2_distill.commands.flags import use_refusal_flags
 from stage2_distill.commands.label_panels import build_dataset, build_model
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
@@ -36,6 +37,7 @@ def judge_all(config: Config, args: argparse.Namespace) -> tuple[Table, Coverage
     if config.model.type != 'GoodSAM':
         raise ConfigError(f'{args.config} is not a GoodSAM config')
     config.train_dataloader.dataset.update(name=None, split=None, root=None, images=args.images, list_file=None)
+    use_refusal_flags(config.train_dataloader.dataset, args)
     with plain_errors():
         dataset = build_dataset(config, 'train', args.cache)
         model = build_model(config, args.checkpoint, args.trust_checkpoint)

@@ -16,8 +16,17 @@ from stage1_sam_cache.cache.reader import MaskCache, open_cache
 from stage1_sam_cache.data import own_labels
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.labels import LabelReader
-from stage1_sam_cache.data.listing import Listing, Refused, Sample, list_folder
+from stage1_sam_cache.data.listing import (
+    Listing,
+    Refused,
+    RefusedError,
+    Sample,
+    SomeRefusedError,
+    list_folder,
+    name_refused,
+)
 from stage1_sam_cache.data.own_labels import LabelIds
+from stage2_distill.data.pipeline_steps import built_steps
 from stage2_distill.data.sampler import Draw
 from stage2_distill.data.transforms import LoadCachedMasks, LoadLabel
 from stage2_distill.errors import ConfigError
@@ -41,6 +50,8 @@ class CatalogueDataset(BaseSegDataset):
         cache: Folder of stage 1's mask cache; None for images without masks.
         expect: Settings that the cache must have been made with, as ``open_cache`` takes them.
         limit: Only the first images of the list.
+        follow_links: Take images and labels behind links that leave the folder.
+        skip_refused: Go on without images that are refused: links, two files of one name, formats that are not read.
         options: Of ``BaseSegDataset``, such as ``pipeline`` and ``test_mode``.
 
     Attributes:
@@ -48,9 +59,11 @@ class CatalogueDataset(BaseSegDataset):
         listed: How many images were found, or named by the list.
         left_out: Those that cannot be in the data set, with the reason; ``limit`` leaves out more.
         is_own: Whether it is a folder of images, not a catalogue entry.
+        notes: Warnings for the user, a line each; the runner logs them.
 
     Raises:
-        DatasetError: If there are no such images, or their labels can't be converted to the label space.
+        DatasetError: If there are no such images, some are refused and may not be skipped, or their labels can't be
+            converted to the label space.
         MaskCacheError: If there is no such cache.
         ConfigError: If labels are missing; of ``images`` that are scored (``test_mode``), only if all are.
     """
@@ -69,6 +82,8 @@ class CatalogueDataset(BaseSegDataset):
         cache: str | None = None,
         expect: Mapping[str, Any] | None = None,
         limit: int | None = None,
+        follow_links: bool = False,
+        skip_refused: bool = False,
         **options: Any,
     ) -> None:
         if (name is None) == (images is None):
@@ -91,7 +106,9 @@ class CatalogueDataset(BaseSegDataset):
         self._label_ids, self.is_own = label_ids, images is not None
         self.listed, self.left_out = 0, list[Refused]()
         self._cache, self._expect = cache, expect
+        self._follow_links, self._skip_refused = follow_links, skip_refused
         self.mask_cache: MaskCache | None = None
+        self.notes: list[str] = []
         meta = {'classes': self._space.classes, 'palette': [list(c) for c in self._space.palette]}
         super().__init__(metainfo=meta, **options)
 
@@ -108,7 +125,7 @@ class CatalogueDataset(BaseSegDataset):
         if self._cache is not None:
             self.mask_cache = open_cache(self._cache, self._expect)
         read_label = self._label_reader(listing.root)
-        for step in self.pipeline.transforms:
+        for step in built_steps(self.pipeline.transforms):
             if isinstance(step, LoadAnnotations):
                 raise ConfigError(
                     "LoadAnnotations reads labels of 16 bits as other ids, and does not know the data set's",
@@ -127,10 +144,18 @@ class CatalogueDataset(BaseSegDataset):
 
     def _list(self) -> Listing:
         name, split, root, images, list_file = self._source
-        if images is not None:
-            return list_folder(Path(images), None if list_file is None else Path(list_file))
-        assert name is not None
-        return list_dataset(name, split, root, list_file)
+        try:
+            if images is not None:
+                listing = list_folder(images, list_file, self._follow_links)
+            else:
+                assert name is not None
+                listing = list_dataset(name, split, root, list_file, self._follow_links)
+            if listing.refused and not self._skip_refused:
+                raise SomeRefusedError(listing.root, listing.refused)
+        except RefusedError as problem:
+            raise problem.with_ways('follow_links=True of the data set', 'skip_refused=True of the data set') from None
+        self.notes = [f'skipped: {listing.root}: {name_refused(listing.refused)}'] if listing.refused else []
+        return listing
 
     def _label_reader(self, root: Path) -> Callable[[Path, NDArray[np.uint8]], NDArray[np.uint8]] | None:
         if not self._labelled:

@@ -6,6 +6,7 @@ and with wrap-around a roll by whole strides.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from PIL import Image
 from torch import Tensor
 
 from stage1_sam_cache.cache.reader import MaskCache
-from stage1_sam_cache.data.images import read_rgb
+from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
 from stage1_sam_cache.errors import ImageError, MaskCacheError
-from stage2_distill.data.cached_masks import CachedMasks, rolled_order
+from stage1_sam_cache.geometry.windows import WindowGrid
+from stage2_distill.data.cached_masks import CachedMasks, can_mirror, can_roll, rolled_order
 from stage2_distill.data.stored_lesson import StoredLesson, file_name, read
 from stage2_distill.errors import ConfigError
 
@@ -38,10 +40,16 @@ class LoadPanorama(BaseTransform):
 
     Adds ``img`` (uint8 BGR ``(H, W, 3)``, as in mmseg), ``img_shape``, ``ori_shape``, ``pixels`` (the same in RGB) and
     ``img_sha256``.
+
+    Args:
+        max_pixels: Larger images are refused, as by ``--max-pixels`` of stage 1.
     """
 
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        self.max_pixels = max_pixels
+
     def transform(self, results: Results) -> Results:
-        image = read_rgb(Path(results['img_path']))
+        image = read_rgb(Path(results['img_path']), self.max_pixels, 'max_pixels of LoadPanorama in the config')
         results['img'] = np.ascontiguousarray(image.pixels[..., ::-1])
         results['img_shape'] = results['ori_shape'] = image.pixels.shape[:2]
         results['pixels'], results['img_sha256'] = image.pixels, image.sha256
@@ -98,12 +106,18 @@ class LoadCachedMasks(BaseTransform):
         except KeyError as problem:
             raise MaskCacheError(problem.args[0], 'run tools/cache_sam.py again') from None
         if panorama.image_sha256 != results['img_sha256']:
-            raise MaskCacheError(
-                f'{results["img_path"]} is not the image whose masks are in {self.cache.path}',
-                'run tools/cache_sam.py again',
-            )
+            raise other_image(results['img_path'], results['image_id'], self.cache)
         results['cached_masks'] = CachedMasks.from_cache(panorama)
         return results
+
+
+def other_image(path: str, image_id: str, cache: MaskCache) -> MaskCacheError:
+    """The error that an image is not the one whose masks are cached under its id."""
+    drop = f'tools/inspect_cache.py repair {shlex.quote(str(cache.path))} --drop {shlex.quote(image_id)}'
+    return MaskCacheError(
+        f'{path} is not the image whose masks are in {cache.path}',
+        f'set the old masks aside with {drop}, then run tools/cache_sam.py as before',
+    )
 
 
 @TRANSFORMS.register_module()
@@ -147,13 +161,15 @@ class FlipPanorama(BaseTransform):
 
     Args:
         prob: Probability.
+        where_possible: Leave panoramas as they are whose mirrored windows are no windows, instead of an error.
     """
 
-    def __init__(self, prob: float = 0.5) -> None:
-        self.prob = prob
+    def __init__(self, prob: float = 0.5, where_possible: bool = False) -> None:
+        self.prob, self.where_possible = prob, where_possible
 
     def transform(self, results: Results) -> Results:
-        if np.random.random() < self.prob:
+        drawn = np.random.random() < self.prob
+        if drawn and (not self.where_possible or _all_grids(results, can_mirror)):
             results['img'] = np.ascontiguousarray(results['img'][:, ::-1])
             for field in results['seg_fields']:
                 results[field] = np.ascontiguousarray(results[field][:, ::-1])
@@ -168,13 +184,15 @@ class RollPanorama(BaseTransform):
 
     Args:
         prob: Probability.
+        where_possible: Leave panoramas as they are whose rolled windows are no windows, instead of an error.
     """
 
-    def __init__(self, prob: float = 1.0) -> None:
-        self.prob = prob
+    def __init__(self, prob: float = 1.0, where_possible: bool = False) -> None:
+        self.prob, self.where_possible = prob, where_possible
 
     def transform(self, results: Results) -> Results:
-        if np.random.random() < self.prob:
+        drawn = np.random.random() < self.prob
+        if drawn and (not self.where_possible or _all_grids(results, can_roll)):
             names = _knowledge(results)
             grid = results[names[0]].grid
             steps = int(np.random.randint(len(grid.starts)))
@@ -233,6 +251,10 @@ class PackPanorama(PackSegInputs):
 
 def _knowledge(results: Results) -> list[str]:
     return [name for name in KNOWLEDGE if name in results]
+
+
+def _all_grids(results: Results, allow: Callable[[WindowGrid], bool]) -> bool:
+    return all(allow(results[name].grid) for name in _knowledge(results))
 
 
 def _read_mask(path: str) -> Image.Image:

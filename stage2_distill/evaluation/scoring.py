@@ -79,10 +79,11 @@ def _use(config: Config, **settings: Any) -> None:
 
 def image_size(dataset: dict[str, Any]) -> tuple[int, int]:
     """Rows and columns of the first image of a ``CatalogueDataset``, given its settings."""
+    rest = {'list_file': dataset.get('list_file'), 'follow_links': dataset.get('follow_links', False)}
     if dataset.get('images'):
-        samples = list_folder(dataset['images']).samples
+        samples = list_folder(dataset['images'], **rest).samples
     else:
-        samples = list_dataset(dataset['name'], dataset.get('split'), dataset.get('root')).samples
+        samples = list_dataset(dataset['name'], dataset.get('split'), dataset.get('root'), **rest).samples
     return size_of_file(samples[0].image)
 
 

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmseg.registry import DATASETS, RUNNERS
 from torch.utils.data import DataLoader
 
+from stage1_sam_cache.data.listing import RefusedError
 from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
 from stage2_distill.training.config_keys import check_loops, misspelt
 
@@ -31,7 +32,7 @@ class ConfigDatasets:
     """
 
     def __init__(self, config: Config, build: Callable[[dict[str, Any]], Any]) -> None:
-        self._build = build
+        self._config, self._build = config, build
         self._built: list[tuple[dict[str, Any], bool, Any]] = []
         for loader in LOADERS:
             if config.get(loader):
@@ -42,9 +43,18 @@ class ConfigDatasets:
         for known, trains, dataset in self._built:
             if known == settings and trains == training:
                 return dataset
-        dataset = self._build(copy.deepcopy(settings))
+        try:
+            dataset = self._build(copy.deepcopy(settings))
+        except RefusedError as problem:
+            follow, skip = (self._option(settings, name) for name in ('follow_links', 'skip_refused'))
+            raise problem.with_ways(follow, skip) from None
         self._built.append((copy.deepcopy(settings), training, dataset))
         return dataset
+
+    def _option(self, settings: dict[str, Any], name: str) -> str:
+        """A switch of all data sets with these settings, as the command line takes it."""
+        loaders = [loader for loader in LOADERS if (self._config.get(loader) or {}).get('dataset') == settings]
+        return ' '.join(['--cfg-options', *(f'{loader}.dataset.{name}=True' for loader in loaders)])
 
     def __iter__(self) -> Iterator[Any]:
         return (dataset for *_, dataset in self._built)
@@ -76,6 +86,8 @@ class CheckedRunner(Runner):
         join_processes(cfg)
         runner = super().from_cfg(cfg)
         runner.datasets = datasets
+        for note in [note for dataset in datasets for note in getattr(dataset, 'notes', [])]:
+            runner.logger.warning(note)
         for line in misspelt(cfg):
             runner.logger.warning(line)
         return runner

@@ -28,7 +28,13 @@ class GoodSAMRunner(CheckedRunner):
     """Trains teacher assistant and student against a cache of stage 1.
 
     ``train_cfg``, ``optim_wrapper`` and all else are MMEngine's. Added are checks of the caches and of the networks'
-    initial weights before anything is built, and the refusal to resume with another seed.
+    initial weights before anything is built, and the refusal to resume with another seed. Keys of the config that
+    MMEngine does not know:
+
+    Config:
+        store_lessons (bool): Whether a frozen assistant's lessons are made once, before training.
+        lessons_dir (str): Folder of these lessons; None means ``lessons`` in the work dir.
+        trust_checkpoint (bool): Whether checkpoints may run code.
     """
 
     @classmethod
@@ -62,7 +68,10 @@ class GoodSAMRunner(CheckedRunner):
     @classmethod
     def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
         """Build a data set, and check its cache if it has one."""
-        return build_with_cache(settings) if settings.get('cache') else super().build_dataset(settings, cfg)
+        if not settings.get('cache'):
+            return super().build_dataset(settings, cfg)
+        train = cfg.get('train_dataloader') or {}
+        return build_with_cache(settings, train['batch_size'] if settings == train.get('dataset') else 1)
 
     def train(self) -> nn.Module:
         """Train, if the initial weights have every weight of the networks; a frozen assistant's labels come first."""

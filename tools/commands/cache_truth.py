@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--window', type=cli.pixel_pair, default=(200, 256), metavar='HxW', help='default: 200x256')
     parser.add_argument('--stride', type=cli.pixel_stride, default=128, metavar='N', help='default: %(default)s')
     parser.add_argument('--wrap', action='store_true', help='add the windows across the 0/360 degree seam')
+    cli.add_refusal_flags(parser)
     cli.add_settings_flags(parser, DamageSettings, 'damage')
     return parser
 
@@ -57,12 +58,13 @@ def main(argv: list[str] | None = None) -> int:
     """Cache what is missing and seal the cache."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    args.dataset, args.images, args.list, args.follow_links = 'toypass', None, None, False
+    args.dataset, args.images, args.list = 'toypass', None, None
     values = {'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
     settings = cli.make_settings(parser, CacheSettings, values)
     generator = make_generator(parser, args)
     writer = CacheWriter(args.out, settings.fingerprint(generator))
-    samples = cli.list_images(parser, args).samples
+    listing = cli.list_images(parser, args)
+    samples = listing.samples
     made = 0
     for sample in tqdm(samples, desc='caching truth', unit='image'):
         sha256 = read_rgb(sample.image).sha256
@@ -76,5 +78,7 @@ def main(argv: list[str] | None = None) -> int:
                 )
         image = RgbImage(encode([np.asarray(Image.open(file)) for file in files]), sha256)
         made += bool(writer.commit(make_masks(sample.id, image, settings, generator)))
-    print(f'{made} done, {len(samples) - made} already there; all {writer.seal()} panoramas are in {writer.path}')
-    return 0
+    status = cli.report_refused(listing.refused, args.skip_refused)
+    sealed = 'not sealed, images were refused:' if status else f'all {writer.seal()} panoramas are'
+    print(f'{made} done, {len(samples) - made} already there; {sealed} in {writer.path}')
+    return status

@@ -1,5 +1,6 @@
 """Scores the masks of a cache against the instances of ToyPASS.
 
+    tools/score_masks.py cache/toypass
     tools/score_masks.py cache/toypass_val cache/toypass_val_sam --split val
     tools/score_masks.py cache/source_val --domain source --split val --json masks.json
     tools/score_masks.py cache/toypass_val --config goodsam_b0_toypass.py    # and the ensembles they give
@@ -24,7 +25,7 @@ from stage1_sam_cache import open_cache
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.commands import cli
 from stage2_distill.libraries import import_libraries
-from toypass.truth.cache_scores import SMALL, CacheScores, TruthFiles, score_cache
+from toypass.truth.cache_scores import SMALL, SPLITS, CacheScores, TruthFiles, find_split, score_cache
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('caches', nargs='+', type=cli.named_path, metavar='CACHE', help='made by tools/cache_sam.py')
     parser.add_argument('--data', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
     parser.add_argument('--domain', choices=('source', 'target'), default='target', help='default: %(default)s')
-    parser.add_argument('--split', choices=('train', 'val'), default='val', help='default: %(default)s')
+    parser.add_argument('--split', choices=SPLITS, help="default: the one that has the first cache's images")
     parser.add_argument(
         '--min-area', type=int, default=32, help='smallest segment that counts, in pixels (default: %(default)s)'
     )
@@ -47,10 +48,13 @@ def main(argv: list[str] | None = None) -> int:
     """Print a table with a row per cache."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.config and (args.domain, args.split) != ('target', 'val'):
-        parser.error('--config scores the ensembles of --domain target --split val')
-    truth = TruthFiles(args.data, args.domain, args.split)
+    if args.limit is not None and args.limit < 1:
+        parser.error('--limit has to be at least 1')
     caches = [open_cache(root) for root in args.caches]
+    split = args.split or find_split(args.data, args.domain, caches[0])
+    if args.config and (args.domain, split) != ('target', 'val'):
+        parser.error(f'--config scores the ensembles of --domain target --split val, not of {args.domain} {split}')
+    truth = TruthFiles(args.data, args.domain, split)
     generators = [describe(cache) for cache in caches]
     scores = [score_cache(cache, truth, args.min_area, args.limit) for cache in caches]
     print(table(generators, scores, args.min_area))
@@ -93,7 +97,7 @@ def table(generators: list[str], scores: list[CacheScores], min_area: int) -> st
     ]
     for generator, row in zip(generators, scores, strict=True):
         shares = (row.mean_iou, row.recall_50, row.recall_75, row.small_mean_iou, row.parts_mean_iou)
-        cells = [f'{100 * share:.1f}' for share in shares]
+        cells = ['-' if share != share else f'{100 * share:.1f}' for share in shares]  # NaN: there are none
         cells += [f'{row.masks_per_window:.0f}', f'{100 * row.coverage:.0f}', f'{row.ceiling_miou:.1f}']
         lines.append(f'| {generator} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
