@@ -132,7 +132,7 @@ def _arguments(config: Config, kind: Any, registries: Iterable[Registry] | None 
     for base in kind.__mro__:
         if '__init__' not in vars(base):
             continue
-        parameters = inspect.signature(base.__init__).parameters.values()
+        parameters = inspect.signature(vars(base)['__init__']).parameters.values()
         names |= {each.name for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
         if all(each.kind != each.VAR_KEYWORD for each in parameters):
             return names - {'self', 'runner', 'dataloader'}, True
