@@ -28,7 +28,7 @@ except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
 from stage2_distill.data import sampler  # noqa: F401  registers
-from stage2_distill.training import bfloat16, hooks  # noqa: F401  registers
+from stage2_distill.training import bfloat16, hooks, schedule_hook  # noqa: F401  registers
 from stage2_distill.training.checkpoint_hook import has_resumable
 from toypass.training import model  # noqa: F401  registers
 from toypass.training.segment_dataset import SegmentDataset, collate_crops
@@ -91,7 +91,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
             'logger': {'type': 'LoggerHook', 'interval': 25},
             'checkpoint': {**checkpoints, 'interval': args.checkpoint_interval},
         },
-        custom_hooks=[{'type': 'IterationSeedHook'}, {'type': 'StopOnBadLossHook'}],
+        custom_hooks=[{'type': name} for name in ('IterationSeedHook', 'StopOnBadLossHook', 'ScheduleHook')],
         log_processor={'by_epoch': False},
         resume=args.resume and has_resumable(args.work_dir),
         randomness={'seed': args.seed},

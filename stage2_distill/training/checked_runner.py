@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from mmseg.registry import DATASETS, RUNNERS
 from torch.utils.data import DataLoader
 
 from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
+from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
+from stage2_distill.training.schedule_hook import ScheduleHook
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -70,8 +73,14 @@ class CheckedRunner(Runner):
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
         join_processes(cfg)
+        end_schedulers(cfg)
         runner = super().from_cfg(cfg)
         runner.datasets = datasets
+        if cfg.get('train_cfg') and cfg.get('train_dataloader'):
+            samples = len(datasets.of(cfg.train_dataloader['dataset'])) / runner.world_size
+            for line in warnings_of(cfg, ceil(samples / (cfg.train_dataloader.get('batch_size') or 1)) or 1):
+                runner.logger.warning(line)
+            runner.register_hook(ScheduleHook())
         return runner
 
     @classmethod

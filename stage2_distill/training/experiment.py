@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_sa
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.checked_runner import CheckedRunner
 from stage2_distill.training.config_files import find_config
+from stage2_distill.training.rate_schedule import follow_length, run_length
 
 
 def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -24,7 +26,8 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Args:
         path: The file, or the name of one of the project's own, see ``config_files.find_config``.
-        options: Changes by dotted keys, as MMEngine's ``DictAction`` gives them.
+        options: Changes by dotted keys, as MMEngine's ``DictAction`` gives them. Where they change the length of the
+            run and not its schedulers' ends, those that ended with the run do so again.
 
     Raises:
         ConfigError: If it is missing or is no config.
@@ -33,7 +36,10 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
     try:
         config = Config.fromfile(file)
         if options:
+            length = run_length(config)
             config.merge_from_dict(options)
+            if not any(re.fullmatch(r'param_scheduler(.*\.end)?', name) for name in options):
+                follow_length(config, length)
     except Exception as problem:  # a config is Python, so anything can be raised
         raise ConfigError(f'config {path} cannot be used: {type(problem).__name__}: {problem}') from problem
     return config
