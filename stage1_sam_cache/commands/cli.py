@@ -104,6 +104,13 @@ def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
     group.add_argument('--follow-links', action='store_true', help='take images behind links that leave the folder')
 
 
+def add_trust_flag(parser: argparse._ActionsContainer) -> None:
+    """Add ``--trust-checkpoint``."""
+    parser.add_argument(
+        '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
+    )
+
+
 def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Listing:
     """List the images that the flags ask for.
 

@@ -6,12 +6,7 @@ import argparse
 
 from mmengine.config import DictAction
 
-
-def add_trust_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``."""
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
-    )
+from stage1_sam_cache.commands.cli import add_trust_flag as add_trust_flag
 
 
 def add_config_flag(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.catalog import list_dataset
-from stage2_distill.checkpoints.safe_checkpoints import check_fit
+from stage2_distill.checkpoints.fit import check_fit
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.experiment import build_runner, plain_errors

@@ -13,9 +13,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, RUNNERS
+from torch import nn
 from torch.utils.data import DataLoader
 
-from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
+from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
 from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
 from stage2_distill.training.schedule_hook import ScheduleHook
 
@@ -67,9 +69,13 @@ class CheckedRunner(Runner):
         Raises:
             DatasetError: If images are missing.
             MaskCacheError: If a data set's cache can't be used.
+            CheckpointError: If initial weights are missing or damaged.
             ConfigError: If labels are missing.
         """
         use_safe_loaders(cfg.get('trust_checkpoint', False))
+        if not cfg.get('resume') and not cfg.get('load_from'):
+            for path in initial_files(cfg.model):
+                check_checkpoint(path, cfg.get('trust_checkpoint', False))
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
         join_processes(cfg)
@@ -82,6 +88,24 @@ class CheckedRunner(Runner):
                 runner.logger.warning(line)
             runner.register_hook(ScheduleHook())
         return runner
+
+    def train(self) -> nn.Module:
+        """Train, if what the run starts from fits the model; MMEngine only warns.
+
+        Raises:
+            CheckpointError: If it does not.
+        """
+        model: Any = getattr(self.model, 'module', self.model)
+        trusted = self.cfg.get('trust_checkpoint', False)
+        if self.cfg.get('load_from') and not self.cfg.get('resume'):
+            check_fit(model, self.cfg.load_from, trusted, starts=True)
+        elif not self.cfg.get('resume'):
+            check_initial_weights(model, trusted)
+        self.prepare()
+        return super().train()
+
+    def prepare(self) -> None:
+        """Do what has to be done before the first iteration; nothing here."""
 
     @classmethod
     def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:

@@ -166,8 +166,9 @@ def _dead(curve: list[float], rate: float, built: list[Any]) -> Iterator[str]:
             parts.append(f'{span[0] + 1} to {span[-1] + 1}')
     if parts:
         last = max((one for one in built if not one.by_epoch), key=lambda one: one.end, default=None)
-        early = last is not None and last.end < len(curve)
-        reason = f', because the schedule ends before the run ({_name(last)} at iteration {last.end})' if early else ''
+        reason = ''
+        if last is not None and last.end < len(curve):
+            reason = f', because the schedule ends before the run ({_name(last)} at iteration {last.end})'
         yield (
             f'the learning rate is 0 in iterations {", ".join(parts)} of {len(curve)}{reason}: nothing is learned '
             'there; leave out the end of the last scheduler in param_scheduler, which then ends with the run'
