@@ -22,11 +22,7 @@ class KeyValueAction(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
-def add_trust_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``."""
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
-    )
+from stage1_sam_cache.commands.cli import add_trust_flag as add_trust_flag
 
 
 def add_config_flag(parser: argparse.ArgumentParser) -> None:
