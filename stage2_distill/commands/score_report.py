@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 
+from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.evaluation.region_scores import BANDS, RegionSettings
 
 
 def report(rows: list[dict[str, Any]], config: Config, args: argparse.Namespace) -> None:
     """Write all scores, per class too, and print a table of the means; only the first process does."""
-    if int(os.environ.get('RANK', 0)):
+    if not is_main_process():
         return
     out = Path(args.out or Path(config.work_dir) / 'scores.json')
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -25,9 +26,8 @@ def report(rows: list[dict[str, Any]], config: Config, args: argparse.Namespace)
     about |= {'dataset': dataset.get('name', dataset.get('type')), 'split': dataset.get('split')}
     if args.regions is not None:
         about['regions'] = asdict(args.regions)
-    out.write_text(
-        json.dumps({**about, 'scores': [_without_nan(row) for row in rows]}, indent=2) + '\n', encoding='utf-8'
-    )
+    text = json.dumps({**about, 'scores': [_without_nan(row) for row in rows]}, indent=2) + '\n'
+    commit(out, text.encode(), replace=True)
     print(f'\n{about["dataset"]} {about["split"]}: mIoU in %\n')
     scales = sorted({row['input_scale'] for row in rows})
     print('| mode | ' + ' | '.join(f'input scale {scale:g}' for scale in scales) + ' |')

@@ -28,7 +28,7 @@ from mmengine.config import Config
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
-from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag
+from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag, launcher_of
 from stage2_distill.commands.score_report import report
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.region_scores import RegionSettings
@@ -136,7 +136,7 @@ def changed_config(args: argparse.Namespace) -> Config:
         ConfigError: If there is nothing to score on.
     """
     config = read_config(args.config, args.cfg_options)
-    config.launcher = args.launcher
+    config.launcher = launcher_of(args.launcher, os.environ)
     config.load_from, config.resume = args.checkpoint, False
     choose_work_dir(config, args.config, args.work_dir)
     if not config.get('test_dataloader'):

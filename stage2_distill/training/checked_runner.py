@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.dist import master_only
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, RUNNERS
 from torch.utils.data import DataLoader
 
-from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
+from stage2_distill.training.resuming import find_latest, folder_of, nothing_to_resume
 
+_IMAGES = 'images'  # in the meta of a checkpoint
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -56,6 +61,7 @@ class CheckedRunner(Runner):
     """
 
     datasets: ConfigDatasets
+    _image_list: dict[str, Any] | None = None
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> CheckedRunner:
@@ -79,6 +85,50 @@ class CheckedRunner(Runner):
         """Build a data set from its settings in the config."""
         return DATASETS.build(settings)
 
+    def load_or_resume(self) -> None:
+        """Load or resume as MMEngine does; a run that is to continue does so from a checkpoint of its own folder.
+
+        Raises:
+            CheckpointError: If there is none.
+        """
+        if self.cfg.get('resume') and not self.cfg.get('load_from'):
+            folder = folder_of({**self.cfg, 'work_dir': self.work_dir})
+            if find_latest(self.work_dir, folder) is None:
+                raise nothing_to_resume(self.work_dir, folder)
+        super().load_or_resume()
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Continue a run; warn if its training images are not those that it had."""
+        before = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))['meta'].get(_IMAGES)
+        now = self._images()
+        if before and now and before != now:
+            self.logger.warning(
+                f'{filename} was trained on another list of images: {before["count"]} then, {now["count"]} now. '
+                'The run continues with the list of now'
+            )
+        super().resume(filename, *args, **kwargs)
+
+    def save_checkpoint(self, *args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Save a checkpoint as MMEngine does; its ``meta`` also gets a digest of the list of training images."""
+        super().save_checkpoint(*args, meta={**(meta or {}), _IMAGES: self._images()}, **kwargs)
+
+    def _images(self) -> dict[str, Any]:
+        if self._image_list is None:
+            self._image_list = list_digest(self.train_dataloader.dataset)
+        return self._image_list
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the config of a training run to its work dir; scoring there leaves that file as it is.
+
+        Its ``work_dir`` is written as the folder of the file, whatever that is called later.
+        """
+        if self.cfg.get('train_cfg') is None:
+            return
+        config = copy.deepcopy(self.cfg)
+        config.work_dir, config.resume = '{{ fileDirname }}', False
+        config.dump(Path(self.work_dir, Path(config.filename or f'{self.timestamp}.py').name))
+
     def build_dataloader(
         self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
@@ -88,6 +138,18 @@ class CheckedRunner(Runner):
             # MMEngine copies the settings deeply, and would copy the data set; it calls a function as it is.
             dataloader = {**dataloader, 'dataset': {'type': lambda: dataset}}
         return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+
+
+def list_digest(dataset: Any) -> dict[str, Any]:
+    """The number of images of a data set and the SHA-256 (hex) of their ids; empty where images have no ids."""
+    if not hasattr(dataset, 'get_data_info'):
+        return {}
+    digest = hashlib.sha256()
+    for index in range(len(dataset)):
+        if 'image_id' not in (entry := dataset.get_data_info(index)):
+            return {}
+        digest.update(f'{entry["image_id"]}\n'.encode())
+    return {'count': len(dataset), 'sha256': digest.hexdigest()}
 
 
 def join_processes(config: Config) -> None:
