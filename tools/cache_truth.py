@@ -32,6 +32,7 @@ from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.data.images import RgbImage, read_rgb
 from stage1_sam_cache.errors import DatasetError
+from stage1_sam_cache.system.launched import require_one_process
 from toypass.truth.simulated_masks import DamageSettings, SimulatedMaskGenerator
 from toypass.truth.truth_masks import KINDS, TruthMaskGenerator, encode
 
@@ -66,6 +67,7 @@ def main() -> int:
     """Cache what is missing and seal the cache."""
     parser = build_parser()
     args = parser.parse_args()
+    require_one_process('tools/cache_truth.py', os.environ)
     args.dataset, args.images, args.list, args.follow_links = 'toypass', None, None, False
     values = {'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
     settings = cli.make_settings(parser, CacheSettings, values)

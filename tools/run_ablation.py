@@ -34,6 +34,7 @@ from ablation.report import markdown
 from ablation.rows import MASKS, Row
 from ablation.running import measure, run
 from ablation.tables import TABLES
+from stage1_sam_cache.system.launched import require_one_process
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,6 +63,7 @@ def main() -> int:
     """Run what is missing, then write the table."""
     parser = build_parser()
     args = parser.parse_args()
+    require_one_process('tools/run_ablation.py', os.environ)
     table = TABLES[args.table]()
     rows = [row for row in table if not args.rows or any(is_meant(text, row, table) for text in args.rows)]
     if not rows:

@@ -32,6 +32,7 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 from stage1_sam_cache.cache.reader import MaskCache
+from stage1_sam_cache.system.launched import require_one_process
 from toypass.truth.cache_scores import SMALL, CacheScores, TruthFiles, score_cache
 
 
@@ -55,6 +56,7 @@ def main() -> int:
     """Print a table with a row per cache."""
     parser = build_parser()
     args = parser.parse_args()
+    require_one_process('tools/score_masks.py', os.environ)
     if args.config and (args.domain, args.split) != ('target', 'val'):
         parser.error('--config scores the ensembles of --domain target --split val')
     truth = TruthFiles(args.data, args.domain, args.split)

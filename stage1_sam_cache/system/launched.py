@@ -11,11 +11,11 @@ _TORCHRUN = {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'}  # it sets all three; other too
 
 
 class Launch(NamedTuple):
-    """Process ``rank`` (from 0) of ``count`` processes that a program started together; ``by`` is its name or empty."""
+    """Process ``rank`` (from 0) of ``processes`` that a program started together; ``by`` is its name or empty."""
 
     by: str = ''
     rank: int = 0
-    count: int = 1
+    processes: int = 1
 
 
 def by_torchrun(environment: Mapping[str, str]) -> bool:
@@ -41,8 +41,8 @@ def launch_of(environment: Mapping[str, str]) -> Launch:
             launch = Launch(name, int(environment[rank]), int(environment[count]))
         except (KeyError, ValueError) as problem:
             raise LaunchError(f'the variables {rank} and {count} of {name} make no sense ({problem})') from problem
-        if not 0 <= launch.rank < launch.count:
-            raise LaunchError(f'{rank}={launch.rank}, but {count}={launch.count}')
+        if not 0 <= launch.rank < launch.processes:
+            raise LaunchError(f'{rank}={launch.rank}, but {count}={launch.processes}')
         return launch
     return Launch()
 
@@ -58,8 +58,8 @@ def require_one_process(command: str, environment: Mapping[str, str]) -> None:
         LaunchError: If there are several.
     """
     launch = launch_of(environment)
-    if launch.count > 1:
+    if launch.processes > 1:
         raise LaunchError(
-            f'{command} works in one process, and {launch.by} has started {launch.count} of it',
+            f'{command} works in one process, and {launch.by} has started {launch.processes} of it',
             f'start it without {launch.by}',
         )

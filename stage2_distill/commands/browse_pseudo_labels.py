@@ -8,6 +8,7 @@ tools/browse_pseudo_labels.py CONFIG CHECKPOINT --panels image assistant ensembl
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from stage1_sam_cache.cache.picture import draw_masks
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
+from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.errors import ConfigError
@@ -70,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     """Draw the panels of every panorama, below each other, and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/browse_pseudo_labels.py', os.environ)
     if args.columns < 1:
         parser.error('--columns needs at least 1')
     config = read_config(args.config, args.cfg_options)

@@ -11,9 +11,11 @@ not installed with init_model('student_mmseg.py', 'student.pth').
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_trust_flag
 from stage2_distill.deployment.export import export_onnx, export_student
 from stage2_distill.deployment.student import Student
@@ -36,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     """Write the files that the flags ask for and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/export_student.py', os.environ)
     if not args.out and not args.onnx:
         parser.error('give --out, --onnx or both')
     if args.out:

@@ -57,7 +57,7 @@ def launcher_of(given: str, environment: Mapping[str, str]) -> str:
         launch = launch_of(environment)
         if launch.by in ('srun', 'mpirun'):
             raise LaunchError(
-                f'{launch.by} has started {launch.count} processes, and none knows of the others',
+                f'{launch.by} has started {launch.processes} processes, and none knows of the others',
                 f'add --launcher {"slurm" if launch.by == "srun" else "mpi"}, or start one',
             )
         return 'pytorch' if launch.by else 'none'

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.browse_pseudo_labels import build_dataset, build_model
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.errors import ConfigError
@@ -53,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Judge all images, print the table and return the exit status."""
     args = build_parser().parse_args(argv)
+    require_one_process('tools/judge_unlabelled.py', os.environ)
     config = read_config(args.config, args.cfg_options)
     if config.model.type != 'GoodSAM':
         raise ConfigError(f'{args.config} is not a GoodSAM config')

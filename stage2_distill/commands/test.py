@@ -143,10 +143,17 @@ def changed_config(args: argparse.Namespace) -> Config:
         raise ConfigError(f'{args.config} has no labelled data to score on', 'give a config of these networks that has')
     if args.dataset:
         use_dataset(config, args.dataset, args.split or 'val', args.data_root, args.label_space)
-    if args.show_dir:
-        config.default_hooks.visualization.update(draw=True, interval=1)
     drop_training(config)
     return config
+
+
+def draw_into(config: Config, show_dir: str | None, name: str) -> None:
+    """Let a config draw its predictions into a folder of ``show_dir``: pictures are named after their images only."""
+    if show_dir:
+        from stage2_distill.evaluation.pictures import PictureHook  # registered so, whatever the config imports
+
+        folder = str(Path(show_dir, name))
+        config.default_hooks.visualization = {'type': PictureHook.__name__, 'draw': True, 'folder': folder}
 
 
 def score_network(config: Config, args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -156,10 +163,7 @@ def score_network(config: Config, args: argparse.Namespace) -> list[dict[str, An
     for mode in args.mode or [None]:
         for scale in args.input_scale or [1.0]:
             chosen = copy.deepcopy(config)
-            if args.show_dir:
-                # Pictures are named after their images only, so each combination needs its own folder.
-                chosen.visualizer.save_dir = str(Path(args.show_dir) / f'{mode or "config"}_{scale:g}')
-                chosen.visualizer.name = f'visualizer_{mode}_{scale:g}'  # MMEngine reuses one of the same name
+            draw_into(chosen, args.show_dir, f'{mode or "config"}_{scale:g}')
             scale_input(chosen, scale)
             if mode is not None:
                 set_mode(chosen, mode, scale, args.window, args.stride)
@@ -196,9 +200,7 @@ def score_goodsam(config: Config, args: argparse.Namespace) -> list[dict[str, An
         if args.checkpoint:
             for network in NETWORKS:
                 chosen.model[network].init_cfg = None  # the checkpoint has all weights
-        if args.show_dir:
-            chosen.visualizer.save_dir = str(Path(args.show_dir) / f'student_{scale:g}')
-            chosen.visualizer.name = f'visualizer_{scale:g}'
+        draw_into(chosen, args.show_dir, f'student_{scale:g}')
         scores = score(chosen, args.checkpoint, args.trust_checkpoint)
         rows += [{'mode': name, 'input_scale': scale, **scores_of(scores, name)} for name in predictors]
     return rows
