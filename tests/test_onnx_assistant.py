@@ -178,6 +178,34 @@ def test_the_config_for_own_panoramas_takes_a_step_with_a_file(tmp_path):
     assert all(torch.isfinite(value) for value in log.values())
 
 
+def test_a_run_is_not_resumed_with_another_file(tmp_path, tiny_goodsam):
+    """Checkpoints hold no weight of the file, so that nothing else would tell."""
+    settings = dict(update_ta=False, teacher_assistant=dict(_delete_=True, type='OnnxAssistant', file=str(tmp_path / 'a.onnx')))
+    settings |= dict(ctcf_head=dict(fusion=dict(type='SSAFusion', _delete_=True)))
+    changes = {'model': settings, 'work_dir': str(tmp_path / 'work'), 'store_lessons': False, 'visualizer.vis_backends': []}
+    changes |= {'val_dataloader': None, 'val_cfg': None, 'val_evaluator': None, 'train_cfg.max_iters': 1}
+    changes |= {'default_hooks.checkpoint.save_best': None}
+    for name in ('a.onnx', 'same.onnx', 'other.onnx'):
+        torch.manual_seed(0)
+        network = Points(19)
+        if name.startswith('other'):
+            torch.nn.init.ones_(network.mix.bias)
+        export(tmp_path / name, network, (100, 128))
+    build_runner(read_config(str(tiny_goodsam), changes)).train()
+    changes |= {'resume': True, 'train_cfg.max_iters': 2}
+
+    def resumed(name):
+        model = {**settings, 'teacher_assistant': {**settings['teacher_assistant'], 'file': str(tmp_path / name)}}
+        return build_runner(read_config(str(tiny_goodsam), {**changes, 'model': model}))
+
+    with pytest.raises(ConfigError, match='was trained with a teacher assistant that is a file with SHA-256') as told:
+        resumed('other.onnx').train()
+    assert '--load-from' in str(told.value)
+    runner = resumed('same.onnx')
+    runner.train()
+    assert runner.iter == 2
+
+
 def test_files_that_cannot_be_used_are_one_line(tmp_path, five):
     file = five[0]
     broken = tmp_path / 'broken.onnx'

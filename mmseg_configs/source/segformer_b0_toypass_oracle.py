@@ -3,8 +3,8 @@
 _base_ = './segformer_b0_toypass.py'
 max_iters = 600
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadPanorama'),
+    dict(type='LoadLabel'),
     dict(type='RandomResize', scale=(1024, 200), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(192, 384), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),

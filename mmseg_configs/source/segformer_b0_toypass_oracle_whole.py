@@ -4,8 +4,8 @@ load_from = 'goodsam://segformer_b0.safetensors'
 model = dict(decode_head=dict(loss_decode=dict(_delete_=True, type='mmseg.CrossEntropyLoss', avg_non_ignore=True)))
 max_iters = 300
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadPanorama'),
+    dict(type='LoadLabel'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),

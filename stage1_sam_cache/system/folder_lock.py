@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stage1_sam_cache.errors import FolderInUseError, WriteError
@@ -24,7 +24,7 @@ _HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
 
 @contextmanager
 def hold(folder: str | Path) -> Iterator[None]:
-    """Hold a folder while the block runs; the folder is made if it is missing.
+    """Hold a folder while the block runs; it is made if it is missing, and removed at the end if it is still empty.
 
     It keeps other processes out, not other threads of this one. Where the file system has no locks, a warning says so
     and the block runs without one.
@@ -34,16 +34,37 @@ def hold(folder: str | Path) -> Iterator[None]:
         WriteError: If the folder or the file in it can't be made.
     """
     path = Path(folder) / LOCK_FILE
+    made = [part for part in (path.parent, *path.parent.parents) if not part.exists()]
+    descriptor = _take(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as problem:
-        raise WriteError(f'cannot write in the folder {folder}: {problem.strerror or problem}') from problem
-    try:
-        _lock(descriptor, path)
         yield
     finally:
+        with suppress(OSError):  # removed while it is held, so that no other process can hold it too
+            path.unlink()
+            for part in made:
+                part.rmdir()
         os.close(descriptor)
+
+
+def _take(path: Path) -> int:
+    """Open and lock the file; return its descriptor."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # a holder has just removed the folder
+            continue
+        except OSError as problem:
+            raise WriteError(f'cannot write in the folder {path.parent}: {problem.strerror or problem}') from problem
+        try:
+            _lock(descriptor, path)
+            with suppress(OSError):
+                if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # a holder had removed the file before this process locked it
 
 
 def _lock(descriptor: int, path: Path) -> None:

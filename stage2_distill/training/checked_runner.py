@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from mmseg.registry import DATASETS, RUNNERS
 from torch.utils.data import DataLoader
 
+from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
 from stage2_distill.training.resuming import find_latest, folder_of, nothing_to_resume
 
@@ -127,7 +128,8 @@ class CheckedRunner(Runner):
             return
         config = copy.deepcopy(self.cfg)
         config.work_dir, config.resume = '{{ fileDirname }}', False
-        config.dump(Path(self.work_dir, Path(config.filename or f'{self.timestamp}.py').name))
+        name = Path(config.filename or self.timestamp).with_suffix('.py').name
+        commit(Path(self.work_dir, name), config.pretty_text.encode(), replace=True)
 
     def build_dataloader(
         self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False

@@ -46,7 +46,7 @@ def find_latest(work_dir: str | Path, folder: Path | None = None) -> Path | None
         latest = _newest(folder)
     if latest is None:
         pointer.unlink(missing_ok=True)
-    elif not text or Path(text).resolve() != latest.resolve():
+    elif not text or Path(text).absolute() != latest.absolute():
         commit(pointer, str(latest).encode(), replace=True)
     return latest
 
