@@ -59,11 +59,13 @@ def test_a_launcher_that_does_not_fit_is_refused(given, environment, told):
 def test_tools_for_one_process_refuse_to_be_one_of_several():
     require_one_process('tools/x.py', {})
     require_one_process('tools/x.py', TORCHRUN | {'RANK': '0', 'WORLD_SIZE': '1'})
-    with pytest.raises(LaunchError, match='tools/x.py works in one process, and torchrun has started 2 of it'):
+    with pytest.raises(LaunchError, match=r'tools/x\.py works in one process, and torchrun has started 2 of it'):
         require_one_process('tools/x.py', TORCHRUN)
     # All that write files but for those that share their work; inspect_cache.py is for looking.
     shared = {'cache_sam', 'train', 'test', 'predict', 'inspect_cache', 'benchmark'}
     for tool in {path.stem for path in (ROOT / 'tools').glob('*.py')} - shared:
-        places = [ROOT / f'{folder}/{tool}.py' for folder in ('tools', 'stage1_sam_cache/commands', 'stage2_distill/commands')]
+        places = [
+            ROOT / f'{folder}/{tool}.py' for folder in ('tools', 'stage1_sam_cache/commands', 'stage2_distill/commands')
+        ]
         text = ''.join(place.read_text() for place in places if place.exists())
         assert f"require_one_process('tools/{tool}.py', os.environ)" in text, tool

@@ -18,6 +18,7 @@ from torch import nn
 
 from stage2_distill.errors import ConfigError
 from stage2_distill.models.onnx_assistant import OnnxAssistant
+from stage2_distill.training.experiment import build_runner, read_config
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
@@ -180,30 +181,28 @@ def test_the_config_for_own_panoramas_takes_a_step_with_a_file(tmp_path):
 
 def test_a_run_is_not_resumed_with_another_file(tmp_path, tiny_goodsam):
     """Checkpoints hold no weight of the file, so that nothing else would tell."""
-    settings = dict(update_ta=False, teacher_assistant=dict(_delete_=True, type='OnnxAssistant', file=str(tmp_path / 'a.onnx')))
-    settings |= dict(ctcf_head=dict(fusion=dict(type='SSAFusion', _delete_=True)))
-    changes = {'model': settings, 'work_dir': str(tmp_path / 'work'), 'store_lessons': False, 'visualizer.vis_backends': []}
-    changes |= {'val_dataloader': None, 'val_cfg': None, 'val_evaluator': None, 'train_cfg.max_iters': 1}
-    changes |= {'default_hooks.checkpoint.save_best': None}
+
+    def run(name, **more):
+        assistant = {'_delete_': True, 'type': 'OnnxAssistant', 'file': str(tmp_path / name)}
+        changes = {'model': {'update_ta': False, 'teacher_assistant': assistant}, 'work_dir': str(tmp_path / 'work')}
+        changes |= {f'val_{part}': None for part in ('dataloader', 'cfg', 'evaluator')}
+        changes |= {'default_hooks.checkpoint.save_best': None, 'visualizer.vis_backends': [], 'store_lessons': False}
+        runner = build_runner(read_config(str(tiny_goodsam), changes | more))
+        runner.train()
+        return runner
+
     for name in ('a.onnx', 'same.onnx', 'other.onnx'):
         torch.manual_seed(0)
         network = Points(19)
         if name.startswith('other'):
             torch.nn.init.ones_(network.mix.bias)
         export(tmp_path / name, network, (100, 128))
-    build_runner(read_config(str(tiny_goodsam), changes)).train()
-    changes |= {'resume': True, 'train_cfg.max_iters': 2}
-
-    def resumed(name):
-        model = {**settings, 'teacher_assistant': {**settings['teacher_assistant'], 'file': str(tmp_path / name)}}
-        return build_runner(read_config(str(tiny_goodsam), {**changes, 'model': model}))
-
+    run('a.onnx', **{'train_cfg.max_iters': 1})
+    resumed = {'train_cfg.max_iters': 2, 'resume': True}
     with pytest.raises(ConfigError, match='was trained with a teacher assistant that is a file with SHA-256') as told:
-        resumed('other.onnx').train()
+        run('other.onnx', **resumed)
     assert '--load-from' in str(told.value)
-    runner = resumed('same.onnx')
-    runner.train()
-    assert runner.iter == 2
+    assert run('same.onnx', **resumed).iter == 2
 
 
 def test_files_that_cannot_be_used_are_one_line(tmp_path, five):

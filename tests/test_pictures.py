@@ -33,7 +33,7 @@ def images(tmp_path):
 
 
 def runner_of(folder):
-    visualizer = SegLocalVisualizer(alpha=0.5)
+    visualizer = SegLocalVisualizer.get_instance(str(folder), alpha=0.5)
     visualizer.dataset_meta = {'classes': ('x', 'y'), 'palette': [[255, 0, 0], [0, 0, 255]]}
     loader = SimpleNamespace(batch_size=1, dataset=NAMES)
     return SimpleNamespace(
@@ -77,4 +77,6 @@ def test_validation_draws_every_nth_image_and_nothing_unless_it_is_asked_to(imag
         hook = PictureHook(draw=draw, interval=2)
         for step in range(3):
             hook.after_val_iter(runner, step, None, [sample(images, step)])
-        assert set(files(images / 'log')) == ({f'pictures/val_7/{name}.png' for name in ('a/1', 'b/2')} if draw else set())
+        assert set(files(images / 'log')) == (
+            {f'pictures/val_7/{name}.png' for name in ('a/1', 'b/2')} if draw else set()
+        )

@@ -222,7 +222,11 @@ def test_images_that_change_after_they_were_listed_are_cached_as_they_are_or_nam
         ('image', lambda path: path.write_bytes(path.read_bytes()[:-40]), 'damaged or truncated image'),
         ('image', lambda path: Image.new('RGB', (512, 100)).save(path), 'is not the image whose masks are in'),
         ('masks', lambda path: path.unlink(), 'run tools/cache_sam.py again'),
-        ('masks', lambda path: path.write_bytes(path.read_bytes()[:-40]), 'tools/inspect_cache.py repair sets it aside'),
+        (
+            'masks',
+            lambda path: path.write_bytes(path.read_bytes()[:-40]),
+            'tools/inspect_cache.py repair sets it aside',
+        ),
         ('label', lambda path: path.unlink(), 'No such file or directory'),
         ('label', lambda path: Image.new('L', (16, 16)).save(path), 'labels of (16, 16) pixels for an image of'),
     ],
