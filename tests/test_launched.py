@@ -65,7 +65,7 @@ def test_tools_for_one_process_refuse_to_be_one_of_several():
     shared = {'cache_sam', 'train', 'test', 'predict', 'inspect_cache', 'benchmark'}
     for tool in {path.stem for path in (ROOT / 'tools').glob('*.py')} - shared:
         places = [
-            ROOT / f'{folder}/{tool}.py' for folder in ('tools', 'stage1_sam_cache/commands', 'stage2_distill/commands')
+            ROOT / f'{folder}/{tool}.py' for folder in ('tools/commands', 'stage1_sam_cache/commands', 'stage2_distill/commands')
         ]
         text = ''.join(place.read_text() for place in places if place.exists())
         assert f"require_one_process('tools/{tool}.py', os.environ)" in text, tool

@@ -14,10 +14,7 @@ import argparse
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
-
-import torch
-from mmengine.config import Config
+from typing import TYPE_CHECKING, Any
 
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system import folder_lock
@@ -25,10 +22,13 @@ from stage1_sam_cache.system.launched import launch_of
 from stage1_sam_cache.system.memory import keep_freed_memory
 from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag, launcher_of
 from stage2_distill.errors import ConfigError
-from stage2_distill.training.bfloat16 import bfloat16_is_fast
-from stage2_distill.training.experiment import build_runner, choose_work_dir, plain_errors, read_config
-from stage2_distill.training.resuming import find_latest, folder_of, has_resumable, nothing_to_resume
-from stage2_distill.training.runner import optimizer_configs
+from stage2_distill.libraries import import_libraries
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+# What needs PyTorch, which takes seconds to import, is imported where it is used: --help and wrong flags are answered
+# at once.
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,6 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Build the runner, train, and return the exit status."""
     args = build_parser().parse_args(argv)
+    import_libraries()
+    import torch
+
+    from stage2_distill.training.experiment import build_runner, plain_errors
+
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = changed_config(args)
     if not torch.cuda.is_available():
@@ -73,6 +78,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def changed_config(args: argparse.Namespace) -> Config:
     """Return the config with the changes that the flags ask for."""
+    from stage2_distill.training.bfloat16 import bfloat16_is_fast
+    from stage2_distill.training.experiment import choose_work_dir, read_config
+    from stage2_distill.training.runner import optimizer_configs
+
     config = read_config(args.config, args.cfg_options)
     config.launcher = launcher_of(args.launcher, os.environ)
     choose_work_dir(config, args.config, args.work_dir)
@@ -96,6 +105,8 @@ def choose_start(config: Config, args: argparse.Namespace) -> None:
         ConfigError: If it is also to begin from other weights.
         CheckpointError: If its work dir does not exist.
     """
+    from stage2_distill.training.resuming import nothing_to_resume
+
     must = args.resume or (config.get('resume', False) and not args.resume_or_start)
     weights = args.load_from or (args.cfg_options or {}).get('load_from')
     if must and weights:
@@ -114,6 +125,8 @@ def prepare_resume(config: Config, args: argparse.Namespace) -> None:
     Raises:
         CheckpointError: If there is none and there has to be, or if it can't be used.
     """
+    from stage2_distill.training.resuming import find_latest, folder_of, has_resumable, nothing_to_resume
+
     folder = folder_of(config)
     if not config.resume:
         if (old := find_latest(config.work_dir, folder)) is not None:
@@ -134,6 +147,8 @@ def enable_amp(wrapper: Any) -> None:
     """
     if wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper'):
         raise ConfigError(f'--amp goes with OptimWrapper; the config has {wrapper.type}')
+    import torch
+
     if not torch.cuda.is_available():
         wrapper.type = 'BFloat16OptimWrapper'
     elif wrapper.type == 'OptimWrapper':

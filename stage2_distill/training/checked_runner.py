@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterator
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,17 @@ from mmengine.dist import master_only
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, RUNNERS
+from torch import nn
 from torch.utils.data import DataLoader
 
+from stage1_sam_cache.data.listing import RefusedError
 from stage1_sam_cache.system.atomic_file import commit
+from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
-from stage2_distill.training.resuming import find_latest, folder_of, nothing_to_resume
+from stage2_distill.training.config_keys import check_loops, misspelt
+from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
+from stage2_distill.training.resuming import find_latest, folder_of, list_digest, nothing_to_resume
+from stage2_distill.training.schedule_hook import ScheduleHook
 
 _IMAGES = 'images'  # in the meta of a checkpoint
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -28,29 +34,40 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 class ConfigDatasets:
     """The data sets of a config, each built, and so listed, once; equal settings share an object.
 
+    Only the training images have an object of their own in any case: what reads them may be given stored lessons.
+
     Args:
         config: What is listed at once.
         build: Builds a data set from its settings.
     """
 
     def __init__(self, config: Config, build: Callable[[dict[str, Any]], Any]) -> None:
-        self._build = build
-        self._built: list[tuple[dict[str, Any], Any]] = []
+        self._config, self._build = config, build
+        self._built: list[tuple[dict[str, Any], bool, Any]] = []
         for loader in LOADERS:
             if config.get(loader):
-                self.of(config[loader]['dataset'])
+                self.of(config[loader]['dataset'], loader == 'train_dataloader')
 
-    def of(self, settings: dict[str, Any]) -> Any:
-        """The data set with these settings; it is built if the config had none."""
-        for known, dataset in self._built:
-            if known == settings:
+    def of(self, settings: dict[str, Any], training: bool = False) -> Any:
+        """The data set with these settings, for training or not; it is built if the config had none."""
+        for known, trains, dataset in self._built:
+            if known == settings and trains == training:
                 return dataset
-        dataset = self._build(copy.deepcopy(settings))
-        self._built.append((copy.deepcopy(settings), dataset))
+        try:
+            dataset = self._build(copy.deepcopy(settings))
+        except RefusedError as problem:
+            follow, skip = (self._option(settings, name) for name in ('follow_links', 'skip_refused'))
+            raise problem.with_ways(follow, skip) from None
+        self._built.append((copy.deepcopy(settings), training, dataset))
         return dataset
 
+    def _option(self, settings: dict[str, Any], name: str) -> str:
+        """A switch of all data sets with these settings, as the command line takes it."""
+        loaders = [loader for loader in LOADERS if (self._config.get(loader) or {}).get('dataset') == settings]
+        return ' '.join(['--cfg-options', *(f'{loader}.dataset.{name}=True' for loader in loaders)])
+
     def __iter__(self) -> Iterator[Any]:
-        return (dataset for _, dataset in self._built)
+        return (dataset for *_, dataset in self._built)
 
 
 @RUNNERS.register_module()
@@ -71,15 +88,48 @@ class CheckedRunner(Runner):
         Raises:
             DatasetError: If images are missing.
             MaskCacheError: If a data set's cache can't be used.
+            CheckpointError: If initial weights are missing or damaged.
             ConfigError: If labels are missing.
         """
         use_safe_loaders(cfg.get('trust_checkpoint', False))
+        if not cfg.get('resume') and not cfg.get('load_from'):
+            for path in initial_files(cfg.model):
+                check_checkpoint(path, cfg.get('trust_checkpoint', False))
         init_default_scope(cfg.get('default_scope', 'mmseg'))
+        check_loops(cfg)
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
         join_processes(cfg)
+        end_schedulers(cfg)
         runner = super().from_cfg(cfg)
         runner.datasets = datasets
+        for note in [note for dataset in datasets for note in getattr(dataset, 'notes', [])]:
+            runner.logger.warning(note)
+        for line in misspelt(cfg):
+            runner.logger.warning(line)
+        if cfg.get('train_cfg') and cfg.get('train_dataloader'):
+            samples = len(datasets.of(cfg.train_dataloader['dataset'])) / runner.world_size
+            for line in warnings_of(cfg, ceil(samples / (cfg.train_dataloader.get('batch_size') or 1)) or 1):
+                runner.logger.warning(line)
+            runner.register_hook(ScheduleHook())
         return runner
+
+    def train(self) -> nn.Module:
+        """Train, if what the run starts from fits the model; MMEngine only warns.
+
+        Raises:
+            CheckpointError: If it does not.
+        """
+        model: Any = getattr(self.model, 'module', self.model)
+        trusted = self.cfg.get('trust_checkpoint', False)
+        if self.cfg.get('load_from') and not self.cfg.get('resume'):
+            check_fit(model, self.cfg.load_from, trusted, starts=True)
+        elif not self.cfg.get('resume'):
+            check_initial_weights(model, trusted)
+        self.prepare()
+        return super().train()
+
+    def prepare(self) -> None:
+        """Do what has to be done before the first iteration; nothing here."""
 
     @classmethod
     def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
@@ -134,24 +184,19 @@ class CheckedRunner(Runner):
     def build_dataloader(
         self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """As MMEngine, a static method there, around the data sets that were built at the start."""
+        """As MMEngine, a static method there, around the data sets that were built at the start.
+
+        With ``num_workers=0`` settings that only workers have are dropped; PyTorch refuses them.
+        """
         if not isinstance(dataloader, DataLoader):
-            dataset = self.datasets.of(dataloader['dataset'])
+            # The loaders differ by more than their data: the training loader's sampler never ends.
+            dataset = self.datasets.of(dataloader['dataset'], dataloader == self.cfg.get('train_dataloader'))
             # MMEngine copies the settings deeply, and would copy the data set; it calls a function as it is.
             dataloader = {**dataloader, 'dataset': {'type': lambda: dataset}}
+            if not dataloader.get('num_workers'):
+                for name in ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context'):
+                    dataloader.pop(name, None)
         return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
-
-
-def list_digest(dataset: Any) -> dict[str, Any]:
-    """The number of images of a data set and the SHA-256 (hex) of their ids; empty where images have no ids."""
-    if not hasattr(dataset, 'get_data_info'):
-        return {}
-    digest = hashlib.sha256()
-    for index in range(len(dataset)):
-        if 'image_id' not in (entry := dataset.get_data_info(index)):
-            return {}
-        digest.update(f'{entry["image_id"]}\n'.encode())
-    return {'count': len(dataset), 'sha256': digest.hexdigest()}
 
 
 def join_processes(config: Config) -> None:

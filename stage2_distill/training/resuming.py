@@ -6,6 +6,7 @@ names count here: a run reads, writes and removes checkpoints in the folder that
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,3 +89,15 @@ def nothing_to_resume(work_dir: str | Path, folder: Path | None = None) -> Check
         f'there is nothing to resume: {place} {state}',
         'check the work dir, or leave --resume out to begin a new run there',
     )
+
+
+def list_digest(dataset: Any) -> dict[str, Any]:
+    """The number of images of a data set and the SHA-256 (hex) of their ids; empty where images have no ids."""
+    if not hasattr(dataset, 'get_data_info'):
+        return {}
+    digest = hashlib.sha256()
+    for index in range(len(dataset)):
+        if 'image_id' not in (entry := dataset.get_data_info(index)):
+            return {}
+        digest.update(f'{entry["image_id"]}\n'.encode())
+    return {'count': len(dataset), 'sha256': digest.hexdigest()}

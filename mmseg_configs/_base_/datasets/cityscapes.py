@@ -6,14 +6,14 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=(1024, 1024), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    dict(type='PackPanorama'),
 ]
 # Labels are loaded after the image is resized, because predictions are scored at the label's own size.
 test_pipeline = [
     dict(type='LoadPanorama'),
     dict(type='Resize', scale=(2048, 1024), keep_ratio=True),
     dict(type='LoadLabel'),
-    dict(type='PackSegInputs'),
+    dict(type='PackPanorama'),
 ]
 train_dataloader = dict(
     batch_size=1,

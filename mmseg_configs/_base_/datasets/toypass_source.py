@@ -6,12 +6,12 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=(192, 384), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    dict(type='PackPanorama'),
 ]
 test_pipeline = [
     dict(type='LoadPanorama'),
     dict(type='LoadLabel'),
-    dict(type='PackSegInputs'),
+    dict(type='PackPanorama'),
 ]
 train_dataloader = dict(
     batch_size=4,
