@@ -64,8 +64,7 @@ def test_tools_for_one_process_refuse_to_be_one_of_several():
     # All that write files but for those that share their work; inspect_cache.py is for looking.
     shared = {'cache_sam', 'train', 'test', 'predict', 'inspect_cache', 'benchmark'}
     for tool in {path.stem for path in (ROOT / 'tools').glob('*.py')} - shared:
-        places = [
-            ROOT / f'{folder}/{tool}.py' for folder in ('tools/commands', 'stage1_sam_cache/commands', 'stage2_distill/commands')
-        ]
+        folders = ('tools/commands', 'stage1_sam_cache/commands', 'stage2_distill/commands')
+        places = [ROOT / folder / f'{tool}.py' for folder in folders]
         text = ''.join(place.read_text() for place in places if place.exists())
         assert f"require_one_process('tools/{tool}.py', os.environ)" in text, tool

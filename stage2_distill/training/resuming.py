@@ -48,7 +48,7 @@ def find_latest(work_dir: str | Path, folder: Path | None = None) -> Path | None
     if latest is None:
         pointer.unlink(missing_ok=True)
     elif not text or Path(text).absolute() != latest.absolute():
-        commit(pointer, str(latest).encode(), replace=True)
+        commit(pointer, str(latest.absolute()).encode(), replace=True)
     return latest
 
 
