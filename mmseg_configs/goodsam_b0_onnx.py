@@ -6,8 +6,8 @@ train_pipeline = [
     dict(type='LoadPanorama'),
     dict(type='LoadCachedMasks'),
     dict(type='LeaveOut', rows=(0, 0.1)),  # the lowest tenth, where the car is; or mask='roof.png', white where it is
-    dict(type='RollPanorama'),
-    dict(type='FlipPanorama', prob=0.5),
+    dict(type='RollPanorama', where_possible=True),
+    dict(type='FlipPanorama', prob=0.5, where_possible=True),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackPanorama'),
 ]

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from PIL import Image
 from test_source_training import complaint, load_tool
 
-from ablation.collapse import SUSPECTS, collapse, drift, drift_plot
+from ablation.collapse import collapse, drift, drift_plot, suspects
 from ablation.ensembles import Tally
 from ablation.jobs import Job, config_of
 from ablation.report import markdown
@@ -215,7 +215,7 @@ def test_every_suspect_is_one_change_of_the_literal_loop():
             config.merge_from_dict(row.changes)
             assert config.model.update_ta
             assert (config.model.label_momentum is None) == ('literal' in row.name)
-    assert len(collapse()) == 3 * (len(SUSPECTS) + 1)
+    assert len(collapse()) == 3 * (len(suspects()) + 1)
 
 
 def test_the_drift_of_labels_is_read_from_the_logs_of_all_parts_of_a_run(tmp_path):

@@ -1,6 +1,6 @@
 """Training on the labelled source and scoring: configs, data set, metric, checkpoints, and the two command lines."""
 
-import importlib.util
+import importlib
 import json
 import pickle
 import re
@@ -34,14 +34,9 @@ WEIGHTS = 'goodsam://segformer_b0.safetensors'
 
 
 def load_tool(name):
-    """The module with a tool's code: in the packages, or the script itself."""
-    for package in ('stage1_sam_cache', 'stage2_distill'):
-        if (ROOT / package / 'commands' / f'{name}.py').is_file():
-            return importlib.import_module(f'{package}.commands.{name}')
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / f'tools/{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module with a tool's code, which its script names."""
+    (module,) = re.findall(r"^    run\('(.+)'\)$", (ROOT / f'tools/{name}.py').read_text(), re.M)
+    return importlib.import_module(module)
 
 
 # --- configs ---

@@ -2,13 +2,13 @@
 # which are kept apart from the data set. Start from the source's weights with --load-from.
 _base_ = './segformer_b0_toypass.py'
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadPanorama'),
+    dict(type='LoadLabel'),
     dict(type='RandomResize', scale=(1024, 200), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(192, 384), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    dict(type='PackPanorama'),
 ]
 train_dataloader = dict(dataset=dict(name='toypass', labels='data/ToyPASS/truth/target/train', pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(name='toypass'))

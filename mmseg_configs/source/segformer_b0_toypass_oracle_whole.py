@@ -3,11 +3,11 @@ _base_ = './segformer_b0_toypass_oracle.py'
 load_from = 'goodsam://segformer_b0.safetensors'
 model = dict(decode_head=dict(loss_decode=dict(_delete_=True, type='mmseg.CrossEntropyLoss', avg_non_ignore=True)))
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadPanorama'),
+    dict(type='LoadLabel'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    dict(type='PackPanorama'),
 ]
 train_dataloader = dict(batch_size=1, num_workers=1, dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=1e-4))

@@ -12,7 +12,6 @@ from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
 from stage1_sam_cache.build.shards import Shard, parse_shard
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.catalog import DATASETS
-from stage1_sam_cache.data.images import MAX_PIXELS
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
 from stage1_sam_cache.masks.boundary_map import RULES
 from stage1_sam_cache.masks.instance_masks import ORDERS
@@ -46,9 +45,7 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     cli.add_image_flags(parser)
-    parser.add_argument(
-        '--max-pixels', type=int, default=MAX_PIXELS, help='refuse larger images (default: %(default)s)'
-    )
+    cli.add_max_pixels_flag(parser)
     parser.add_argument('--out', type=cli.named_path, help='folder of the cache (default: cache/<data set or folder>)')
     _add_window_flags(parser)
     _add_generator_flags(parser)

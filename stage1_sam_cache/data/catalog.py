@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stage1_sam_cache.data.listing import (
-    DATASET_EXTENSIONS,
+    IMAGE_EXTENSIONS,
     Listing,
-    Refused,
     Sample,
     choose,
     is_folder,
@@ -199,7 +198,7 @@ def list_dataset(
             image_root = Path(os.path.normpath(base / layout.images))
             if not is_folder(image_root):
                 continue
-            listing = scan(image_root, DATASET_EXTENSIONS, layout.files, follow_links)
+            listing = scan(image_root, IMAGE_EXTENSIONS, layout.files, follow_links)
             if not listing.samples and not listing.refused:
                 continue
             if list_file is not None:
@@ -224,8 +223,8 @@ def _with_labels(listing: Listing, layout: Layout, label_root: Path, follow_link
         stem = sample.image.relative_to(listing.root).with_suffix('').as_posix()
         name = re.sub(*layout.rename, stem) + '.png'
         label = label_root / name
-        reason = link_problem(label, label_root, follow_links) if label.is_file() else ''
-        if reason:
-            refused.append(Refused(name, f'label of {sample.id}: {reason}'))
-        samples.append(Sample(sample.id, sample.image, label if label.is_file() and not reason else None))
+        problem = link_problem(label, label_root, follow_links, name) if label.is_file() else None
+        if problem:
+            refused.append(problem._replace(reason=f'label of {sample.id}: {problem.reason}'))
+        samples.append(Sample(sample.id, sample.image, label if label.is_file() and not problem else None))
     return Listing(samples, refused, listing.root)

@@ -16,8 +16,10 @@ from mmseg.registry import DATASETS, RUNNERS
 from torch import nn
 from torch.utils.data import DataLoader
 
+from stage1_sam_cache.data.listing import RefusedError
 from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
+from stage2_distill.training.config_keys import check_loops, misspelt
 from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
 from stage2_distill.training.schedule_hook import ScheduleHook
 
@@ -27,29 +29,40 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 class ConfigDatasets:
     """The data sets of a config, each built, and so listed, once; equal settings share an object.
 
+    Only the training images have an object of their own in any case: what reads them may be given stored lessons.
+
     Args:
         config: What is listed at once.
         build: Builds a data set from its settings.
     """
 
     def __init__(self, config: Config, build: Callable[[dict[str, Any]], Any]) -> None:
-        self._build = build
-        self._built: list[tuple[dict[str, Any], Any]] = []
+        self._config, self._build = config, build
+        self._built: list[tuple[dict[str, Any], bool, Any]] = []
         for loader in LOADERS:
             if config.get(loader):
-                self.of(config[loader]['dataset'])
+                self.of(config[loader]['dataset'], loader == 'train_dataloader')
 
-    def of(self, settings: dict[str, Any]) -> Any:
-        """The data set with these settings; it is built if the config had none."""
-        for known, dataset in self._built:
-            if known == settings:
+    def of(self, settings: dict[str, Any], training: bool = False) -> Any:
+        """The data set with these settings, for training or not; it is built if the config had none."""
+        for known, trains, dataset in self._built:
+            if known == settings and trains == training:
                 return dataset
-        dataset = self._build(copy.deepcopy(settings))
-        self._built.append((copy.deepcopy(settings), dataset))
+        try:
+            dataset = self._build(copy.deepcopy(settings))
+        except RefusedError as problem:
+            follow, skip = (self._option(settings, name) for name in ('follow_links', 'skip_refused'))
+            raise problem.with_ways(follow, skip) from None
+        self._built.append((copy.deepcopy(settings), training, dataset))
         return dataset
 
+    def _option(self, settings: dict[str, Any], name: str) -> str:
+        """A switch of all data sets with these settings, as the command line takes it."""
+        loaders = [loader for loader in LOADERS if (self._config.get(loader) or {}).get('dataset') == settings]
+        return ' '.join(['--cfg-options', *(f'{loader}.dataset.{name}=True' for loader in loaders)])
+
     def __iter__(self) -> Iterator[Any]:
-        return (dataset for _, dataset in self._built)
+        return (dataset for *_, dataset in self._built)
 
 
 @RUNNERS.register_module()
@@ -77,11 +90,16 @@ class CheckedRunner(Runner):
             for path in initial_files(cfg.model):
                 check_checkpoint(path, cfg.get('trust_checkpoint', False))
         init_default_scope(cfg.get('default_scope', 'mmseg'))
+        check_loops(cfg)
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
         join_processes(cfg)
         end_schedulers(cfg)
         runner = super().from_cfg(cfg)
         runner.datasets = datasets
+        for note in [note for dataset in datasets for note in getattr(dataset, 'notes', [])]:
+            runner.logger.warning(note)
+        for line in misspelt(cfg):
+            runner.logger.warning(line)
         if cfg.get('train_cfg') and cfg.get('train_dataloader'):
             samples = len(datasets.of(cfg.train_dataloader['dataset'])) / runner.world_size
             for line in warnings_of(cfg, ceil(samples / (cfg.train_dataloader.get('batch_size') or 1)) or 1):
@@ -115,11 +133,18 @@ class CheckedRunner(Runner):
     def build_dataloader(
         self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """As MMEngine, a static method there, around the data sets that were built at the start."""
+        """As MMEngine, a static method there, around the data sets that were built at the start.
+
+        With ``num_workers=0`` settings that only workers have are dropped; PyTorch refuses them.
+        """
         if not isinstance(dataloader, DataLoader):
-            dataset = self.datasets.of(dataloader['dataset'])
+            # The loaders differ by more than their data: the training loader's sampler never ends.
+            dataset = self.datasets.of(dataloader['dataset'], dataloader == self.cfg.get('train_dataloader'))
             # MMEngine copies the settings deeply, and would copy the data set; it calls a function as it is.
             dataloader = {**dataloader, 'dataset': {'type': lambda: dataset}}
+            if not dataloader.get('num_workers'):
+                for name in ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context'):
+                    dataloader.pop(name, None)
         return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
 

@@ -16,7 +16,7 @@ from stage1_sam_cache.system.weight_files import missing_from
 from stage2_distill.checkpoints.fit import check_initial_weights, misfit, weights_in
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_any
 from stage2_distill.errors import ConfigError
-from stage2_distill.models.goodsam import NETWORKS
+from stage2_distill.models.names import NETWORKS
 from stage2_distill.training import lesson_store
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.checked_runner import LOADERS, CheckedRunner
@@ -28,7 +28,13 @@ class GoodSAMRunner(CheckedRunner):
     """Trains teacher assistant and student against a cache of stage 1.
 
     ``train_cfg``, ``optim_wrapper`` and all else are MMEngine's. Added are checks of the caches and of the networks'
-    initial weights before anything is built, and the refusal to resume with another seed.
+    initial weights before anything is built, and the refusal to resume with another seed. Keys of the config that
+    MMEngine does not know:
+
+    Config:
+        store_lessons (bool): Whether a frozen assistant's lessons are made once, before training.
+        lessons_dir (str): Folder of these lessons; None means ``lessons`` in the work dir.
+        trust_checkpoint (bool): Whether checkpoints may run code.
     """
 
     @classmethod
@@ -56,7 +62,10 @@ class GoodSAMRunner(CheckedRunner):
     @classmethod
     def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
         """Build a data set, and check its cache if it has one."""
-        return build_with_cache(settings) if settings.get('cache') else super().build_dataset(settings, cfg)
+        if not settings.get('cache'):
+            return super().build_dataset(settings, cfg)
+        train = cfg.get('train_dataloader') or {}
+        return build_with_cache(settings, train['batch_size'] if settings == train.get('dataset') else 1)
 
     def prepare(self) -> None:
         """Let a frozen assistant make its labels."""
@@ -65,7 +74,7 @@ class GoodSAMRunner(CheckedRunner):
 
     def _store_lessons(self) -> None:
         """Let the assistant make its lessons; before the loaders' workers start, which read them."""
-        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'])
+        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'], training=True)
         reader = lesson_store.reader_of(dataset)
         if reader is None:
             return
