@@ -67,7 +67,8 @@ def plain_types() -> list[Any]:
 def _by_any_name() -> Iterator[tuple[Any, str]]:
     """What other versions of NumPy and Python, or Windows, have under other names."""
     # The functions that pickle calls to make a number and an array; NumPy has no public name for them.
-    for maker in (np.float32(0).__reduce__()[0], np.zeros(1).__reduce__()[0]):
+    makers: list[Any] = [np.float32(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
+    for maker in makers:
         for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
             yield maker, f'{module}.{maker.__name__}'
     for module in ('pathlib', 'pathlib._local'):
