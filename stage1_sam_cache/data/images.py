@@ -84,6 +84,8 @@ def _upright_size(file: IO[bytes]) -> tuple[int, int]:
         header_only = image.format == 'PNG' and not _metadata_follow(file)
         exif = Image.Image.getexif(image) if header_only else image.getexif()
         turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow has turned the size already, or not
+            turned &= image.width == image.tag_v2.get(TiffImagePlugin.IMAGEWIDTH)
         return (image.width, image.height) if turned else (image.height, image.width)
 
 

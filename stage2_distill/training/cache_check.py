@@ -106,7 +106,7 @@ def build_with_cache(settings: dict[str, Any], batch_size: int = 1) -> Catalogue
         assert cache is not None
         sealed = {record['file']: record for record in cache.manifest()}
     except MissingCacheError as problem:
-        raise MaskCacheError(problem.problem, f'{_with_its_windows(settings)}run {command}') from problem
+        raise MaskCacheError(problem.problem + _with_its_windows(settings), f'run {command}') from problem
     entries = [dataset.get_data_info(i) for i in range(len(dataset))]
     _check_complete(cache, entries, command)
     _check_files(cache, sealed, command)
@@ -129,7 +129,7 @@ def _with_its_windows(settings: dict[str, Any]) -> str:
                 values['stride'] = found.strides[1]
             differs = [name for name in values if getattr(found, name) != getattr(wanted, name)]
             options = [f'model.grid.{name}={values[name]}'.replace(' ', '') for name in differs]
-            return f'take its windows with --cfg-options {shlex.join(options)}, or '
+            return f' (either take these windows with --cfg-options {shlex.join(options)}, or make masks of others)'
     return ''
 
 
