@@ -138,7 +138,7 @@ def _check_complete(cache: MaskCache, entries: list[dict[str, Any]], command: st
     if not missing:
         return
     first = next(entry for entry in entries if entry['image_id'] in missing)
-    problem = f'{cache.path}: {len(missing)} of {len(entries)} images are not in the cache, the first is '
+    problem = f'{cache.path}: {len(missing)} of {len(entries)} training images are not in the cache, the first is '
     problem += str(first['image_id'])
     try:
         read_rgb(first['img_path'])
