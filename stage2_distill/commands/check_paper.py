@@ -25,6 +25,7 @@ from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.commands.paper.figures import SCORES, Row, all_rows, figures_of
 from stage2_distill.commands.paper.report import Result, coverage_lines, make_records, print_table
+from stage2_distill.libraries import import_libraries
 
 # Modules whose warnings every scoring run repeats, dozens of times: that nothing is drawn, that few cores are there.
 NOISY = r'(mmengine|mmseg|torch\.utils\.data)\b'
@@ -90,7 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings('ignore', module=NOISY)
     results: dict[str, Result] = {}
     notes = dict.fromkeys(changes(args))  # in order, each once
-    from stage2_distill.commands.paper.measure import measure  # imports PyTorch, which --help need not wait for
+    import_libraries()
+    from stage2_distill.commands.paper.measure import measure
 
     try:
         for row, result, note in measure(rows, args):

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from stage1_sam_cache.commands import cli
 from stage2_distill.commands.flags import add_trust_flag
-from stage2_distill.deployment.export import export_onnx, export_student
-from stage2_distill.deployment.student import Student
+from stage2_distill.libraries import import_libraries
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,6 +37,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.out and not args.onnx:
         parser.error('give --out, --onnx or both')
+    import_libraries()  # here and not above, because PyTorch takes seconds, which --help need not wait for
+    from stage2_distill.deployment.export import export_onnx, export_student
+    from stage2_distill.deployment.student import Student
+
     if args.out:
         for file in export_student(args.config, args.checkpoint, args.out, args.half, args.trust_checkpoint):
             print(f'{file}  {file.stat().st_size} bytes')

@@ -5,14 +5,24 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mmengine.config import DictAction
+
+class KeyValueAction(argparse.Action):
+    """Collects ``KEY=VALUE`` as text by key; ``training.config_options`` reads the values when the config is known."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Add the pairs to those of earlier flags."""
+        options = dict(getattr(namespace, self.dest) or {})
+        for pair in values:
+            key, equals, value = pair.partition('=')
+            if not (equals and key):
+                parser.error(f'{option_string}: {pair!r} is not KEY=VALUE')
+            options[key] = value
+        setattr(namespace, self.dest, options)
 
 
-def add_trust_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``."""
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
-    )
+from stage1_sam_cache.commands.cli import add_trust_flag as add_trust_flag
 
 
 def add_config_flag(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +30,7 @@ def add_config_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValueAction,
         metavar='KEY=VALUE',
         help='change the config: train_cfg.max_iters=500 or key="[a,b]"',
     )

@@ -17,6 +17,7 @@ import json
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
+from stage2_distill.libraries import import_libraries
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Judge all images, print the table and return the exit status."""
     args = build_parser().parse_args(argv)
-    # They import PyTorch, which --help need not wait for.
+    import_libraries()
     from stage2_distill.commands.unlabelled_figures import judge_all
     from stage2_distill.training.experiment import read_config
 

@@ -44,6 +44,8 @@ def score_rows(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
     given = [name for name in ('mode', 'window', 'stride') if getattr(args, name)]
     if goodsam and given:
         parser.error(f'--{given[0]} is for plain networks; a GoodSAM config sets its own windows')
+    if not goodsam and (args.window or args.stride) and not args.mode:
+        parser.error('--window and --stride go with --mode slide or tile')
     if not goodsam and args.checkpoint is None:
         parser.error('a checkpoint is needed')
     if not goodsam and (args.cache or args.predictor or args.wrap):

@@ -31,6 +31,7 @@ from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag
 from stage2_distill.evaluation.region_scores import RegionSettings
+from stage2_distill.libraries import import_libraries
 from stage2_distill.models.names import PREDICTORS
 
 MODES = ('whole', 'slide', 'tile')
@@ -106,7 +107,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     check_flags(parser, args)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    from stage2_distill.commands.score_rows import score_rows  # imports PyTorch, which --help need not wait for
+    import_libraries()
+    from stage2_distill.commands.score_rows import score_rows
 
     with cli.remedies_by_flags():
         score_rows(parser, args)
@@ -117,6 +119,11 @@ def check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
     """Refuse flags that contradict each other, and replace ``args.regions`` by the settings of --regions or None."""
     if min(args.input_scale or [1]) <= 0:
         parser.error('--input-scale must be above 0')
+    modes = set(args.mode or ())
+    if modes and args.stride and 'slide' not in modes:
+        parser.error('--stride goes with --mode slide; tiles lie side by side')
+    if modes and args.window and not modes & {'slide', 'tile'}:
+        parser.error('--window goes with --mode slide or tile')
     if (args.split or args.data_root) and not args.dataset:
         parser.error('--split and --data-root go with --dataset')
     if args.label_space and not (args.dataset or args.images):

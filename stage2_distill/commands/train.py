@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
-
-import torch
-from mmengine.config import Config
+from typing import TYPE_CHECKING, Any
 
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system.memory import keep_freed_memory
 from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag
 from stage2_distill.errors import ConfigError
-from stage2_distill.training.bfloat16 import bfloat16_is_fast
-from stage2_distill.training.checkpoint_hook import has_resumable
-from stage2_distill.training.experiment import build_runner, choose_work_dir, plain_errors, read_config
-from stage2_distill.training.runner import optimizer_configs
+from stage2_distill.libraries import import_libraries
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+# What needs PyTorch, which takes seconds to import, is imported where it is used: --help and wrong flags are answered
+# at once.
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,6 +48,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Build the runner, train, and return the exit status."""
     args = build_parser().parse_args(argv)
+    import_libraries()
+    import torch
+
+    from stage2_distill.training.experiment import build_runner, plain_errors
+
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = changed_config(args)
     if not torch.cuda.is_available():
@@ -59,6 +64,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def changed_config(args: argparse.Namespace) -> Config:
     """Return the config with the changes that the flags ask for."""
+    from stage2_distill.training.bfloat16 import bfloat16_is_fast
+    from stage2_distill.training.checkpoint_hook import has_resumable
+    from stage2_distill.training.experiment import choose_work_dir, read_config
+    from stage2_distill.training.runner import optimizer_configs
+
     config = read_config(args.config, args.cfg_options)
     config.launcher = args.launcher
     choose_work_dir(config, args.config, args.work_dir)
@@ -86,6 +96,8 @@ def enable_amp(wrapper: Any) -> None:
     """
     if wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper'):
         raise ConfigError(f'--amp goes with OptimWrapper; the config has {wrapper.type}')
+    import torch
+
     if not torch.cuda.is_available():
         wrapper.type = 'BFloat16OptimWrapper'
     elif wrapper.type == 'OptimWrapper':

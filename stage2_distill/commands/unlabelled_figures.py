@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stage1_sam_cache.data.images import read_rgb
-from stage2_distill.commands.browse_pseudo_labels import build_dataset, build_model
 from stage2_distill.commands.flags import use_refusal_flags
+from stage2_distill.commands.label_panels import build_dataset, build_model
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
 from stage2_distill.evaluation.region_scores import class_ious, mean_iou, region_counts

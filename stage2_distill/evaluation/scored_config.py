@@ -41,14 +41,16 @@ def are_panoramas(dataset: dict[str, Any]) -> bool | None:
         return None
     if dataset.get('images'):
         return True
-    entry = DATASETS.get(dataset.get('name'))
-    split = entry and entry.splits.get(dataset.get('split') or entry.default_split)
-    return entry and entry.closed and not (split and split.pinhole)
+    entry = DATASETS.get(str(dataset.get('name')))
+    if entry is None:
+        return None
+    split = entry.splits.get(dataset.get('split') or entry.default_split)
+    return entry.closed and not (split and split.pinhole)
 
 
 def space_of(dataset: dict[str, Any]) -> str | None:
     """The label space that a data set is scored in, given its settings; None if it is unknown."""
-    entry = DATASETS.get(dataset.get('name'))
+    entry = DATASETS.get(str(dataset.get('name')))
     return (
         dataset.get('label_space')
         or (entry.label_space if entry else None)
@@ -71,7 +73,8 @@ def set_mode(
     """Set how the model is run over an image: whole, or in windows given in pixels of the unscaled image.
 
     Raises:
-        ConfigError: If the windows can't be worked out because the images are not the catalogue's.
+        ConfigError: If the windows can't be worked out because the images are not the catalogue's, are empty, or leave
+            gaps.
     """
     if mode == 'whole':
         config.model.test_cfg = {'mode': 'whole'}
@@ -86,5 +89,12 @@ def set_mode(
         stride = window
     elif stride is None:
         stride = window[0], max(1, window[1] // 2)
+    if min(*window, *stride) < 1:
+        raise ConfigError(f'windows of {window[0]}x{window[1]}, strides of {stride[0]}x{stride[1]} pixels are empty')
+    if stride[0] > window[0] or stride[1] > window[1]:
+        raise ConfigError(
+            f'strides of {stride[0]}x{stride[1]} leave gaps between windows of {window[0]}x{window[1]} pixels',
+            'give strides that are no larger than the windows',
+        )
     size, step = (tuple(max(1, round(scale * side)) for side in pair) for pair in (window, stride))
     config.model.test_cfg = {'mode': 'slide', 'crop_size': size, 'stride': step}

@@ -12,9 +12,10 @@ from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.catalog import list_dataset
 from stage1_sam_cache.data.listing import list_folder
 from stage1_sam_cache.data.own_labels import LabelIds
-from stage2_distill.checkpoints.safe_checkpoints import check_fit
+from stage2_distill.checkpoints.fit import check_fit
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
+from stage2_distill.evaluation.input_sizes import refuse_small_inputs
 from stage2_distill.evaluation.label_check import check_labels, nothing_to_score
 from stage2_distill.evaluation.label_check import image_size as size_of_file
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
@@ -169,6 +170,7 @@ def score(config: Config, checkpoint: str | None = None, trusted: bool = False, 
         else:
             runner.load_initial_weights()
         dataset = runner.test_dataloader.dataset
+        refuse_small_inputs(getattr(runner.model, 'module', runner.model))
         if check and getattr(dataset, 'is_own', False):
             check_labels(dataset)
         scores = runner.test()

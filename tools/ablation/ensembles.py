@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.errors import MaskCacheError
-from stage2_distill.commands.browse_pseudo_labels import build_model
+from stage2_distill.commands.label_panels import build_model
 from stage2_distill.fusion.ensemble import Fused
 from stage2_distill.fusion.mask_atoms import MaskAtoms
 from stage2_distill.fusion.pixelwise import predict_pixels
