@@ -25,7 +25,6 @@ from stage2_distill.checkpoints.safe_checkpoints import load_any, use_safe_loade
 from stage2_distill.errors import ConfigError
 from stage2_distill.geometry.window_batch import stitch_windows
 from stage2_distill.models.goodsam import GoodSAM
-from stage2_distill.models.names import NETWORKS
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 
 Panel = tuple[str, NDArray[np.uint8]]  # caption and pixels
