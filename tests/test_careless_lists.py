@@ -15,9 +15,11 @@ from stage1_sam_cache.build.builder import CacheBuilder
 from stage1_sam_cache.build.panorama import make_masks
 from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.commands.training_advice import training_options, warnings_of
+from stage1_sam_cache.data.catalog import list_dataset
 from stage1_sam_cache.data.image_sizes import read_sizes
 from stage1_sam_cache.data.images import RgbImage, read_rgb, read_size
-from stage1_sam_cache.data.listing import AllRefusedError, RefusedLink, SomeRefusedError, list_folder
+from stage1_sam_cache.data.listing import list_folder
+from stage1_sam_cache.data.refusals import AllRefusedError, RefusedLink, SomeRefusedError
 from stage1_sam_cache.errors import DatasetError, ImageError, MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator
@@ -316,3 +318,20 @@ def test_scores_of_masks_find_the_split_and_are_never_nan(tmp_path):
     assert find_split(tmp_path, 'target', cache) == 'train'
     with pytest.raises(DatasetError, match='are 255'):
         score_cache(cache, TruthFiles(tmp_path, 'target', 'train'), 32)
+
+
+def test_a_score_of_fewer_images_than_have_labels_is_refused(tmp_path):
+    root, labels = tmp_path / 'leftImg8bit/val/cs', tmp_path / 'gtFine/val/cs'
+    for folder in (root, labels):
+        folder.mkdir(parents=True)
+    for name in ('1.png', '2_.png'):
+        (root / name).touch()
+    for name in ('1_labelTrainIds.png', '2_labelTrainIds.png', '3_labelTrainIds.png', '4_color.png'):
+        (labels / name).touch()
+    assert list_dataset('densepass', 'val', tmp_path).refused == [
+        ('cs/3_labelTrainIds.png', 'a label without an image')
+    ]
+    with pytest.raises(SomeRefusedError, match=r'cs/3_labelTrainIds\.png'):
+        CatalogueDataset(name='densepass', split='val', root=str(tmp_path), pipeline=[], test_mode=True)
+    (tmp_path / 'list.txt').write_text('cs/1.png\n')  # a choice, not a loss
+    assert list_dataset('densepass', 'val', tmp_path, tmp_path / 'list.txt').refused == []
