@@ -30,6 +30,7 @@ from stage2_distill.data.pipeline_steps import running_steps
 from stage2_distill.data.transforms import FlipPanorama
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.cache_check import build_with_cache
+from stage2_distill.training.cache_command import cache_command
 from stage2_distill.training.checked_runner import ConfigDatasets
 from stage2_distill.training.size_check import check_sizes
 from toypass.truth.cache_scores import TruthFiles, find_split, score_cache
@@ -290,11 +291,19 @@ def test_an_image_that_changed_since_it_was_cached_is_named_before_training(tmp_
     assert len(build_with_cache(settings)) == 3
     Image.new('RGB', (160, 40), 'red').save(images / 'c.png')
     os.utime(images / 'c.png', (later, later))
-    with pytest.raises(
-        MaskCacheError, match=r'c\.png is not the image whose masks.*--drop c, then run tools/cache_sam'
-    ) as error:
+    with pytest.raises(MaskCacheError, match=r'c\.png is not the image whose masks') as error:
         build_with_cache(settings)
-    assert shlex.split(error.value.remedy.split(' with ')[1].split(',')[0])[:2] == ['tools/inspect_cache.py', 'repair']
+    set_aside, again = error.value.remedy.removeprefix('run ').split(', then ')
+    assert shlex.split(set_aside)[:2] == ['tools/inspect_cache.py', 'repair']
+    assert shlex.split(set_aside)[-2:] == ['--drop', 'c']
+    assert shlex.split(again)[0] == 'tools/cache_sam.py'
+
+
+def test_the_command_of_a_cache_lists_images_as_the_config_does(tmp_path):
+    settings = settings_of(tmp_path / 'images', stride=[40, 32])
+    for name, flag in (('follow_links', '--follow-links'), ('skip_refused', '--skip-refused')):
+        assert flag not in cache_command(settings)
+        assert flag in shlex.split(cache_command({**settings, name: True}))
 
 
 def test_masks_are_read_also_in_a_wrapper(tmp_path):

@@ -49,7 +49,7 @@ class RefusedError(DatasetError):
             follow: How to follow links, such as ``--follow-links``; named if links were refused.
             skip: How to go on without all of it, such as ``--skip-refused``; named if images are left.
         """
-        ways = ['mend that']
+        ways = ['fix that']
         if any(isinstance(entry, RefusedLink) for entry in self.refused):
             ways.append(f'follow links with {follow}')
         if self.can_skip:

@@ -146,7 +146,7 @@ def _check_complete(cache: MaskCache, entries: list[dict[str, Any]], command: st
         read_rgb(first['img_path'])
     except ImageError as reason:
         raise MaskCacheError(
-            f'{problem}, which cannot be cached: {reason}', f'mend or remove such images, then run {command}'
+            f'{problem}, which cannot be cached: {reason}', f'fix or remove such images, then run {command}'
         ) from reason
     raise MaskCacheError(problem, f'run {command}')
 
