@@ -26,12 +26,14 @@ from stage1_sam_cache.cache.reader import (
     entry_name,
     open_cache,
 )
+from stage1_sam_cache.cache.remedies import make_it
 from stage1_sam_cache.cache.writer import QUARANTINE, quarantine, restore_description
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
+from stage1_sam_cache.system.nearest import known
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         _restore_descriptions(args.cache)
     folders = cache_folders(args.cache)
     if not folders:
-        raise MaskCacheError(f'{args.cache}: no mask cache here', 'make one with tools/cache_sam.py')
+        raise MaskCacheError(f'{args.cache}: no mask cache here', make_it(args.cache))
     command = {'status': _status, 'verify': _verify, 'repair': _repair, 'stats': _stats}[args.command]
     statuses = []
     for folder in folders:
@@ -194,7 +196,7 @@ def _show(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     cache = open_cache(args.cache)
     image_id = args.id or next(iter(cache), None)
     if image_id is None or image_id not in cache:
-        raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached; status --ids lists what is')
+        raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached', known(image_id or '', cache))
     panorama = cache[image_id]
     pixels = None
     if args.images or args.dataset:
