@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from stage1_sam_cache.errors import InputSizeError, OutOfMemory
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.system import memory
 from stage2_distill.commands import predict
+from stage2_distill.deployment import predictor
 from stage2_distill.deployment.enlarge import enlarged_labels
 from stage2_distill.deployment.fitting import first_that_fits
 from stage2_distill.deployment.labelling import label_in_windows, label_whole
@@ -26,10 +28,12 @@ from stage2_distill.deployment.own_output import read_note
 from stage2_distill.deployment.plans import Mode
 from stage2_distill.deployment.predictor import Labeller, Progress
 from stage2_distill.deployment.student import Student
+from stage2_distill.errors import NotFiniteError
 from stage2_distill.models.dry_run import needed_bytes
 
 CONFIG = str(ROOT / 'mmseg_configs/source/segformer_b0_toypass.py')
 WEIGHTS = str(ROOT / 'stage2_distill/weights/segformer_b0.safetensors')
+NEEDED = cache(needed_bytes)
 
 
 @pytest.fixture(scope='module')
@@ -226,6 +230,13 @@ def test_a_limit_of_the_process_counts():
 # --- the command line, in this process ---
 
 
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch, student):
+    """Every run has the student that is loaded already, and asks for its memory once per size; both take time."""
+    monkeypatch.setattr(Student, 'load', lambda *_: student)
+    monkeypatch.setattr(predictor, 'needed_bytes', NEEDED)
+
+
 def run(capsys, *arguments, status=0):
     """Run predict.py; return what it printed."""
     assert predict.main([CONFIG, WEIGHTS, *map(str, arguments), '--device', 'cpu']) == status
@@ -303,10 +314,9 @@ def test_finished_files_are_kept_and_those_of_another_student_image_or_mode_are_
     assert [name for name in first if first[name] != second[name]] == ['labels/b.png', 'overlays/b.png']
     assert '5 of 5 images: ids' in run(capsys, *command, '--wrap')
     assert '5 of 5 images (5 already there)' in run(capsys, *command, '--wrap')
-    assert '5 of 5 images: ids' in run(capsys, *command, '--wrap', '--opacity', '0.5')
-    assert '5 of 5 images: ids' in run(capsys, *command, '--wrap', '--opacity', '0.5', '--overwrite')
+    assert '5 of 5 images: ids' in run(capsys, *command, '--wrap', '--overwrite')
     kept.write_bytes(b'of another program')
-    said = run(capsys, *command, '--wrap', '--opacity', '0.5', status=1)
+    said = run(capsys, *command, '--wrap', status=1)
     assert f'{kept} exists and does not say what made it; give another --out, or replace it by --overwrite' in said
     assert kept.read_bytes() == b'of another program'
     assert '4 of 5 images (4 already there, 1 failed)' in said
@@ -400,6 +410,6 @@ def test_windows_too_small_for_the_student_are_refused_at_once(tmp_path):
 
 
 def test_an_output_that_is_not_finite_is_refused(tmp_path, student, monkeypatch):
-    monkeypatch.setattr(type(student.network), 'forward', lambda self, image, mode: image[:, :1].mean() * torch.nan)
-    with pytest.raises(Exception, match='the student'):
+    monkeypatch.setattr(type(student.network), 'forward', lambda self, image, mode: image * torch.nan)
+    with pytest.raises(NotFiniteError, match="the student's output is not finite"):
         student.label(np.zeros((64, 64, 3), np.uint8))
