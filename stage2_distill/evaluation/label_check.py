@@ -54,7 +54,7 @@ def nothing_to_score(labels: int) -> tuple[str, str]:
     """Return problem and remedy of labels without a pixel to score."""
     return (
         f'all {labels} labels ignore every pixel (255, or ids without a class), so there is nothing to score',
-        'compare their ids with those of the label space: docs/usage.md, scoring custom panoramas',
+        'compare their ids with those of the label space: docs/usage.md, own labels',
     )
 
 
