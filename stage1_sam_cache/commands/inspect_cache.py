@@ -26,6 +26,7 @@ from stage1_sam_cache.cache.reader import (
     entry_name,
     open_cache,
 )
+from stage1_sam_cache.cache.remedies import make_it
 from stage1_sam_cache.cache.writer import QUARANTINE, quarantine, restore_description
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.commands.names import as_typed
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         _restore_descriptions(args.cache)
     folders = cache_folders(args.cache)
     if not folders:
-        raise MaskCacheError(f'{args.cache}: no mask cache here', 'make one with tools/cache_sam.py')
+        raise MaskCacheError(f'{args.cache}: no mask cache here', make_it(args.cache))
     command = {'status': _status, 'verify': _verify, 'repair': _repair, 'stats': _stats}[args.command]
     statuses = []
     for folder in folders:

@@ -6,8 +6,7 @@ and with wrap-around a roll by whole strides.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from stage1_sam_cache.cache.reader import MaskCache
+from stage1_sam_cache.cache.remedies import make_again
 from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
 from stage1_sam_cache.errors import ImageError, MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowGrid
@@ -106,17 +106,23 @@ class LoadCachedMasks(BaseTransform):
         except KeyError as problem:
             raise MaskCacheError(problem.args[0], 'run tools/cache_sam.py again') from None
         if panorama.image_sha256 != results['img_sha256']:
-            raise other_image(results['img_path'], results['image_id'], self.cache)
+            raise other_images([results], self.cache)
         results['cached_masks'] = CachedMasks.from_cache(panorama)
         return results
 
 
-def other_image(path: str, image_id: str, cache: MaskCache) -> MaskCacheError:
-    """The error that an image is not the one whose masks are cached under its id."""
-    drop = f'tools/inspect_cache.py repair {shlex.quote(str(cache.path))} --drop {shlex.quote(image_id)}'
+def other_images(entries: Sequence[Mapping[str, Any]], cache: MaskCache, command: str = '') -> MaskCacheError:
+    """The error that images are not those whose masks are cached under their ids.
+
+    Args:
+        entries: The images, with ``image_id`` and ``img_path``; at least one.
+        cache: The masks.
+        command: The command that fills the cache; empty if it is not known.
+    """
+    more = f', nor are {len(entries) - 1} others what they were' if len(entries) > 1 else ''
     return MaskCacheError(
-        f'{path} is not the image whose masks are in {cache.path}',
-        f'set the old masks aside with {drop}, then run tools/cache_sam.py as before',
+        f'{entries[0]["img_path"]} is not the image whose masks are in {cache.path}{more}',
+        make_again(cache.path, *(entry['image_id'] for entry in entries), command=command),
     )
 
 

@@ -12,7 +12,7 @@ from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.catalog import list_dataset
 from stage1_sam_cache.data.listing import list_folder
 from stage1_sam_cache.data.own_labels import LabelIds
-from stage2_distill.checkpoints.safe_checkpoints import check_fit
+from stage2_distill.checkpoints.fit import check_fit
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
 from stage2_distill.evaluation.input_sizes import refuse_small_inputs

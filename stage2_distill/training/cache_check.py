@@ -15,11 +15,12 @@ from mmseg.registry import DATASETS, MODELS
 from tqdm import tqdm
 
 from stage1_sam_cache.cache.reader import MaskCache, cache_folders, entry_name
+from stage1_sam_cache.cache.remedies import make_again
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import ImageError, MaskCacheError, MissingCacheError
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage2_distill.data.datasets import CatalogueDataset
-from stage2_distill.data.transforms import other_image
+from stage2_distill.data.transforms import other_images
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.cache_command import cache_command
 from stage2_distill.training.size_check import check_sizes
@@ -107,11 +108,12 @@ def build_with_cache(settings: dict[str, Any], batch_size: int = 1) -> Catalogue
         sealed = {record['file']: record for record in cache.manifest()}
     except MissingCacheError as problem:
         raise MaskCacheError(problem.problem, f'{_with_its_windows(settings)}run {command}') from problem
+    command = cache_command({**settings, 'expect': cache.fingerprint.settings})  # the one that fills this cache
     entries = [dataset.get_data_info(i) for i in range(len(dataset))]
     _check_complete(cache, entries, command)
     _check_files(cache, sealed, command)
     dataset.notes += check_sizes(settings, entries, batch_size)
-    check_unchanged(cache, entries, {record['id']: record for record in sealed.values()})
+    check_unchanged(cache, entries, {record['id']: record for record in sealed.values()}, command)
     return dataset
 
 
@@ -156,12 +158,11 @@ def _check_files(cache: MaskCache, sealed: dict[str, dict[str, Any]], command: s
     for name, record in sealed.items():
         if sizes.get(name) != record['bytes']:
             state = 'is missing' if name not in sizes else f'has {sizes[name]} bytes, not {record["bytes"]}'
-            repair = f'tools/inspect_cache.py repair {shlex.quote(str(cache.path))}'
-            raise MaskCacheError(f'{cache.path / name} {state}', f'run {repair}, then {command}')
+            raise MaskCacheError(f'{cache.path / name} {state}', make_again(cache.path, command=command))
 
 
 def check_unchanged(
-    cache: MaskCache, entries: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]]
+    cache: MaskCache, entries: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]], command: str
 ) -> None:
     """Compare images that are younger than their masks with what was cached; the others are compared when read.
 
@@ -169,12 +170,13 @@ def check_unchanged(
         cache: The masks.
         entries: Images, with ``image_id`` and ``img_path``.
         records: Of the manifest, by image id.
+        command: The command that fills the cache.
 
     Raises:
-        MaskCacheError: If one is another image, naming the first.
+        MaskCacheError: If some are other images, with the commands that make their masks again.
         ImageError: If one can't be read.
     """
-    younger = []
+    younger, changed = [], []
     for entry in entries:
         masks, image = cache.path / entry_name(entry['image_id']), Path(entry['img_path'])
         try:
@@ -191,4 +193,6 @@ def check_unchanged(
         except OSError as problem:
             raise ImageError(f'{entry["img_path"]}: cannot be read ({problem.strerror})') from problem
         if digest != record['image_sha256']:
-            raise other_image(entry['img_path'], entry['image_id'], cache)
+            changed.append(entry)
+    if changed:
+        raise other_images(changed, cache, command)
