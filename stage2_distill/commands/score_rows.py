@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from stage1_sam_cache.data.own_labels import LabelIds
 from stage2_distill.commands.flags import use_refusal_flags
-from stage2_distill.commands.score_report import report
+from stage2_distill.commands.score_report import report, score_file
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
 from stage2_distill.evaluation.scored_config import scale_input, set_mode, space_of, use_regions
@@ -50,6 +50,7 @@ def score_rows(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         parser.error('a checkpoint is needed')
     if not goodsam and (args.cache or args.predictor or args.wrap):
         parser.error('--cache, --predictor and --wrap are for GoodSAM configs')
+    score_file(config, args)
     rows, coverage = score_goodsam(config, args) if goodsam else score_network(config, args)
     report(rows, coverage, config, args)
 
