@@ -65,15 +65,15 @@ def changed_config(args: argparse.Namespace) -> Config:
     config.launcher = args.launcher
     config.load_from, config.resume = args.checkpoint, False
     choose_work_dir(config, args.config, args.work_dir)
+    if (args.images or args.dataset) and not config.get('test_dataloader'):
+        use_defaults(config)
     if args.images:
-        if not config.get('test_dataloader'):
-            use_defaults(config)
         ids = read_label_ids(args.label_ids)
         use_images(config, str(args.images), str(args.labels), args.label_space, ids, args.limit)
     if not config.get('test_dataloader'):
         raise ConfigError(
             f'{args.config} has no labelled data to score on',
-            'give images with labels: --images and --labels, or --dataset with a config of these networks that has any',
+            'give some: --images and --labels, or --dataset',
         )
     if args.dataset:
         use_dataset(config, args.dataset, args.split or 'val', args.data_root, args.label_space, args.limit)
