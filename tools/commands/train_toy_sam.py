@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stage1_sam_cache.commands import cli
+from stage2_distill.commands.flags import add_trust_flag
 from stage2_distill.libraries import import_libraries
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--overfit', type=int, metavar='N', help='train and score on the first N images only')
     parser.add_argument('--checkpoint-interval', type=int, default=250, help='default: %(default)s')
     parser.add_argument('--val-interval', type=int, default=500, help='default: %(default)s')
+    add_trust_flag(parser)
     return parser
 
 
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
     from toypass.training.segment_dataset import SegmentDataset
 
-    use_safe_loaders()
+    use_safe_loaders(args.trust_checkpoint)
     for split in ('train', 'val'):
         SegmentDataset(str(args.data), split)  # reports missing data before anything is built
     runner = make_runner(args)
@@ -92,7 +94,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
         },
         custom_hooks=[{'type': 'IterationSeedHook'}, {'type': 'StopOnBadLossHook'}],
         log_processor={'by_epoch': False},
-        resume=args.resume and has_resumable(args.work_dir),
+        resume=args.resume and has_resumable(args.work_dir, args.trust_checkpoint),
         randomness={'seed': args.seed},
         default_scope='mmengine',
     )
