@@ -32,6 +32,10 @@ class DeviceError(GoodSAMError):
     """A device that does not exist, or that fails."""
 
 
+class InputSizeError(GoodSAMError):
+    """An image or window that is too small for a network."""
+
+
 class Stage1Error(GoodSAMError):
     """Base class of what stage 1 raises."""
 

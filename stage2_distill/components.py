@@ -14,4 +14,5 @@ from stage2_distill.training import (  # noqa: F401
     label_guard,
     optimizers,
     runner,
+    schedule_hook,
 )

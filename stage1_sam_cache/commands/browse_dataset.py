@@ -19,6 +19,7 @@ from stage1_sam_cache.data.label_spaces import IGNORE, LabelSpace
 from stage1_sam_cache.data.labels import LabelReader
 from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.errors import DatasetError
+from stage1_sam_cache.system.nearest import known
 
 _MARGIN, _LINE = 6, 24
 
@@ -72,7 +73,7 @@ def choose(samples: list[Sample], ids: list[str] | None, count: int) -> list[Sam
     by_id = {sample.id: sample for sample in samples}
     for image_id in ids:
         if image_id not in by_id:
-            raise DatasetError(f'there is no image {image_id!r}; the first is {samples[0].id!r}')
+            raise DatasetError(f'there is no image {image_id!r}', known(image_id, by_id))
     return [by_id[image_id] for image_id in ids]
 
 

@@ -109,6 +109,7 @@ def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
         help='vit_h (default), vit_l, vit_b; toy: a small one for ToyPASS, see tools/train_toy_sam.py',
     )
     generator.add_argument('--checkpoint', type=Path, help='custom SAM weights instead of the published ones')
+    cli.add_trust_flag(generator)
     generator.add_argument(
         '--checkpoint-dir', type=Path, default=Path('checkpoints'), help='where weights are kept (default: checkpoints)'
     )
@@ -186,7 +187,7 @@ def make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
     sam_values = cli.given_settings(args, SamSettings)
     plain_values = cli.given_settings(args, FelzenszwalbSettings)
     if args.generator == 'felzenszwalb':
-        names = ('sam', 'checkpoint', 'device', 'level', 'encoder_batch', 'compile')
+        names = ('sam', 'checkpoint', 'trust_checkpoint', 'device', 'level', 'encoder_batch', 'compile')
         sam_only = [name for name in names if getattr(args, name)] + list(sam_values)
         if sam_only:
             parser.error(f'--{sam_only[0].replace("_", "-")} is for --generator sam')

@@ -184,6 +184,13 @@ def remedies_by_flags() -> Iterator[None]:
         raise problem.with_ways('--follow-links', '--skip-refused') from None
 
 
+def add_trust_flag(parser: argparse._ActionsContainer) -> None:
+    """Add ``--trust-checkpoint``."""
+    parser.add_argument(
+        '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
+    )
+
+
 def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Listing:
     """List the images that the flags ask for.
 

@@ -33,6 +33,7 @@ from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
+from stage1_sam_cache.system.nearest import known
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -195,7 +196,7 @@ def _show(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     cache = open_cache(args.cache)
     image_id = args.id or next(iter(cache), None)
     if image_id is None or image_id not in cache:
-        raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached; status --ids lists what is')
+        raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached', known(image_id or '', cache))
     panorama = cache[image_id]
     pixels = None
     if args.images or args.dataset:

@@ -42,9 +42,8 @@ def free_memory(device: torch.device) -> int | None:
     if device.type != 'cpu':
         return None
     shares = os.environ.get('LOCAL_WORLD_SIZE', '')
-    common = [
-        left // max(1, int(shares) if shares.isdecimal() else 1) for left in (_machine_left(), _group_left()) if left
-    ]
+    share = max(1, int(shares)) if shares.isdecimal() else 1
+    common = [left // share for left in (_machine_left(), _group_left()) if left is not None]
     found = common + _own_left()
     return max(0, min(found)) if found else None
 
@@ -57,17 +56,34 @@ def _machine_left() -> int | None:
 
 
 def _group_left() -> int | None:
-    """What the control group, a container for example, may still use; file pages can be dropped and count as free."""
-    for limit, used, statistics in (
-        ('memory.max', 'memory.current', 'memory.stat'),
-        ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes', 'memory/memory.stat'),
-    ):
-        root = Path('/sys/fs/cgroup')
+    """What the control groups of this process, a container or a job for example, may still use; None without a limit.
+
+    Pages of files that were read count as used, but can be dropped at any time, so that they are free.
+    """
+    found = []
+    with suppress(OSError, ValueError):  # Linux only
+        for line in Path('/proc/self/cgroup').read_text().splitlines():
+            _, kinds, path = line.split(':', 2)
+            if not kinds:
+                found += _limits_up_to(Path('/sys/fs/cgroup'), path, 'memory.max', 'memory.current')
+            elif 'memory' in kinds.split(','):
+                names = ('memory.limit_in_bytes', 'memory.usage_in_bytes')
+                found += _limits_up_to(Path('/sys/fs/cgroup/memory'), path, *names)
+    return min(found) if found else None
+
+
+def _limits_up_to(top: Path, path: str, limit: str, used: str) -> list[int]:
+    """What a control group and those above it may still use."""
+    found = []
+    folder = top / path.lstrip('/')
+    for place in (folder, *folder.parents):
         with suppress(OSError, ValueError):  # also 'max', which is no limit
-            bound = int((root / limit).read_text())
-            pages = dict(line.split() for line in (root / statistics).read_text().splitlines())
-            return max(1, bound - int((root / used).read_text()) + int(pages.get('inactive_file', 0)))
-    return None
+            bound = int((place / limit).read_text())
+            pages = dict(line.split() for line in (place / 'memory.stat').read_text().splitlines())
+            found.append(max(0, bound - int((place / used).read_text()) + int(pages.get('inactive_file', 0))))
+        if place == top:
+            break
+    return found
 
 
 def _own_left() -> list[int]:

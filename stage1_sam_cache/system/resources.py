@@ -1,4 +1,4 @@
-"""What libraries raise when memory or a device is missing, as one line with a remedy.
+"""What libraries raise when memory or a device is missing or an input is too small, as one line with a remedy.
 
 PyTorch, NumPy and OpenCV raise these as errors of many types, most of them plain ``RuntimeError`` that only the text
 tells apart. Nothing is imported here: an error of a library that is not loaded can't occur.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from stage1_sam_cache.errors import DeviceError, GoodSAMError, OutOfMemory
+from stage1_sam_cache.errors import DeviceError, GoodSAMError, InputSizeError, OutOfMemory
 
 _MEMORY = re.compile(
     r"can't allocate memory|not enough memory|out of memory|\bbad[_ ]alloc|Insufficient memory|Cannot allocate memory"
@@ -21,17 +21,18 @@ _DEVICE = re.compile(
     r'\bNCCL\b|\bcuDNN\b|CUDNN_STATUS|CUBLAS_STATUS|Expected one of cpu, cuda|Invalid device|invalid device ordinal|'
     r"Cannot access accelerator device|with arguments from the '\w+' backend|XPU device|deserialize object on a",
 )
+_TOO_SMALL = re.compile(r"Kernel size can't be greater than actual input size|Output size is too small")
 _AMOUNT = re.compile(r'(?:[Tt]ried to allocate|you tried to allocate) ([\d.]+ ?(?:[KMGT]iB|bytes))')
 
 
 def explain(problem: BaseException) -> GoodSAMError | None:
-    """Return an error that a user can act on, if memory or the device is what failed.
+    """Return an error that a user can act on, if memory, the device or the input's size is what failed.
 
     Args:
         problem: Anything that was raised, also in a worker of PyTorch's ``DataLoader``.
 
     Returns:
-        ``OutOfMemory`` or ``DeviceError``; None if the cause is another.
+        ``OutOfMemory``, ``DeviceError`` or ``InputSizeError``; None if the cause is another.
     """
     if isinstance(problem, OutOfMemory):
         return problem
@@ -49,6 +50,8 @@ def explain(problem: BaseException) -> GoodSAMError | None:
         )
     if _MEMORY.search(text) and not (isinstance(problem, OSError) and problem.filename):
         return _out_of_memory(text)
+    if _TOO_SMALL.search(text):
+        return InputSizeError('an image or window is too small for the network', 'make images or windows larger')
     if kind in ('AcceleratorError', 'DistBackendError') or _DEVICE.search(text):
         return DeviceError(f'the device failed: {_first_line(text)}', 'choose another device, or look at it')
     return None

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag, use_refusal_flags
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     names = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
     for name in args.id or []:
         if name not in names:
-            raise ConfigError(f'there is no panorama {name!r}; the first is {names[0]!r}')
+            raise ConfigError(f'there is no panorama {name!r}', known(name, names))
     sheets = []
     with plain_errors():
         for name in args.id or names[: args.count]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from stage1_sam_cache.commands.cli import add_trust_flag as add_trust_flag
+
 
 class KeyValueAction(argparse.Action):
     """Collects ``KEY=VALUE`` as text by key; ``training.config_options`` reads the values when the config is known."""
@@ -20,13 +22,6 @@ class KeyValueAction(argparse.Action):
                 parser.error(f'{option_string}: {pair!r} is not KEY=VALUE')
             options[key] = value
         setattr(namespace, self.dest, options)
-
-
-def add_trust_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``."""
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
-    )
 
 
 def add_config_flag(parser: argparse.ArgumentParser) -> None:

@@ -20,11 +20,11 @@ from PIL import Image, ImageDraw, ImageFont
 from stage1_sam_cache.cache.picture import draw_masks
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
+from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, weights_in
+from stage2_distill.checkpoints.safe_checkpoints import load_any, use_safe_loaders
 from stage2_distill.errors import ConfigError
 from stage2_distill.geometry.window_batch import stitch_windows
 from stage2_distill.models.goodsam import GoodSAM
-from stage2_distill.models.names import NETWORKS
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 
 Panel = tuple[str, NDArray[np.uint8]]  # caption and pixels
@@ -64,17 +64,11 @@ def build_model(config: Config, checkpoint: str | None, trusted: bool) -> GoodSA
     use_safe_loaders(trusted)
     model = MODELS.build(config.model)
     if checkpoint:
-        content = check_checkpoint(checkpoint, trusted)
         check_fit(model, checkpoint, trusted)
-        model.load_state_dict(content.get('state_dict', content))
+        model.load_state_dict(weights_in(load_any(checkpoint, trusted)), strict=False)  # what it needs is there
     else:
-        paths = {name: (config.model[name].get('init_cfg') or {}).get('checkpoint') for name in NETWORKS}
-        for path in filter(None, paths.values()):
-            check_checkpoint(path, trusted)
+        check_initial_weights(model, trusted)
         model.init_weights()
-        for name, path in paths.items():
-            if path:
-                check_fit(getattr(model, name), path, trusted)
     return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
 
 

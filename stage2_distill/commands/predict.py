@@ -23,6 +23,7 @@ from stage2_distill.commands.flags import add_trust_flag
 from stage2_distill.deployment.own_output import OwnOutput
 from stage2_distill.deployment.plans import MODES, WINDOW, Mode
 from stage2_distill.deployment.sources import Source, Sources, find_sources
+from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
 if TYPE_CHECKING:
@@ -98,10 +99,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         label(run, sources, shard)
     except BaseException:
-        report_counts(run, sources, len(refused), shard, args.out)
+        report_counts(run, len(refused), shard, args.out)
         cli.report('stopped early: run the same command again to continue from here')
         raise
-    report_counts(run, sources, len(refused), shard, args.out)
+    report_counts(run, len(refused), shard, args.out)
     return worst_status(cli.FAILED if run.counts.failed else refusals, os.environ)
 
 
@@ -151,6 +152,8 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
 
     device = choose_device(args.device, os.environ)
     student = Student.load(args.config, args.checkpoint, args.trust_checkpoint)
+    if len(student.classes) > 256:
+        raise ConfigError(f'{args.config} has {len(student.classes)} classes; a label of 8 bits can name 256')
     if args.mode in ('slide', 'tile'):
         needed_bytes(student.network, args.window)  # refuses windows that are too small for the student
     student_id = identity(student, args.config)
@@ -178,7 +181,7 @@ def label(run: Run, sources: Sources, shard: Shard) -> None:
     from tqdm import tqdm
 
     images = shard.of(sources.images)
-    total = len(images) + sum(run.expected_frames(video) for video in sources.videos)
+    total = run.planned = len(images) + sum(run.expected_frames(video) for video in sources.videos)
     show = sys.stderr is not None
     pause = 0.1 if show and sys.stderr.isatty() else 30  # in a log file a line every half minute is enough
     title = 'labelling' if shard.count == 1 else f'labelling {shard.index}/{shard.count}'
@@ -197,7 +200,7 @@ def label(run: Run, sources: Sources, shard: Shard) -> None:
         run.videos(sources.videos)
 
 
-def report_counts(run: Run, sources: Sources, refused: int, shard: Shard, out: Path) -> None:
+def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:
     """Print what was done, of how many."""
     counts = run.counts
     finished = counts.done + counts.already_there
@@ -211,7 +214,8 @@ def report_counts(run: Run, sources: Sources, refused: int, shard: Shard, out: P
         )
         if number
     ]
-    images = len(shard.of(sources.images)) - counts.own + run.frames + refused
+    # A video may declare more frames than it has, or none.
+    images = refused + max(run.planned - counts.own, finished + len(counts.failed))
     part = '' if shard.count == 1 else f'shard {shard.index}/{shard.count} ({shard.source}): '
     print(
         f'{part}{finished} of {images} images' + (f' ({", ".join(more)})' if more else '') + f': ids in {out}/labels, '

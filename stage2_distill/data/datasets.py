@@ -172,7 +172,7 @@ class CatalogueDataset(BaseSegDataset):
         """
         reasons: dict[str, str] = {}
         if self._labels is not None:
-            listing, reasons = own_labels.with_labels(listing, self._labels, self._label_ids)
+            listing, reasons = own_labels.with_labels(listing, self._labels, self._label_ids, self._follow_links)
         without = [sample for sample in listing.samples if sample.label is None]
         name, split, _, images, _ = self._source
         if without and not (images is not None and self.test_mode):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stage1_sam_cache.geometry.boxes import Box
 from stage1_sam_cache.geometry.windows import WindowGrid, WindowSettings
@@ -73,7 +74,16 @@ def label_in_windows(
         windows_at[region] += 1
         progress(index + 1, len(grid.windows))
     assert total is not None
-    return enlarged_labels(total.div_(windows_at), size).cpu().numpy()
+    labels = _enlarge(total.div_(windows_at), size, settings.wrap)
+    return labels.cpu().numpy()
+
+
+def _enlarge(cells: Tensor, size: tuple[int, int], wrap: bool) -> Tensor:
+    """Labels of cells; with ``wrap`` the first and last columns are interpolated with each other."""
+    if not wrap:
+        return enlarged_labels(cells, size)
+    cells = torch.cat([cells[..., -1:], cells, cells[..., :1]], -1)
+    return enlarged_labels(cells, (size[0], size[1] + 2 * CELL))[:, CELL:-CELL]
 
 
 def cell_grid(settings: WindowSettings, size: tuple[int, int]) -> WindowGrid:

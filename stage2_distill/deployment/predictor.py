@@ -17,7 +17,7 @@ from PIL import Image
 
 from stage1_sam_cache.build.shards import Shard
 from stage1_sam_cache.data.images import read_rgb
-from stage1_sam_cache.errors import GoodSAMError, ImageError, OutOfMemory
+from stage1_sam_cache.errors import GoodSAMError, ImageError, InputSizeError, OutOfMemory
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.system.memory import free_memory
 from stage1_sam_cache.system.resources import explain
@@ -30,7 +30,7 @@ from stage2_distill.deployment.sources import Source
 from stage2_distill.deployment.student import Student, student_config
 from stage2_distill.deployment.videos import frame_count, read_frames
 from stage2_distill.errors import NotFiniteError
-from stage2_distill.models.dry_run import InputSizeError, needed_bytes
+from stage2_distill.models.dry_run import needed_bytes
 from stage2_distill.training.experiment import read_config
 
 Pixels = NDArray[np.uint8]
@@ -166,7 +166,7 @@ class Run:
     def __init__(self, labeller: Labeller, predictions: Predictions, student_id: str, shard: Shard) -> None:
         self.labeller, self.predictions, self.shard = labeller, predictions, shard
         self.counts = Counts()
-        self.frames = 0  # of videos, found so far
+        self.planned = 0  # images and frames
         self._note = {'student': student_id, **labeller.mode.to_json(), 'scale': labeller.scale}
 
     @property
@@ -198,7 +198,7 @@ class Run:
             return
         if self._exists(source.id) and self._is_finished(source.id, {'image': _sha256(source.path)}):
             return
-        image = read_rgb(source.path, self.labeller.max_pixels)
+        image = read_rgb(source.path, self.labeller.max_pixels, '--max-pixels')
         self._label(source.id, str(source.path), image.pixels, {'image': image.sha256})
 
     def _video(self, source: Source) -> None:
@@ -207,7 +207,6 @@ class Run:
         def wanted(number: int) -> bool:
             if number % self.shard.count != self.shard.index:
                 return False
-            self.frames += 1
             frame = frame_id(source.id, number)
             finished = self._guard(
                 f'{source.path} frame {number}',

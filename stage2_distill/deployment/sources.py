@@ -105,8 +105,9 @@ def _expand(value: str, follow_links: bool, refused: list[Refused], depth: int) 
         # Separately, because an image and a video of one name do not get in each other's way.
         images = scan(path, IMAGE_EXTENSIONS, ('**',), follow_links)
         videos = scan(path, VIDEO_EXTENSIONS, ('**',), follow_links)
-        refused += images.refused
-        refused += [entry for entry in videos.refused if _is_video(Path(entry.name))]  # the others are there already
+        # What is no video is among the refused images already.
+        both = [*images.refused, *(entry for entry in videos.refused if _is_video(Path(entry.name)))]
+        refused += [type(entry)(f'{path / entry.name}', entry.reason) for entry in both]
         yield from (_Found(sample.image, path) for sample in (*images.samples, *videos.samples))
     elif _exists(path):
         if path.suffix.lower() in LIST_EXTENSIONS and depth == 0:

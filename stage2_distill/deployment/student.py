@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
+from stage1_sam_cache.system.weight_files import missing_from
 from stage2_distill import components  # noqa: F401
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, misfits, use_safe_loaders
+from stage2_distill.checkpoints.fit import misfit
+from stage2_distill.checkpoints.safe_checkpoints import load_any, use_safe_loaders
 from stage2_distill.deployment.enlarge import enlarged_labels
 from stage2_distill.errors import CheckpointError, ConfigError, NotFiniteError
 from stage2_distill.training.experiment import read_config
@@ -114,16 +116,13 @@ class Student(nn.Module):
         init_default_scope('mmseg')
         model = student_config(settings)
         network = MODELS.build(copy.deepcopy(model))
-        content = check_checkpoint(checkpoint, trusted)
+        content = load_any(checkpoint, trusted)
         weights = student_weights(content, checkpoint)
         needed = network.state_dict()
-        bad = misfits(needed, weights)
+        bad = missing_from(weights, needed)
         if bad:
-            raise CheckpointError(
-                f'checkpoint {checkpoint} does not fit {config}: {len(bad)} of {len(needed)} weights are missing or '
-                f'have another shape, such as {bad[0]}'
-            )
-        network.load_state_dict({name: weights[name] for name in needed})
+            raise misfit(network, checkpoint, weights, bad, config)
+        network.load_state_dict({name: weights[name] for name in needed if name in weights})
         classes, palette = classes_of(content, checkpoint)
         if len(classes) != network.num_classes:
             raise ConfigError(f'{config} has {network.num_classes} classes, {checkpoint} names {len(classes)}')

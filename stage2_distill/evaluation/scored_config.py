@@ -41,14 +41,16 @@ def are_panoramas(dataset: dict[str, Any]) -> bool | None:
         return None
     if dataset.get('images'):
         return True
-    entry = DATASETS.get(dataset.get('name'))
-    split = entry and entry.splits.get(dataset.get('split') or entry.default_split)
-    return entry and entry.closed and not (split and split.pinhole)
+    entry = DATASETS.get(str(dataset.get('name')))
+    if entry is None:
+        return None
+    split = entry.splits.get(dataset.get('split') or entry.default_split)
+    return entry.closed and not (split and split.pinhole)
 
 
 def space_of(dataset: dict[str, Any]) -> str | None:
     """The label space that a data set is scored in, given its settings; None if it is unknown."""
-    entry = DATASETS.get(dataset.get('name'))
+    entry = DATASETS.get(str(dataset.get('name')))
     return (
         dataset.get('label_space')
         or (entry.label_space if entry else None)

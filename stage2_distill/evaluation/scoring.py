@@ -12,11 +12,11 @@ from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.catalog import list_dataset
 from stage1_sam_cache.data.listing import list_folder
 from stage1_sam_cache.data.own_labels import LabelIds
-from stage2_distill.checkpoints.safe_checkpoints import check_fit
+from stage2_distill.checkpoints.fit import check_fit
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
-from stage2_distill.evaluation.label_check import check_labels, nothing_to_score
 from stage2_distill.evaluation.input_sizes import refuse_small_inputs
+from stage2_distill.evaluation.label_check import check_labels, nothing_to_score
 from stage2_distill.evaluation.label_check import image_size as size_of_file
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.experiment import build_runner, plain_errors

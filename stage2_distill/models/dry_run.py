@@ -12,13 +12,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from stage2_distill.errors import ConfigError
+from stage1_sam_cache.errors import InputSizeError
 
 _LARGEST_LEAST = 512  # sides are tried up to here when the smallest input is looked for
-
-
-class InputSizeError(ConfigError):
-    """An input that is too small for a network."""
 
 
 def needed_bytes(network: nn.Module, size: tuple[int, int]) -> int | None:

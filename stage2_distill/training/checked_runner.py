@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import Any
 
 import torch
@@ -12,11 +13,15 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, RUNNERS
+from torch import nn
 from torch.utils.data import DataLoader
 
 from stage1_sam_cache.data.listing import RefusedError
-from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
+from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
 from stage2_distill.training.config_keys import check_loops, misspelt
+from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
+from stage2_distill.training.schedule_hook import ScheduleHook
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -77,20 +82,48 @@ class CheckedRunner(Runner):
         Raises:
             DatasetError: If images are missing.
             MaskCacheError: If a data set's cache can't be used.
+            CheckpointError: If initial weights are missing or damaged.
             ConfigError: If labels are missing.
         """
         use_safe_loaders(cfg.get('trust_checkpoint', False))
+        if not cfg.get('resume') and not cfg.get('load_from'):
+            for path in initial_files(cfg.model):
+                check_checkpoint(path, cfg.get('trust_checkpoint', False))
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         check_loops(cfg)
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
         join_processes(cfg)
+        end_schedulers(cfg)
         runner = super().from_cfg(cfg)
         runner.datasets = datasets
         for note in [note for dataset in datasets for note in getattr(dataset, 'notes', [])]:
             runner.logger.warning(note)
         for line in misspelt(cfg):
             runner.logger.warning(line)
+        if cfg.get('train_cfg') and cfg.get('train_dataloader'):
+            samples = len(datasets.of(cfg.train_dataloader['dataset'])) / runner.world_size
+            for line in warnings_of(cfg, ceil(samples / (cfg.train_dataloader.get('batch_size') or 1)) or 1):
+                runner.logger.warning(line)
+            runner.register_hook(ScheduleHook())
         return runner
+
+    def train(self) -> nn.Module:
+        """Train, if what the run starts from fits the model; MMEngine only warns.
+
+        Raises:
+            CheckpointError: If it does not.
+        """
+        model: Any = getattr(self.model, 'module', self.model)
+        trusted = self.cfg.get('trust_checkpoint', False)
+        if self.cfg.get('load_from') and not self.cfg.get('resume'):
+            check_fit(model, self.cfg.load_from, trusted, starts=True)
+        elif not self.cfg.get('resume'):
+            check_initial_weights(model, trusted)
+        self.prepare()
+        return super().train()
+
+    def prepare(self) -> None:
+        """Do what has to be done before the first iteration; nothing here."""
 
     @classmethod
     def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:

@@ -1,8 +1,8 @@
 """Misspelt keys of a config, which MMEngine would accept and never read.
 
 A config file may define any names, as helpers of its own, so a name at its top is only warned of where it looks like
-one that is read. A key of the command line helps nobody if nothing reads it: one that looks like a known key, or that
-would be new at the top, is refused.
+one that is read. The command line changes a config after its file was read, so a key that only the file uses, or that
+nothing uses, or that looks like a known key, is refused there.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from stage2_distill.errors import ConfigError
 
 # What is read of a config beside the arguments of MMEngine's runner: by MMEngine, and by this project.
 _READ = (
-    *('runner_type', 'custom_imports', 'model_wrapper_cfg', 'sync_bn', 'vis_backends', 'tta_model', 'work_dir'),
-    *('compile', 'activation_checkpointing', 'efficient_conv_bn_eval', 'find_unused_parameters', 'optimizer'),
+    *('runner_type', 'custom_imports', 'model_wrapper_cfg', 'sync_bn', 'work_dir', 'find_unused_parameters'),
+    *('compile', 'activation_checkpointing', 'efficient_conv_bn_eval'),
     *('expected_cache', 'store_lessons', 'lessons_dir', 'trust_checkpoint'),
 )
 KNOWN = frozenset(_READ) | frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
@@ -44,32 +44,48 @@ def check_options(config: Config, options: Iterable[str]) -> None:
     """Check the dotted keys of a command line against a config that they will change.
 
     Raises:
-        ConfigError: If a key is new where nothing reads it, or looks like one that is there.
+        ConfigError: If nothing reads a key, or a new one looks like one that is there.
     """
     for option in options:
         top = option.partition('.')[0]
-        if top not in config and top not in KNOWN:
-            near = nearest(top, [*KNOWN, *config], likeness=0.6)
-            raise ConfigError(f'--cfg-options {option}: nothing reads {top}', f'was {near[0]} meant?' if near else '')
+        if top not in KNOWN:
+            what = (
+                'is a variable of the config file, and nothing reads it later'
+                if top in config
+                else 'is read by nothing'
+            )
+            near = _paths_to(config, top) or nearest(top, KNOWN, likeness=0.6)
+            raise ConfigError(f'--cfg-options {option}: {top} {what}', f'was {near[0]} meant?' if near else '')
         _check_path(config, option)
+
+
+def _paths_to(config: Config, key: str) -> list[str]:
+    """Return the dotted keys of a config that end with a key, those on top first."""
+    found, places = [], [(name, config[name]) for name in config if name in KNOWN]
+    for path, value in places:  # which grows meanwhile
+        if isinstance(value, Mapping):
+            found += [f'{path}.{key}'] if key in value else []
+            places += [(f'{path}.{name}', inner) for name, inner in value.items()]
+    return found
 
 
 def _check_path(config: Config, option: str) -> None:
     """Check the first part of a dotted key that the config does not have."""
     parts = option.split('.')
     node: Any = config
-    for depth, part in enumerate(parts):
+    depth = 0
+    while depth < len(parts):
+        part = parts[depth]
         if isinstance(node, (list, tuple)) and part.isdecimal() and int(part) < len(node):
             node = node[int(part)]
         elif isinstance(node, (Config, Mapping)) and part in node:
             node = node[part]
         else:
             break
-    else:
+        depth += 1
+    if depth in (0, len(parts)) or not isinstance(node, Mapping) or parts[depth - 1] in _FREE:
         return
-    if not isinstance(node, Mapping) or depth == 0 or parts[depth - 1] in _FREE:
-        return
-    accepted, closed = _arguments(config, node.get('type'))
+    accepted, _ = _arguments(config, node.get('type'))
     if part in accepted or part == '_delete_':
         return
     near = nearest(part, [*node, *accepted])
@@ -116,7 +132,7 @@ def _arguments(config: Config, kind: Any, registries: Iterable[Registry] | None 
     for base in kind.__mro__:
         if '__init__' not in vars(base):
             continue
-        parameters = inspect.signature(base.__init__).parameters.values()
+        parameters = inspect.signature(vars(base)['__init__']).parameters.values()
         names |= {each.name for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
         if all(each.kind != each.VAR_KEYWORD for each in parameters):
             return names - {'self', 'runner', 'dataloader'}, True

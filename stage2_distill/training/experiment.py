@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from stage2_distill.training.checked_runner import CheckedRunner
 from stage2_distill.training.config_files import find_config
 from stage2_distill.training.config_keys import check_options
 from stage2_distill.training.config_options import apply_options
+from stage2_distill.training.rate_schedule import follow_length, run_length
 
 
 def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -26,7 +28,8 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Args:
         path: The file, or the name of one of the project's own, see ``config_files.find_config``.
-        options: Changes by dotted keys, see ``config_options.apply_options``.
+        options: Changes by dotted keys, see ``config_options.apply_options``. Where they change the length of the run
+            and not its schedulers' ends, those that ended with the run do so again.
 
     Raises:
         ConfigError: If it is missing or is no config.
@@ -34,8 +37,12 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
     file = find_config(path)
     try:
         config = Config.fromfile(file)
-        check_options(config, options or {})
-        apply_options(config, options or {})
+        if options:
+            check_options(config, options)
+            length = run_length(config)
+            apply_options(config, options)
+            if not any(re.fullmatch(r'param_scheduler(.*\.end)?', name) for name in options):
+                follow_length(config, length)
     except ConfigError:
         raise
     except Exception as problem:  # a config is Python, so anything can be raised

@@ -175,7 +175,7 @@ def _refuse_chance(dataset: Any) -> None:
 
 def _random_states() -> tuple[Any, ...]:
     """The states of the generators that transforms draw from, as values that can be compared."""
-    name, keys, *rest = np.random.get_state()
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the generator that transforms draw from
     return random.getstate(), name, np.asarray(keys).tobytes(), rest, torch.get_rng_state().numpy().tobytes()
 
 

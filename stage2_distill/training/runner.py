@@ -10,12 +10,12 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import broadcast
 from mmengine.optim import OptimWrapperDict
-from mmengine.runner import CheckpointLoader
 from mmseg.registry import RUNNERS
-from torch import nn
 
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, misfits, use_safe_loaders
-from stage2_distill.errors import CheckpointError, ConfigError
+from stage1_sam_cache.system.weight_files import missing_from
+from stage2_distill.checkpoints.fit import check_initial_weights, misfit, weights_in
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_any
+from stage2_distill.errors import ConfigError
 from stage2_distill.models.names import NETWORKS
 from stage2_distill.training import lesson_store
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
@@ -46,12 +46,6 @@ class GoodSAMRunner(CheckedRunner):
             CheckpointError: If initial weights are missing or damaged.
             ConfigError: If the config contradicts itself.
         """
-        trusted = cfg.get('trust_checkpoint', False)
-        use_safe_loaders(trusted)
-        for name in NETWORKS:
-            path = initial_weights(cfg.model, name)
-            if path and not cfg.get('resume') and not cfg.get('load_from'):
-                check_checkpoint(path, trusted)
         train = cfg.get('train_dataloader')
         if train is not None and not train['dataset'].get('cache'):
             raise ConfigError('train_dataloader.dataset has no cache', 'give the folder that cache_sam.py wrote')
@@ -73,12 +67,10 @@ class GoodSAMRunner(CheckedRunner):
         train = cfg.get('train_dataloader') or {}
         return build_with_cache(settings, train['batch_size'] if settings == train.get('dataset') else 1)
 
-    def train(self) -> nn.Module:
-        """Train, if the initial weights have every weight of the networks; a frozen assistant's labels come first."""
-        self._check_initial_weights()
+    def prepare(self) -> None:
+        """Let a frozen assistant make its labels."""
         if lesson_store.are_stored(self.cfg):
             self._store_lessons()
-        return super().train()
 
     def _store_lessons(self) -> None:
         """Let the assistant make its lessons; before the loaders' workers start, which read them."""
@@ -103,18 +95,12 @@ class GoodSAMRunner(CheckedRunner):
         path = self.cfg.get('load_from') or (find_latest(self.work_dir) if self.cfg.get('resume') else None)
         prefix, weights = 'teacher_assistant.', {}
         if path:
-            loaded = check_checkpoint(str(path), self.cfg.get('trust_checkpoint', False))
-            loaded = loaded or CheckpointLoader.load_checkpoint(str(path), 'cpu')  # from an address
-            state = {name.removeprefix('module.'): value for name, value in loaded.get('state_dict', loaded).items()}
+            state = weights_in(load_any(str(path), self.cfg.get('trust_checkpoint', False)))
             weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         if weights:
-            bad = misfits(assistant.state_dict(), weights)
+            bad = missing_from(weights, assistant.state_dict())
             if bad:
-                raise CheckpointError(
-                    f'checkpoint {path} does not fit the teacher assistant: {len(bad)} weights are missing or have '
-                    f'another shape, such as {bad[0]}',
-                    'give the config that it was trained with',
-                )
+                raise misfit(assistant, str(path), weights, bad, 'the teacher assistant')
             assistant.load_state_dict(weights, strict=False)
         else:
             assistant.init_weights()
@@ -125,20 +111,11 @@ class GoodSAMRunner(CheckedRunner):
         Raises:
             CheckpointError: If they don't fit.
         """
-        self._check_initial_weights()
         model: Any = getattr(self.model, 'module', self.model)
+        check_initial_weights(model, self.cfg.get('trust_checkpoint', False))
         model.init_weights()
         for values in model.state_dict().values():
             broadcast(values)  # random ones are to be the same in all processes
-
-    def _check_initial_weights(self) -> None:
-        """MMEngine only warns of missing weights."""
-        model = getattr(self.model, 'module', self.model)
-        for name in NETWORKS:
-            path = initial_weights(self.cfg.model, name)
-            if path:
-                network = getattr(model, name)
-                check_fit(getattr(network, 'module', network), path, self.cfg.get('trust_checkpoint', False))
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Continue a run.
@@ -165,11 +142,6 @@ class GoodSAMRunner(CheckedRunner):
 def _names(wrapper: Any) -> list[str]:
     """The networks that a built optimizer wrapper has; none of one that is not built yet, or of a single one."""
     return list(wrapper.keys()) if isinstance(wrapper, OptimWrapperDict) else []
-
-
-def initial_weights(model: dict[str, Any], name: str) -> str | None:
-    """Where a network's initial weights come from; None if they are random."""
-    return (model[name].get('init_cfg') or {}).get('checkpoint')
 
 
 def optimizer_configs(config: Config) -> Iterator[dict[str, Any]]:

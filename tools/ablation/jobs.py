@@ -123,5 +123,6 @@ def shorten(config: Config, iterations: int) -> None:
     factor = iterations / config.train_cfg.max_iters
     for step in config.param_scheduler:
         step.begin = int(step.begin * factor)
-        step.end = max(step.begin + 1, round(step.end * factor))
+        if 'end' in step:  # without it, it ends with the run
+            step.end = max(step.begin + 1, round(step.end * factor))
     config.train_cfg.max_iters = iterations

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system.devices import choose_device
 from stage1_sam_cache.system.memory import keep_freed_memory
 from stage2_distill.libraries import import_libraries
 
@@ -61,13 +63,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.times < 1 or args.panoramas < 10 or args.points < 1:
         parser.error('--times and --points need at least 1, --panoramas at least 10')
     import_libraries()  # PyTorch and what uses it, which takes seconds
-    import torch
-
     from benchmarks import cache, fusion, scale, stage1, step
     from benchmarks.common import hardware, markdown
 
-    automatic = 'cuda' if torch.cuda.is_available() else 'cpu'
-    device = torch.device(automatic if args.device == 'auto' else args.device)
+    device = choose_device(args.device, os.environ)
     if device.type == 'cpu':
         keep_freed_memory()  # as train.py and cache_sam.py do
     benchmarks: dict[str, Callable[[], list[Measurement]]] = {

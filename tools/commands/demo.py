@@ -115,7 +115,7 @@ def demonstrate(args: argparse.Namespace) -> None:
     # The demo scores once, at the end.
     training = [*options, *(f'val_{part}=None' for part in ('cfg', 'dataloader', 'evaluator'))]
     training += ['default_hooks.checkpoint.save_best=None']
-    training += [f'train_cfg.max_iters={args.iterations}', f'param_scheduler.1.end={args.iterations}']
+    training += [f'train_cfg.max_iters={args.iterations}']
     amp = ('--amp',) if bfloat16_is_fast() else ()
     print(f'\ntraining in {"mixed precision" if amp else "float32: this CPU has no instructions for bfloat16"}')
     run(times, 'training', 'train.py', CONFIG, *amp, '--resume', '--work-dir', work, '--cfg-options', *training)

@@ -23,6 +23,7 @@ from ablation.report import markdown
 from ablation.rows import MASKS, Row
 from ablation.tables import TABLES
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag
 from stage2_distill.libraries import import_libraries
 
@@ -56,8 +57,9 @@ def main(argv: list[str] | None = None) -> int:
 
     table = TABLES[args.table]()
     rows = [row for row in table if not args.rows or any(is_meant(text, row, table) for text in args.rows)]
-    if not rows:
-        parser.error(f'no row of {args.table} contains {" or ".join(args.rows)}')
+    for text in args.rows or ():
+        if not any(is_meant(text, row, table) for row in table):
+            parser.error(f'no row of {args.table} contains {text}; {known(text, (row.name for row in table), "; ")}')
     folder = args.out / args.table
     jobs = [
         Job(row, seed, folder / slug(row.name) / f'seed{seed}')

@@ -70,7 +70,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
     from mmengine.runner import Runner
 
     from stage2_distill.data import sampler  # noqa: F401  registers
-    from stage2_distill.training import bfloat16, hooks  # noqa: F401  registers
+    from stage2_distill.training import bfloat16, hooks, schedule_hook  # noqa: F401  registers
     from stage2_distill.training.checkpoint_hook import has_resumable
     from toypass.training import model  # noqa: F401  registers
 
@@ -92,7 +92,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
             'logger': {'type': 'LoggerHook', 'interval': 25},
             'checkpoint': {**checkpoints, 'interval': args.checkpoint_interval},
         },
-        custom_hooks=[{'type': 'IterationSeedHook'}, {'type': 'StopOnBadLossHook'}],
+        custom_hooks=[{'type': name} for name in ('IterationSeedHook', 'StopOnBadLossHook', 'ScheduleHook')],
         log_processor={'by_epoch': False},
         resume=args.resume and has_resumable(args.work_dir, args.trust_checkpoint),
         randomness={'seed': args.seed},
