@@ -1,16 +1,24 @@
-"""What messages tell users to do: each tool and flag that a message names exists where the message can appear."""
+"""What messages tell users to do: the tools and flags exist where a message can appear, and the commands help."""
 
 import ast
 import io
 import re
+import shlex
 from contextlib import redirect_stdout
 from functools import cache
+from pathlib import Path
 
 import pytest
+from mmengine.registry import init_default_scope
+from PIL import Image
 from test_docs import FLAG, SUBCOMMANDS
 from test_project import imports_of, modules_of
 from test_quick_answers import TOOLS, module_of
 from test_source_training import load_tool
+
+from stage1_sam_cache.errors import MaskCacheError
+from stage2_distill.training.cache_check import build_with_cache, expected_settings
+from stage2_distill.training.experiment import read_config
 
 PACKAGES = ('stage1_sam_cache', 'stage2_distill', 'commands', 'toypass', 'ablation', 'benchmarks')
 MODULES = {name: file for package in PACKAGES for name, file in modules_of(package).items()}
@@ -116,3 +124,34 @@ def test_every_flag_that_a_message_names_exists_where_it_can_appear():
                         wrong.append((module, tool, flag, text))
     assert wrong == []
     assert seen > 60
+
+
+def follow(remedy):
+    """Type the commands of a remedy like 'run A, then B'."""
+    first, second = re.fullmatch(r'run (tools/.+), then (tools/.+)', remedy).groups()
+    for words in map(shlex.split, (first, second)):
+        assert load_tool(Path(words[0]).stem).main(words[1:]) == 0
+
+
+def test_masks_of_replaced_and_damaged_images_are_made_again_by_the_commands_of_the_error(tmp_path, image_folder):
+    images, cache = image_folder('a', 'b c', 'd', size=(64, 192)), tmp_path / 'my cache'
+    flags = ['--generator', 'felzenszwalb', '--scales', '50', '80', '--min-size', '20', '--window', '64x64']
+    build = ['--images', str(images), *flags, '--stride', '32', '--wrap', '--out', str(cache)]
+    assert load_tool('cache_sam').main(build) == 0
+    config = read_config('goodsam_b0_own.py', {'model.grid': {'window': (64, 64), 'stride': 32, 'wrap': True}})
+    dataset = {**config.train_dataloader.dataset, 'images': str(images), 'cache': str(cache)}
+    dataset['expect'] = expected_settings(config)
+    init_default_scope('mmseg')
+    assert len(build_with_cache(dict(dataset))) == 3
+    for name in ('a', 'b c'):
+        Image.open(images / f'{name}.png').rotate(180).save(images / f'{name}.png')
+    with pytest.raises(MaskCacheError, match='is not the image whose masks') as stale:
+        build_with_cache(dict(dataset))
+    follow(stale.value.remedy)
+    (folder,) = cache.iterdir()
+    next(folder.glob('d-*.h5')).write_bytes(b'')
+    with pytest.raises(MaskCacheError, match='has 0 bytes') as damaged:
+        build_with_cache(dict(dataset))
+    follow(damaged.value.remedy)
+    assert len(build_with_cache(dict(dataset)).mask_cache) == 3
+    assert list(cache.iterdir()) == [folder]  # the cache that was there, not one beside it
