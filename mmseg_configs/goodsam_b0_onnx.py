@@ -6,8 +6,8 @@ train_pipeline = [
     dict(type='LoadPanorama'),
     dict(type='LoadCachedMasks'),
     dict(type='LeaveOut', rows=(0, 0.1)),  # the lowest tenth, where the car is; or mask='roof.png', white where it is
-    dict(type='RollPanorama'),
-    dict(type='FlipPanorama', prob=0.5),
+    dict(type='RollPanorama', where_possible=True),
+    dict(type='FlipPanorama', prob=0.5, where_possible=True),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackPanorama'),
 ]
@@ -24,11 +24,10 @@ model = dict(
         input_range=(0, 255),  # what black and white are for the file's network; also mean and std, in this range
     ),
 )
-max_iters = 400  # enough for some two dozen panoramas
 optim_wrapper = dict(student=dict(optimizer=dict(lr=1e-4), clip_grad=dict(max_norm=1.0)))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
-    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=30, end=max_iters, by_epoch=False),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=30, by_epoch=False),
 ]
-train_cfg = dict(max_iters=max_iters)
+train_cfg = dict(max_iters=400)  # enough for some two dozen panoramas
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100))

@@ -2,7 +2,17 @@
 _base_ = './goodsam_b0.py'
 # Masks of SAM, or of Felzenszwalb's method, which needs no weights (tools/cache_sam.py --generator felzenszwalb).
 expected_cache = dict(generator=dict(name=['sam', 'felzenszwalb']))
-train_dataloader = dict(dataset=dict(name=None, split=None, images='data/panoramas', cache='cache/panoramas'))
+# Panoramas of any width: those whose mirrored windows are no windows are not mirrored, and a warning says so.
+train_pipeline = [
+    dict(type='LoadPanorama'),
+    dict(type='LoadCachedMasks'),
+    dict(type='FlipPanorama', prob=0.5, where_possible=True),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackPanorama'),
+]
+train_dataloader = dict(
+    dataset=dict(name=None, split=None, images='data/panoramas', cache='cache/panoramas', pipeline=train_pipeline)
+)
 val_dataloader = None
 val_cfg = None
 val_evaluator = None

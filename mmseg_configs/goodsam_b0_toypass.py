@@ -34,14 +34,13 @@ model = dict(
         init_cfg=dict(checkpoint=teacher_assistant),
     ),
 )
-max_iters = 600
 optim_wrapper = dict(
     student=dict(optimizer=dict(lr=1e-4), clip_grad=dict(max_norm=1.0)),
     teacher_assistant=dict(clip_grad=dict(max_norm=1.0)),  # lr 6e-6, when update_ta is set
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=20, end=max_iters, by_epoch=False),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=20, by_epoch=False),
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+train_cfg = dict(max_iters=600, val_interval=600)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100), label_guard=dict(interval=50))

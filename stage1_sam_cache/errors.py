@@ -24,6 +24,26 @@ class WriteError(GoodSAMError):
     """A file can't be written, on a full disk for example; the run stops."""
 
 
+class FolderInUseError(GoodSAMError):
+    """Another process is writing to the folder."""
+
+
+class LaunchError(GoodSAMError):
+    """Processes were started in a way that the command can't work in."""
+
+
+class OutOfMemory(GoodSAMError):
+    """Memory ran out, on the device or on the host."""
+
+
+class DeviceError(GoodSAMError):
+    """A device that does not exist, or that fails."""
+
+
+class InputSizeError(GoodSAMError):
+    """An image or window that is too small for a network."""
+
+
 class Stage1Error(GoodSAMError):
     """Base class of what stage 1 raises."""
 

@@ -19,3 +19,7 @@ class CheckpointError(Stage2Error):
 
 class TrainingError(Stage2Error):
     """A training run that can't go on, because a loss is not finite for example."""
+
+
+class NotFiniteError(Stage2Error):
+    """A network's output is NaN or infinite."""

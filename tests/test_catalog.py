@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES, REMAPS
 from stage1_sam_cache.data.listing import list_folder
+from stage1_sam_cache.data.refusals import RefusedLink
 from stage1_sam_cache.errors import DatasetError
 
 
@@ -425,7 +426,7 @@ def test_links_to_files_outside_are_refused_unless_followed(tmp_path):
     listing = list_folder(tmp_path / 'images')
     assert ids(listing) == ['a', 'within']
     assert [entry.name for entry in listing.refused] == ['dotted.png', 'out.png']
-    assert all('--follow-links' in entry.reason for entry in listing.refused)
+    assert all(isinstance(entry, RefusedLink) and 'leads out of' in entry.reason for entry in listing.refused)
     assert ids(list_folder(tmp_path / 'images', follow_links=True)) == ['a', 'dotted', 'out', 'within']
 
 
@@ -440,7 +441,8 @@ def test_links_to_folders_are_entered_only_when_followed(tmp_path):
     (tmp_path / 'images/link').symlink_to(tmp_path / 'elsewhere')
     listing = list_folder(tmp_path / 'images')
     assert ids(listing) == ['a']
-    assert listing.refused == [('link', 'a link to a folder; allow it with --follow-links')]
+    assert listing.refused == [RefusedLink('link', 'a link to a folder')]
+    assert isinstance(listing.refused[0], RefusedLink)
     assert ids(list_folder(tmp_path / 'images', follow_links=True)) == ['a', 'link/b']
 
 
@@ -478,7 +480,7 @@ def test_a_label_behind_a_link_to_outside_is_refused_but_not_its_image(tmp_path)
     listing = list_dataset('wildpass', 'val', tmp_path / 'root')
     assert labels(listing, tmp_path / 'root') == [None, 'gtFine/val/2.png']
     assert listing.refused[0].name == '1.png'
-    assert '--follow-links' in listing.refused[0].reason
+    assert isinstance(listing.refused[0], RefusedLink)
     followed = list_dataset('wildpass', 'val', tmp_path / 'root', follow_links=True)
     assert labels(followed, tmp_path / 'root') == ['gtFine/val/1.png', 'gtFine/val/2.png']
 
@@ -550,7 +552,7 @@ def test_another_folder_of_that_image_name_is_not_guessed(tmp_path):
         ('/', 'no such image'),
         ('a.png', 'named in line 1 before'),
         ('/a.jpg', 'named in line 1 before'),
-        ('out.png', '--follow-links'),
+        ('out.png', 'a link that leads out of'),
         ('twin.png', 'same id as'),
         ('.hidden.png', 'no such image'),
     ],

@@ -19,7 +19,7 @@ from conftest import ROOT
 from PIL import Image
 
 from stage1_sam_cache import open_cache
-from stage1_sam_cache.commands import cli, entry
+from stage1_sam_cache.commands import cli, installation
 
 FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
 
@@ -469,9 +469,9 @@ def test_a_missing_package_is_one_line(tmp_path):
 
 
 def test_outside_a_checkout_a_missing_package_is_installed_by_pip(tmp_path, monkeypatch):
-    monkeypatch.setattr(entry, '_CHECKOUT', tmp_path)
-    assert 'pip install' in entry.how_to_install()
-    assert 'make venv' not in entry.how_to_install()
+    monkeypatch.setattr(installation, '_CHECKOUT', tmp_path)
+    assert 'pip install' in installation.how_to_install()
+    assert 'make venv' not in installation.how_to_install()
 
 
 def start(folder, module, **variables):

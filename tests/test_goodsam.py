@@ -18,7 +18,7 @@ from benchmarks.counts import counted
 from stage1_sam_cache.errors import MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill import components  # noqa: F401
-from stage2_distill.checkpoints.safe_checkpoints import check_fit
+from stage2_distill.checkpoints.fit import check_fit
 from stage2_distill.data.cached_masks import CachedMasks
 from stage2_distill.errors import ConfigError
 from stage2_distill.fusion.mask_atoms import MaskAtoms

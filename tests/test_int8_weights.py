@@ -13,8 +13,8 @@ from mmseg.registry import MODELS
 from reference.int8_weights import dequantize_row, quantize_row
 from safetensors.torch import load_file, save_file
 
+from stage2_distill.checkpoints.fit import check_fit
 from stage2_distill.checkpoints.int8_weights import dequantize
-from stage2_distill.checkpoints.safe_checkpoints import check_fit
 from stage2_distill.checkpoints.safetensors_files import load_safetensors
 from stage2_distill.checkpoints.shipped_weights import FOLDER
 from stage2_distill.errors import CheckpointError

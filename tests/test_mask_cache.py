@@ -256,7 +256,9 @@ def test_no_cache_is_one_line_that_says_how_to_make_one(tmp_path):
 def test_errors_of_opening_keep_problem_and_remedy_apart(tmp_path, cache):
     problem, remedy = refusal(lambda: open_cache(tmp_path / 'nothing'))
     assert problem == f'{tmp_path / "nothing"}: no mask cache here'
-    assert remedy == f'make one with tools/cache_sam.py --out {tmp_path / "nothing"}'
+    assert (
+        remedy == f'make one with tools/cache_sam.py --images DIR --out {tmp_path / "nothing"}, or with --dataset NAME'
+    )
     problem, remedy = refusal(lambda: open_cache(cache.path, expect={'order': 'score'}))
     assert problem == f"{cache.path}: made with other settings: order is 'area_desc', not 'score'"
     assert remedy == 'run tools/cache_sam.py with the expected settings (both caches can live side by side)'

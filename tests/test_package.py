@@ -173,7 +173,8 @@ def test_the_installed_commands_cache_train_score_and_predict(run, data, tmp_pat
 def test_an_installed_command_names_commands_and_places_as_the_user_has_them(run, installed):
     missing = run('goodsam-inspect', 'status', 'nothing')
     assert missing.returncode == 2
-    assert missing.stderr == 'error: nothing: no mask cache here; make one with goodsam-cache\n'
+    make = 'make one with goodsam-cache --images DIR --out nothing, or with --dataset NAME'
+    assert missing.stderr == f'error: nothing: no mask cache here; {make}\n'
     lost = run('goodsam-train', 'mmseg_configs/none.py')
     assert lost.returncode == 2
     last = lost.stderr.splitlines()[-1]

@@ -73,7 +73,7 @@ ROOMS = {
         ['commands'],
     ],
     'stage2_distill': [
-        ['errors'],
+        ['errors', 'libraries'],
         ['checkpoints'],
         ['geometry'],
         ['fusion', 'boundaries'],

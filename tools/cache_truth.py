@@ -1,93 +1,19 @@
 #!/usr/bin/env python3
-"""Caches ToyPASS's true instances as masks, for the upper bound in the tables; nothing else trains on them.
+"""Cache ToyPASS's true instances as masks, for the upper bound in the tables; nothing else trains on them.
 
     tools/cache_truth.py --split train --out cache/truth
     tools/cache_truth.py --split val --kinds instances parts --out cache/truth_val
     tools/cache_truth.py --split val --merge 0.3 --erode 2 --out cache/simulated_val
 
-With any of the last group of flags the instances are damaged by these amounts, to learn how good masks must be. The
-cache then calls its generator 'simulated', and the amounts belong to its identity.
+The code is in tools/commands/cache_truth.py.
 """
 
-from __future__ import annotations
-
-import argparse
-import os
 import sys
-from pathlib import Path
-
-# Idle OpenMP threads sleep instead of spinning, which would take processor time from other programs.
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 try:
-    import numpy as np
-    from PIL import Image
-    from tqdm import tqdm
-
-    from stage1_sam_cache.commands import cli
+    from stage1_sam_cache.commands.entry import run
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
-from stage1_sam_cache.build.panorama import make_masks
-from stage1_sam_cache.build.settings import CacheSettings
-from stage1_sam_cache.cache.writer import CacheWriter
-from stage1_sam_cache.data.images import RgbImage, read_rgb
-from stage1_sam_cache.errors import DatasetError
-from toypass.truth.simulated_masks import DamageSettings, SimulatedMaskGenerator
-from toypass.truth.truth_masks import KINDS, TruthMaskGenerator, encode
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Define all flags."""
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data-root', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
-    parser.add_argument('--split', choices=('train', 'val'), default='train', help='default: %(default)s')
-    parser.add_argument('--out', type=cli.named_path, required=True, help='folder of the cache')
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=['instances'], help='default: instances')
-    parser.add_argument('--window', type=cli.pixel_pair, default=(200, 256), metavar='HxW', help='default: 200x256')
-    parser.add_argument('--stride', type=cli.pixel_stride, default=128, metavar='N', help='default: %(default)s')
-    parser.add_argument('--wrap', action='store_true', help='add the windows across the 0/360 degree seam')
-    cli.add_settings_flags(parser, DamageSettings, 'damage')
-    return parser
-
-
-def make_generator(
-    parser: argparse.ArgumentParser, args: argparse.Namespace
-) -> TruthMaskGenerator | SimulatedMaskGenerator:
-    """Make the generator that the flags ask for."""
-    damage = cli.given_settings(args, DamageSettings)
-    if not damage:
-        return TruthMaskGenerator(tuple(args.kinds))
-    if args.kinds != ['instances']:
-        parser.error(f'--{next(iter(damage))} is for --kinds instances')
-    return SimulatedMaskGenerator(cli.make_settings(parser, DamageSettings, damage))
-
-
-def main() -> int:
-    """Cache what is missing and seal the cache."""
-    parser = build_parser()
-    args = parser.parse_args()
-    args.dataset, args.images, args.list, args.follow_links = 'toypass', None, None, False
-    values = {'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
-    settings = cli.make_settings(parser, CacheSettings, values)
-    generator = make_generator(parser, args)
-    writer = CacheWriter(args.out, settings.fingerprint(generator))
-    samples = cli.list_images(parser, args).samples
-    made = 0
-    for sample in tqdm(samples, desc='caching truth', unit='image'):
-        sha256 = read_rgb(sample.image).sha256
-        if writer.is_done(sample.id, sha256):
-            continue
-        files = [args.data_root / 'truth/target' / args.split / f'{sample.id}_{kind}.png' for kind in args.kinds]
-        for file in files:
-            if not file.is_file():
-                raise DatasetError(
-                    f'{file} does not exist', f'make it with tools/make_toypass.py --out {args.data_root}'
-                )
-        image = RgbImage(encode([np.asarray(Image.open(file)) for file in files]), sha256)
-        made += bool(writer.commit(make_masks(sample.id, image, settings, generator)))
-    print(f'{made} done, {len(samples) - made} already there; all {writer.seal()} panoramas are in {writer.path}')
-    return 0
-
 
 if __name__ == '__main__':
-    cli.run_command(main)
+    run('commands.cache_truth')

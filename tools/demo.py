@@ -5,139 +5,15 @@
     tools/demo.py --out demo --masks felzenszwalb                # masks of a method that needs no weights, faster
     tools/demo.py --out demo_large --preset demo --iterations 600
 
-Panoramas are drawn, masks are cached, a student (SegFormer-B0) learns from them and from a frozen teacher assistant
-(SegFormer-B2), and student, assistant and ensemble are scored. The masks are a toy SAM's or Felzenszwalb's, not SAM's,
-and the networks start from the small weights that come with the project. Existing results are reused.
+The code is in tools/commands/demo.py.
 """
 
-from __future__ import annotations
-
-import argparse
-import json
-import os
-import subprocess
 import sys
-import time
-from pathlib import Path
-from typing import Any
-
-# Idle OpenMP threads sleep instead of spinning, which would take processor time from other programs.
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 try:
-    import torch
-
-    from ablation.rows import MASKS
-    from stage2_distill.training.bfloat16 import bfloat16_is_fast
+    from stage1_sam_cache.commands.entry import run
 except ModuleNotFoundError as missing:
     sys.exit(f'error: {missing}; run `make venv` and `source .venv/bin/activate` first')
 
-TOOLS = Path(__file__).resolve().parent
-CONFIG = TOOLS.parent / 'mmseg_configs/goodsam_b0_toypass.py'
-PANELS = ('image', 'before', 'student', 'truth', 'masks', 'assistant', 'ensemble')
-PREDICTORS = ('student', 'ta_tile', 'ta_slide', 'ensemble')
-NAMES = {
-    'student': 'student, whole panoramas',
-    'ta_tile': 'teacher assistant, tiled windows',
-    'ta_slide': 'teacher assistant, sliding windows',
-    'ensemble': 'ensemble labels (CTCF)',
-}
-# Half-size panoramas with windows of the paper's proportions: all rows, a quarter of the columns, half overlapping.
-WINDOWS = ('--window', '200x256', '--stride', '128', '--wrap')
-ORACLE = 64.74  # of docs/ablations.md, a row of run_ablation.py controls
-PROCESSES = 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, 4)
-WARM_UP = 20  # iterations, of the config
-ITERATIONS = 300
-SOURCES = {'toy-sam': "a toy SAM's", 'felzenszwalb': "Felzenszwalb's"}  # of masks
-
-
-def run(times: dict[str, float], part: str, tool: str, *arguments: str | Path, processes: int = 1) -> None:
-    """Print a command, run it as a user would, and add its time to that of its part."""
-    words = [str(word) for word in arguments]
-    launcher = ['torchrun', f'--nproc-per-node={processes}'] if processes > 1 else []
-    print('\n$ ' + ' '.join([*launcher, f'tools/{tool}', *words]), flush=True)
-    module = ['-m', 'torch.distributed.run', *launcher[1:]] if launcher else []
-    begun = time.perf_counter()
-    subprocess.run([sys.executable, *module, str(TOOLS / tool), *words], check=True)
-    times[part] = times.get(part, 0.0) + time.perf_counter() - begun
-
-
-def main() -> None:
-    """Make panoramas, cache masks, train, score and show."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for all results')
-    parser.add_argument(
-        '--preset', choices=('tiny', 'quick', 'demo'), default='quick', help='preset of ToyPASS (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--masks', choices=SOURCES, default='toy-sam', help='source of the masks (default: %(default)s)'
-    )
-    parser.add_argument('--iterations', type=int, default=ITERATIONS, help='of the training run (default: %(default)s)')
-    args = parser.parse_args()
-    if args.iterations <= WARM_UP:
-        parser.error(f'--iterations needs more than the {WARM_UP} of the warm-up')
-    world, out = args.out / 'ToyPASS', args.out / args.masks
-    work = out / 'work'
-    caches = {split: out / 'cache' / split for split in ('train', 'val')}
-    tool, *flags = MASKS[args.masks]
-    times: dict[str, float] = {}
-    size = ('--preset', args.preset, '--panorama-width', '1024')
-    run(times, 'panoramas', 'make_toypass.py', '--out', world, *size, '--domain', 'target')
-    for split, cache in caches.items():
-        images = ('--dataset', 'toypass', '--split', split, '--data-root', world)
-        # One process per core, each with one thread: threads that wait for each other lose more on a busy machine.
-        run(times, 'masks', tool, *images, *flags, *WINDOWS, '--out', cache, processes=PROCESSES)
-    run(times, 'masks', 'inspect_cache.py', 'stats', caches['train'])
-
-    options = [f'{loader}_dataloader.dataset.root={world}' for loader in ('train', 'val', 'test')]
-    options += [f'train_dataloader.dataset.cache={caches["train"]}']
-    # Without a checkpoint, the networks are scored with their initial weights.
-    scored = ('--cache', caches['val'], '--work-dir', work)
-    before, after = out / 'before.json', out / 'after.json'
-    if not before.exists():
-        run(times, 'scoring', 'test.py', CONFIG, *scored, '--out', before, '--cfg-options', *options)
-    else:
-        print(f'\nscores before training exist: {before}')
-    # The demo scores once, at the end.
-    training = [*options, *(f'val_{part}=None' for part in ('cfg', 'dataloader', 'evaluator'))]
-    training += ['default_hooks.checkpoint.save_best=None']
-    training += [f'train_cfg.max_iters={args.iterations}', f'param_scheduler.1.end={args.iterations}']
-    amp = ('--amp',) if bfloat16_is_fast() else ()
-    print(f'\ntraining in {"mixed precision" if amp else "float32: this CPU has no instructions for bfloat16"}')
-    run(times, 'training', 'train.py', CONFIG, *amp, '--resume', '--work-dir', work, '--cfg-options', *training)
-    weights = (work / 'last_checkpoint').read_text()
-    # The assistant is frozen: its scores, and those of the ensemble, are as before.
-    student = ('--predictor', 'student', '--work-dir', work, '--out', after)
-    run(times, 'scoring', 'test.py', CONFIG, weights, *student, '--cfg-options', *options)
-    picture = out / 'panorama.png'
-    shown = ('--split', 'val', '--cache', caches['val'], '--panels', *PANELS, '--out', picture)
-    run(times, 'pictures', 'browse_pseudo_labels.py', CONFIG, weights, *shown, '--cfg-options', *options)
-    print_table(scores(before), scores(after), SOURCES[args.masks])
-    print('\n' + ', '.join(f'{part} {seconds:.0f} s' for part, seconds in times.items()))
-    print(f'Look at {picture}')
-
-
-def scores(file: Path) -> dict[str, float]:
-    """Read the mIoU of each predictor, in percent."""
-    rows: list[dict[str, Any]] = json.loads(file.read_text())['scores']
-    return {row['mode']: row['mIoU'] for row in rows}
-
-
-def print_table(before: dict[str, float], after: dict[str, float], source: str) -> None:
-    """Print the scores as Markdown; what is frozen has none of its own after training."""
-    print(f"\nmIoU in %, labelled panoramas of ToyPASS; the masks are {source}, not SAM's\n")
-    print('| | before | after |\n|---|---|---|')
-    for name in PREDICTORS:
-        trained = f'**{after[name]:.2f}** ({after[name] - before[name]:+.2f})' if name in after else 'frozen'
-        print(f'| {NAMES[name]} | {before[name]:.2f} | {trained} |')
-    print(
-        f'\nA student of the true labels has {ORACLE} (docs/ablations.md: all 160 panoramas of preset demo, 600 '
-        'iterations, scored on its 60)'
-    )
-
-
 if __name__ == '__main__':
-    try:
-        main()
-    except subprocess.CalledProcessError as failure:
-        sys.exit(failure.returncode)
+    run('commands.demo')

@@ -150,7 +150,7 @@ class _Loop:
         """Yield samples with their images, each read while the one before is in use."""
         waiting: deque[tuple[Sample, Future[RgbImage]]] = deque()
         for sample in samples:
-            waiting.append((sample, self._reader.submit(read_rgb, sample.image, self._max_pixels)))
+            waiting.append((sample, self._reader.submit(read_rgb, sample.image, self._max_pixels, '--max-pixels')))
             if len(waiting) > 1:
                 yield waiting.popleft()
         yield from waiting

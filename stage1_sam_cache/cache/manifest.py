@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from stage1_sam_cache.cache.fingerprint import Fingerprint
+from stage1_sam_cache.cache.remedies import make_again
 from stage1_sam_cache.errors import DamagedFileError
-
-_REMEDY = 'tools/inspect_cache.py repair sets it aside'
 
 
 def manifest_text(fingerprint: Fingerprint, records: list[dict[str, Any]]) -> str:
@@ -37,9 +36,9 @@ def parse_manifest(data: bytes, file: Path, fingerprint: Fingerprint) -> list[di
         digest = _digest(records)
         names = [(record['id'], record['file']) for record in records]
     except (ValueError, KeyError, TypeError) as problem:
-        raise DamagedFileError(f'{file}: cannot be read ({problem})', _REMEDY) from problem
+        raise DamagedFileError(f'{file}: cannot be read ({problem})', make_again(file.parent)) from problem
     if key != fingerprint.key or digest != manifest.get('sha256') or not all(map(all, names)):
-        raise DamagedFileError(f'{file}: damaged or of another cache', _REMEDY)
+        raise DamagedFileError(f'{file}: damaged or of another cache', make_again(file.parent))
     return list(records)
 
 

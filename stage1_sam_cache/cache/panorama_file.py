@@ -22,6 +22,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -29,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stage1_sam_cache.cache.fingerprint import Fingerprint
+from stage1_sam_cache.cache.remedies import make_again
 from stage1_sam_cache.errors import DamagedFileError
 from stage1_sam_cache.geometry.boxes import Overlap
 from stage1_sam_cache.geometry.windows import WindowGrid, WindowSettings
@@ -157,7 +159,9 @@ def decode(data: bytes, name: str) -> PanoramaMasks:
                 panorama.overlaps.append(OverlapBoundary(overlap, bits.view(bool).reshape(h, o)))
     except (KeyError, OSError, ValueError, TypeError) as problem:
         # The digest is right, so the file was written like this: by another version, or by another program.
-        raise DamagedFileError(f'{name}: not a mask cache file of this version ({problem})') from problem
+        raise DamagedFileError(
+            f'{name}: not a mask cache file of this version ({problem})', make_again(Path(name).parent)
+        ) from problem
     return panorama
 
 
@@ -177,7 +181,7 @@ def check_digest(data: bytes, name: str) -> str:
             damage = f'holds {actual[0]} bytes after its header where {header[0]} were written'
         else:
             damage = f'content has SHA-256 {actual[1][:12]}... where {header[1][:12]}... was written'
-        raise DamagedFileError(f'{name}: damaged: {damage}', 'tools/inspect_cache.py repair sets it aside')
+        raise DamagedFileError(f'{name}: damaged: {damage}', make_again(Path(name).parent))
     return hashlib.sha256(content).hexdigest()
 
 
@@ -249,4 +253,6 @@ def check_records(panorama: PanoramaMasks, data: bytes, name: str) -> None:
         for i, masks in enumerate(panorama.windows):
             stored, computed = file[f'windows/{i}/masks'][()], _mask_records(masks)
             if stored.tobytes() != computed.tobytes():
-                raise DamagedFileError(f'{name}: window {i}: areas or boxes are not those of its masks')
+                raise DamagedFileError(
+                    f'{name}: window {i}: areas or boxes are not those of its masks', make_again(Path(name).parent)
+                )

@@ -7,7 +7,6 @@ import colorsys
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from skimage.color import label2rgb
 
 from stage1_sam_cache.cache.panorama_file import PanoramaMasks
 from stage1_sam_cache.errors import MaskCacheError
@@ -90,6 +89,8 @@ def draw_masks(panorama: PanoramaMasks, pixels: NDArray[np.uint8]) -> Image.Imag
     colours = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.55 + 0.45 * (i % 2), 1.0) for i in range(int(offsets[-1]) + 1)]
     labels = panorama.grid.stitch(numbers)
     used = np.unique(labels[labels > 0])
+    from skimage.color import label2rgb  # here, because it takes long to import
+
     painted = label2rgb(labels, pixels, colors=[colours[i] for i in used], alpha=0.55, bg_label=0)
     return Image.fromarray((painted * 255).astype(np.uint8))
 

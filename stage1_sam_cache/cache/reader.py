@@ -18,6 +18,7 @@ from stage1_sam_cache.cache import panorama_file as cache_file
 from stage1_sam_cache.cache.fingerprint import FORMAT_VERSION, Fingerprint
 from stage1_sam_cache.cache.manifest import parse_manifest
 from stage1_sam_cache.cache.panorama_file import PanoramaMasks
+from stage1_sam_cache.cache.remedies import make_it, set_aside
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError, MissingCacheError
 
 FINGERPRINT_FILE = 'fingerprint.json'
@@ -58,13 +59,13 @@ class MaskCache:
         except (OSError, ValueError) as problem:
             raise MaskCacheError(
                 f'{description}: cannot be read ({problem})',
-                f'if {path} is a mask cache, tools/inspect_cache.py repair restores this file',
+                f'if {path} is a mask cache, restore the file with {set_aside(path)}',
             ) from problem
         if not sound:
             raise MaskCacheError(
                 f'{description}: its settings have fingerprint {self.fingerprint.key}, the folder is named '
                 f'{self.path.resolve().name}: one of them was changed',
-                'rename the folder back to its fingerprint, or have tools/inspect_cache.py repair restore the file',
+                f'rename the folder back to its fingerprint, or restore the file with {set_aside(path)}',
             )
         version = self.fingerprint.settings.get('format')
         if version != FORMAT_VERSION:
@@ -212,7 +213,7 @@ def open_cache(root: str | Path, expect: Fingerprint | Mapping[str, Any] | None 
     if not caches and problems:
         raise problems[0]
     if not caches:
-        raise MissingCacheError(f'{root}: no mask cache here', f'make one with tools/cache_sam.py --out {root}')
+        raise MissingCacheError(f'{root}: no mask cache here', make_it(root))
     differences = [cache.fingerprint.differences(expect) if expect is not None else [] for cache in caches]
     fitting = [cache for cache, differs in zip(caches, differences, strict=True) if not differs]
     if len(fitting) == 1:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import socket
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from stage1_sam_cache.cache.reader import (
     entry_name,
     read_bytes,
 )
+from stage1_sam_cache.cache.remedies import make_again
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError, WriteError
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 
@@ -78,8 +78,7 @@ class CacheWriter:
             raise MaskCacheError(
                 f'{image_id}: was cached from another image (SHA-256 {cached.image_sha256[:12]}..., now '
                 f'{image_sha256[:12]}...)',
-                'give another --out, or set the old masks aside with '
-                f'tools/inspect_cache.py repair {shlex.quote(str(self.path))} --drop {shlex.quote(image_id)}',
+                f'give another --out, or {make_again(self.path, image_id)}',
             )
         return True
 

@@ -7,6 +7,7 @@ tools/browse_dataset.py --dataset cityscapes --split val --ids frankfurt/frankfu
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from stage1_sam_cache.data.label_spaces import IGNORE, LabelSpace
 from stage1_sam_cache.data.labels import LabelReader
 from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.errors import DatasetError
+from stage1_sam_cache.system.launched import require_one_process
+from stage1_sam_cache.system.nearest import known
 
 _MARGIN, _LINE = 6, 24
 
@@ -31,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument('--split', help='split of the data set (default: the unlabelled or training images)')
     group.add_argument('--data-root', type=cli.named_path, metavar='DIR', help='default: data/<Name>')
     group.add_argument('--list', type=cli.named_path, metavar='FILE', help='text file of image names, one per line')
-    group.add_argument('--follow-links', action='store_true', help='take images behind links that leave the folder')
+    cli.add_refusal_flags(group)
     parser.add_argument('--ids', nargs='+', help='images by their path without extension (default: spread evenly)')
     parser.add_argument('--count', type=int, default=6, help='how many images (default: %(default)s)')
     parser.add_argument('--columns', type=int, default=0, help='images beside each other (default: by their shape)')
@@ -45,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     """Draw the picture and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/browse_dataset.py', os.environ)
     if args.count < 1 or args.columns < 0 or args.width < 64 or not 0 <= args.opacity <= 1:
         parser.error('--count needs at least 1, --width at least 64, --opacity 0 to 1')
     args.images = None
@@ -58,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.out)
     print(f'{len(samples)} images of {args.dataset} in {args.out}')
-    return 0
+    return cli.report_refused(listing.refused, args.skip_refused)
 
 
 def choose(samples: list[Sample], ids: list[str] | None, count: int) -> list[Sample]:
@@ -72,7 +76,7 @@ def choose(samples: list[Sample], ids: list[str] | None, count: int) -> list[Sam
     by_id = {sample.id: sample for sample in samples}
     for image_id in ids:
         if image_id not in by_id:
-            raise DatasetError(f'there is no image {image_id!r}; the first is {samples[0].id!r}')
+            raise DatasetError(f'there is no image {image_id!r}', known(image_id, by_id))
     return [by_id[image_id] for image_id in ids]
 
 

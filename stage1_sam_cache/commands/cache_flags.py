@@ -12,7 +12,6 @@ from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
 from stage1_sam_cache.build.shards import Shard, parse_shard
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.catalog import DATASETS
-from stage1_sam_cache.data.images import MAX_PIXELS
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
 from stage1_sam_cache.masks.boundary_map import RULES
 from stage1_sam_cache.masks.instance_masks import ORDERS
@@ -30,7 +29,9 @@ bottom and the right; the padding is never shown to the generator and belongs to
 
 images: PNG, JPEG, TIFF, BMP, WebP. Greyscale and palette images become RGB, alpha is dropped, EXIF orientation is
 applied. Refused, and reported at the end while the others go on: 16-bit and floating-point images, CMYK, damaged or
-truncated files, images over --max-pixels, two files of one name (a.png and a.jpg).
+truncated files, images over --max-pixels, two files of one name (a.png and a.jpg), links that leave the folder, other
+formats (HEIC, AVIF, GIF, raw, ...) unless the same picture is there in one of these. The cache is sealed when nothing
+was refused or failed; --skip-refused accepts what was refused before reading.
 
 exit status: 0 all cached, 1 some images failed, 2 bad input or nowhere to write, 130 interrupted
 """
@@ -46,9 +47,7 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     cli.add_image_flags(parser)
-    parser.add_argument(
-        '--max-pixels', type=int, default=MAX_PIXELS, help='refuse larger images (default: %(default)s)'
-    )
+    cli.add_max_pixels_flag(parser)
     parser.add_argument('--out', type=cli.named_path, help='folder of the cache (default: cache/<data set or folder>)')
     _add_window_flags(parser)
     _add_generator_flags(parser)
@@ -112,6 +111,7 @@ def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
         help='vit_h (default), vit_l, vit_b; toy: a small one for ToyPASS, see tools/train_toy_sam.py',
     )
     generator.add_argument('--checkpoint', type=Path, help='custom SAM weights instead of the published ones')
+    cli.add_trust_flag(generator)
     generator.add_argument(
         '--checkpoint-dir', type=Path, default=Path('checkpoints'), help='where weights are kept (default: checkpoints)'
     )
@@ -189,7 +189,7 @@ def make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
     sam_values = cli.given_settings(args, SamSettings)
     plain_values = cli.given_settings(args, FelzenszwalbSettings)
     if args.generator == 'felzenszwalb':
-        names = ('sam', 'checkpoint', 'device', 'level', 'encoder_batch', 'compile')
+        names = ('sam', 'checkpoint', 'trust_checkpoint', 'device', 'level', 'encoder_batch', 'compile')
         sam_only = [name for name in names if getattr(args, name)] + list(sam_values)
         if sam_only:
             parser.error(f'--{sam_only[0].replace("_", "-")} is for --generator sam')

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import NamedTuple
 
 from stage1_sam_cache.build.builder import CacheBuilder
 from stage1_sam_cache.build.estimate import estimate
@@ -27,8 +28,10 @@ from stage1_sam_cache.commands.cache_flags import (
     default_root,
     make_generator,
 )
+from stage1_sam_cache.commands.training_advice import training_options, warnings_of
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.listing import Listing, Sample
+from stage1_sam_cache.data.refusals import Refused
 from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.sam.mask_generator import MaskGenerator
 
@@ -46,33 +49,57 @@ def main(argv: list[str] | None = None) -> int:
     print(f'{len(samples)} panoramas in {listing.root}, {len(listing.refused)} refused')
     if shard.count > 1:
         print(f'shard {shard.index}/{shard.count} ({shard.source}): {len(own_samples)} panoramas', flush=True)
+    if shard.index == 0:
+        _warn(own_samples, settings, args.max_pixels)
     generator = make_generator(parser, args)
     identity = generator.identity
     stand_in = '' if identity['name'] == 'sam' else ' (not SAM)'
     masks_by = f'masks by {identity["name"]} {identity.get("model", "")}'.rstrip()
     print(f'{masks_by}{stand_in} on {generator.made_with["device"]}')
+    refusals = Refusals(listing.refused if shard.index == 0 else [], args.skip_refused)  # of all shards, by the first
     if args.dry_run:
-        return worst_status(_dry_run(own_samples, settings, generator, args), os.environ)
+        status = _dry_run(own_samples, settings, generator, args)
+        return worst_status(status or refusals.report(), os.environ)
     builder = CacheBuilder(args.out or default_root(args), settings, generator, args.max_pixels)
-    _build(builder, own_samples, listing, shard)
-    return _finish(builder, own_samples, listing)
+    _build(builder, own_samples, refusals, shard)
+    status = _finish(builder, own_samples, listing, refusals)
+    options = training_options(settings)
+    if args.images and not status and options:
+        print(f'to train     tools/train.py goodsam_b0_own.py ... {options}')
+    return status
 
 
-def _build(builder: CacheBuilder, samples: list[Sample], listing: Listing, shard: Shard) -> None:
+def _warn(samples: list[Sample], settings: CacheSettings, max_pixels: int) -> None:
+    """Warn of what training will not be able to do with these images and windows."""
+    paths, names = [sample.image for sample in samples], [sample.id for sample in samples]
+    for warning in warnings_of(paths, names, settings, max_pixels):
+        cli.report(f'warning: {warning}')
+
+
+class Refusals(NamedTuple):
+    """What the listing refused, and whether the user said to go on without it."""
+
+    refused: list[Refused]
+    skip: bool
+
+    def report(self) -> int:
+        """Report them and return the exit status that they ask for."""
+        return cli.report_refused(self.refused, self.skip, 'skipped' if self.skip else 'failed', count=10)
+
+
+def _build(builder: CacheBuilder, samples: list[Sample], refusals: Refusals, shard: Shard) -> None:
     """Cache the samples of one shard and print the summary, also when it is interrupted."""
-    # What the listing refused is reported by the first shard only.
-    builder.summary.failed += listing.refused if shard.index == 0 else []
     try:
         label = f'caching masks {shard.index}/{shard.count}' if shard.count > 1 else 'caching masks'
         builder.run(samples, label=label)
     except BaseException:
-        _print_summary(builder.summary, builder.writer)
+        _print_summary(builder.summary, builder.writer, refusals)
         cli.report('stopped early: run the same command again to continue from here')
         raise
-    _print_summary(builder.summary, builder.writer)
+    _print_summary(builder.summary, builder.writer, refusals)
 
 
-def _finish(builder: CacheBuilder, samples: list[Sample], listing: Listing) -> int:
+def _finish(builder: CacheBuilder, samples: list[Sample], listing: Listing, refusals: Refusals) -> int:
     """Check that all samples are there, seal the cache if it is complete, and return the exit status."""
     writer = builder.writer
     failed = {name for name, _ in builder.summary.failed}
@@ -80,7 +107,8 @@ def _finish(builder: CacheBuilder, samples: list[Sample], listing: Listing) -> i
     if lost:
         reason = f'{len(lost)} panoramas that were cached are gone, such as {lost[0]}'
         cli.report(f'error: {writer.path}: {reason}; was the folder replaced? run the same command again')
-    status = worst_status(cli.BAD_INPUT if lost else cli.FAILED if failed else 0, os.environ)
+    incomplete = failed or (refusals.refused and not refusals.skip)
+    status = worst_status(cli.BAD_INPUT if lost else cli.FAILED if incomplete else 0, os.environ)
     missing = len(writer.cache.missing(sample.id for sample in listing.samples))
     if missing or status:
         print(f'not sealed   {missing} of {len(listing.samples)} panoramas are not cached, or some failed')
@@ -96,7 +124,7 @@ def _dry_run(samples: list[Sample], settings: CacheSettings, generator: MaskGene
         return 0
     for sample in samples:
         try:
-            cost = estimate(read_rgb(sample.image, args.max_pixels), settings, generator)
+            cost = estimate(read_rgb(sample.image, args.max_pixels, '--max-pixels'), settings, generator)
         except ImageError as problem:
             cli.report(f'skipped: {sample.id}: {problem}')
             continue
@@ -110,10 +138,12 @@ def _dry_run(samples: list[Sample], settings: CacheSettings, generator: MaskGene
     return cli.BAD_INPUT
 
 
-def _print_summary(summary: Summary, writer: CacheWriter) -> None:
-    """Print what was cached, and report what failed."""
-    failed = len(summary.failed)
-    print(f'panoramas    {summary.done} done, {summary.already_there} already there, {failed} failed')
+def _print_summary(summary: Summary, writer: CacheWriter, refusals: Refusals) -> None:
+    """Print what was cached, and report what failed or was refused."""
+    refused = len(refusals.refused)
+    failed = len(summary.failed) + (0 if refusals.skip else refused)
+    skipped = f', {refused} refused and skipped' if refusals.skip and refused else ''
+    print(f'panoramas    {summary.done} done, {summary.already_there} already there, {failed} failed{skipped}')
     if summary.done:
         print(
             f'masks        {summary.masks / summary.windows:.1f} per window, '
@@ -127,3 +157,4 @@ def _print_summary(summary: Summary, writer: CacheWriter) -> None:
     print(f'cache        {writer.path}', flush=True)
     for name, reason in summary.failed:
         cli.report(f'failed: {name}: {reason}')
+    refusals.report()

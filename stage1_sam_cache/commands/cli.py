@@ -6,17 +6,20 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from stage1_sam_cache.commands.installation import how_to_install
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
+from stage1_sam_cache.data.images import MAX_PIXELS
 from stage1_sam_cache.data.listing import Listing, list_folder
+from stage1_sam_cache.data.refusals import Refused, RefusedError, RefusedLink
 from stage1_sam_cache.errors import GoodSAMError
-from stage1_sam_cache.system import interruption
+from stage1_sam_cache.system import interruption, resources
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -34,6 +37,10 @@ class Parser(argparse.ArgumentParser):
         """Return the help; commands in it have the names under which the user has them."""
         return as_typed(super().format_help())
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; argparse itself would hide that it can't be written."""
+        print(self.format_help(), end='', file=file or sys.stdout)
+
 
 def run_command(main: Callable[[], int]) -> NoReturn:
     """Run a command's ``main`` and exit with its status; a user error becomes one line and status 2.
@@ -45,9 +52,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
     try:
-        status = main()
-        if sys.stdout is not None:  # None where it is closed, as in a daemon
-            sys.stdout.flush()
+        status = _status_of(main)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as problem:
@@ -55,9 +60,18 @@ def run_command(main: Callable[[], int]) -> NoReturn:
             status = INTERRUPTED
         elif isinstance(problem, BrokenPipeError):  # the reader (head, less) went away
             status = FAILED
-        elif isinstance(problem, (GoodSAMError, OSError)):
+        elif isinstance(problem, GoodSAMError):
             report(f'error: {problem}')
-            status = BAD_INPUT if isinstance(problem, GoodSAMError) else FAILED
+            status = BAD_INPUT
+        elif explained := resources.explain(problem):
+            report(f'error: {explained}')
+            status = FAILED
+        elif isinstance(problem, OSError):
+            report(f'error: {problem}')
+            status = FAILED
+        elif isinstance(problem, ModuleNotFoundError):
+            report(f'error: {problem}; {how_to_install()}')
+            status = FAILED
         else:
             raise
     if status == INTERRUPTED:
@@ -65,6 +79,19 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         _flush_or_drop(stream)
     sys.exit(status)
+
+
+def _status_of(main: Callable[[], int]) -> int:
+    """Run ``main``, or the part of it up to ``--help`` or a usage error, and write out what it printed."""
+    try:
+        status = main()
+    except SystemExit as end:  # of the parser
+        if isinstance(end.code, str):
+            raise
+        status = end.code or 0
+    if sys.stdout is not None:  # None where it is closed, as in a daemon
+        sys.stdout.flush()
+    return status
 
 
 def _flush_or_drop(stream: Any) -> None:
@@ -90,18 +117,73 @@ def report(text: str) -> None:
             print(line, file=sys.stderr, flush=True)
 
 
-def add_image_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add the flags that choose images: a data set of the catalogue, or any folder."""
+def add_image_flags(parser: argparse.ArgumentParser, required: bool = True, several: str = '') -> None:
+    """Add the flags that choose images: a data set of the catalogue, or any folder.
+
+    Args:
+        parser: Of the command.
+        required: Whether one of both has to be given.
+        several: Help of ``--images`` where it takes any number of paths, not one folder.
+    """
     group = parser.add_argument_group('images')
     source = group.add_mutually_exclusive_group(required=required)
     source.add_argument('--dataset', choices=sorted(DATASETS), help='a data set of the catalogue')
-    source.add_argument('--images', type=named_path, metavar='DIR', help='any folder of images, searched recursively')
+    if several:
+        source.add_argument('--images', type=named_path, metavar='PATH', nargs='+', help=several)
+    else:
+        source.add_argument(
+            '--images', type=named_path, metavar='DIR', help='any folder of images, searched recursively'
+        )
     group.add_argument('--split', help='split of the data set (default: the unlabelled or training images)')
     group.add_argument(
         '--data-root', type=named_path, metavar='DIR', help='folder of the data set (default: data/<Name>)'
     )
     group.add_argument('--list', type=named_path, metavar='FILE', help='text file of image names to take, one per line')
-    group.add_argument('--follow-links', action='store_true', help='take images behind links that leave the folder')
+    add_refusal_flags(group)
+
+
+def add_refusal_flags(parser: Any) -> None:
+    """Add the flags that say what to do with images that are refused, to a parser or a group of one."""
+    parser.add_argument('--follow-links', action='store_true', help='take images behind links that leave the folder')
+    parser.add_argument(
+        '--skip-refused',
+        action='store_true',
+        help='go on, with status 0, without images that are refused: links, two files of one name, other formats',
+    )
+
+
+def add_max_pixels_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max-pixels``, which the refusal of a large image names."""
+    parser.add_argument(
+        '--max-pixels',
+        type=positive,
+        default=MAX_PIXELS,
+        metavar='N',
+        help='refuse larger images (default: %(default)s)',
+    )
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
+    return int(text)
+
+
+@contextmanager
+def remedies_by_flags() -> Iterator[None]:
+    """Let errors about refused images name the flags of ``add_refusal_flags``."""
+    try:
+        yield
+    except RefusedError as problem:
+        raise problem.with_ways('--follow-links', '--skip-refused') from None
+
+
+def add_trust_flag(parser: argparse._ActionsContainer) -> None:
+    """Add ``--trust-checkpoint``."""
+    parser.add_argument(
+        '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
+    )
 
 
 def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Listing:
@@ -110,11 +192,38 @@ def list_images(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Li
     Raises:
         DatasetError: If there are none.
     """
-    if args.dataset:
-        return list_dataset(args.dataset, args.split, args.data_root, args.list, args.follow_links)
-    if args.split or args.data_root:
+    if not args.dataset and (args.split or args.data_root):
         parser.error('--split and --data-root go with --dataset, not with --images')
-    return list_folder(args.images, args.list, args.follow_links)
+    with remedies_by_flags():
+        if args.dataset:
+            return list_dataset(args.dataset, args.split, args.data_root, args.list, args.follow_links)
+        return list_folder(args.images, args.list, args.follow_links)
+
+
+def report_refused(refused: Sequence[Refused], skip: bool, word: str = 'refused', count: int = 3) -> int:
+    """Report each image that was refused; of many with one reason the first few, and how many more there are.
+
+    Args:
+        refused: As ``list_images`` found them.
+        skip: Whether the user said to go on without them (``--skip-refused``).
+        word: First word of each line.
+        count: How many of one reason are named.
+
+    Returns:
+        The exit status that they ask for: ``FAILED`` if there are any and ``skip`` is false, else 0.
+    """
+    by_reason: dict[str, list[Refused]] = {}
+    for entry in refused:
+        by_reason.setdefault(entry.reason, []).append(entry)
+    for reason, entries in by_reason.items():
+        follow = '; take it with --follow-links' if isinstance(entries[0], RefusedLink) else ''
+        for entry in entries[:count]:
+            report(f'{word}: {entry.name}: {reason}{follow}')
+        if len(entries) > count:
+            report(f'{word}: {len(entries) - count} more: {reason}{follow}')
+    if refused and not skip:
+        report(f'{len(refused)} refused; --skip-refused goes on without them, with status 0')
+    return FAILED if refused and not skip else 0
 
 
 def add_settings_flags(parser: argparse.ArgumentParser, settings: type, title: str) -> None:

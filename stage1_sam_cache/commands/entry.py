@@ -7,20 +7,18 @@ A script in ``tools/`` names the module that holds its code, and so does each co
     if __name__ == '__main__':
         run('stage2_distill.commands.train')
 
-A script that keeps its code to itself does as ``prepare`` before its imports and calls ``cli.run_command(main)`` at its
-end.
-Importing this module changes nothing.
+Importing this module changes nothing and needs no other package.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import NoReturn
 
-_CHECKOUT = Path(__file__).resolve().parent.parent.parent
+from stage1_sam_cache.commands.installation import how_to_install
 
 
 def prepare() -> None:
@@ -38,27 +36,17 @@ def run(module: str) -> NoReturn:
         module: Full name of the module; ``main()`` takes its arguments from ``sys.argv`` and returns the exit status.
 
     Raises:
-        SystemExit: Always. A missing package and a user error are one line on standard error.
+        SystemExit: Always. A missing package, a user error and Ctrl-C are one line on standard error.
     """
     prepare()
-    from stage1_sam_cache.commands import cli
-
-    def import_and_run() -> int:
-        try:
-            command = import_module(module)
-        except ModuleNotFoundError as missing:
-            cli.report(f'error: {missing}; {how_to_install()}')
-            return cli.FAILED
-        return command.main()
-
-    cli.run_command(import_and_run)
-
-
-def how_to_install() -> str:
-    """Return what to do when a package is missing."""
-    if (_CHECKOUT / 'Makefile').is_file():
-        return 'run `make venv` and `source .venv/bin/activate` first'
-    return 'run `pip install` with the wheel or the checkout of GoodSAM again, which brings all that it needs'
+    try:
+        from stage1_sam_cache.commands import cli
+    except ModuleNotFoundError as missing:
+        sys.exit(f'error: {missing}; {how_to_install()}')
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(130)
+    cli.run_command(lambda: import_module(module).main())
 
 
 # What [project.scripts] in pyproject.toml calls.

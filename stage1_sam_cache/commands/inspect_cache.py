@@ -26,12 +26,14 @@ from stage1_sam_cache.cache.reader import (
     entry_name,
     open_cache,
 )
+from stage1_sam_cache.cache.remedies import make_it
 from stage1_sam_cache.cache.writer import QUARANTINE, quarantine, restore_description
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.commands.names import as_typed
-from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
+from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
+from stage1_sam_cache.system.nearest import known
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name == 'show':
             command.add_argument('--id', help='which panorama (default: the first)')
             command.add_argument('--out', type=_png, help='PNG to write (default: <id>_masks.png)')
-            command.add_argument('--max-pixels', type=int, default=MAX_PIXELS, help='default: %(default)s')
+            cli.add_max_pixels_flag(command)
             cli.add_image_flags(command, required=False)
     return parser
 
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         _restore_descriptions(args.cache)
     folders = cache_folders(args.cache)
     if not folders:
-        raise MaskCacheError(f'{args.cache}: no mask cache here', 'make one with tools/cache_sam.py')
+        raise MaskCacheError(f'{args.cache}: no mask cache here', make_it(args.cache))
     command = {'status': _status, 'verify': _verify, 'repair': _repair, 'stats': _stats}[args.command]
     statuses = []
     for folder in folders:
@@ -194,14 +196,16 @@ def _show(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     cache = open_cache(args.cache)
     image_id = args.id or next(iter(cache), None)
     if image_id is None or image_id not in cache:
-        raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached; status --ids lists what is')
+        raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached', known(image_id or '', cache))
     panorama = cache[image_id]
     pixels = None
     if args.images or args.dataset:
-        sample = next((sample for sample in cli.list_images(parser, args).samples if sample.id == image_id), None)
+        listing = cli.list_images(parser, args)
+        sample = next((sample for sample in listing.samples if sample.id == image_id), None)
         if sample is None:
+            cli.report_refused(listing.refused, skip=True)
             raise MaskCacheError(f'{image_id}: the masks are cached, but there is no image of that name')
-        image = read_rgb(sample.image, args.max_pixels)
+        image = read_rgb(sample.image, args.max_pixels, '--max-pixels')
         if image.sha256 != panorama.image_sha256:
             cli.report(f'warning: {sample.image} is not the file that the masks were made from')
         pixels = image.pixels

@@ -16,12 +16,13 @@ import io
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from stage1_sam_cache.errors import ImageError
 
@@ -29,8 +30,10 @@ MAX_PIXELS = 100_000_000  # a 14142 x 7071 panorama; 300 MB decoded
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP')
 _METADATA_BYTES = 2**26  # in a file, besides its pixels
 _LEAST_BYTES = 2**6  # that a read counts for at least: a million small reads take a second
+_PNG_CHUNKS = 100_000  # that are looked at for metadata
 _TILE_PIXELS = 2**24  # of a TIFF: a tile may be larger than its image and is decoded completely
 _PILLOW_LIMIT = threading.Lock()
+Result = TypeVar('Result')
 _CONVERTED = ('RGB', '1', 'L', 'LA', 'P', 'PA', 'RGBA', 'RGBX')
 
 
@@ -41,27 +44,82 @@ class RgbImage(NamedTuple):
     sha256: str
 
 
-def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
+def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = '') -> RgbImage:
     """Read one image by the policy above.
 
     Args:
         path: The file.
         max_pixels: Larger images are refused before they are decoded, so that a decompression bomb costs no memory.
+        limit_name: The user's name of ``max_pixels``, such as ``--max-pixels``, for that error; empty if it is fixed.
 
     Raises:
         ImageError: If the image can't be read or is refused; one line with the file and the reason.
     """
+    return _read(path, max_pixels, limit_name, _decode)
+
+
+def read_size(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = '') -> tuple[int, int]:
+    """Read the rows and columns of the pixels that ``read_rgb`` gives: upright, after EXIF orientation.
+
+    Only headers and metadata are read.
+
+    Args:
+        path, max_pixels, limit_name: As for ``read_rgb``.
+
+    Raises:
+        ImageError: If the header can't be read, or what it says is refused.
+    """
+    return _read(path, max_pixels, limit_name, _upright_size)
+
+
+def _decode(file: IO[bytes]) -> RgbImage:
+    data = file.read()
+    with _open(io.BytesIO(data)) as image:
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    return RgbImage(pixels, hashlib.sha256(data).hexdigest())
+
+
+def _upright_size(file: IO[bytes]) -> tuple[int, int]:
+    with _open(file) as image:
+        exif = _png_exif(image, file) if image.format == 'PNG' else image.getexif()
+        turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow has turned the size already, or not
+            turned &= image.width == image.tag_v2.get(TiffImagePlugin.IMAGEWIDTH)
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _png_exif(image: Image.Image, file: IO[bytes]) -> Image.Exif:
+    """EXIF of a PNG without its pixels, which Pillow decodes to look for metadata that come after them."""
+    chunks, place, pixels, late = [], 8, False, False
+    for _ in range(_PNG_CHUNKS):
+        file.seek(place)
+        start = file.read(8)
+        kind, size = start[4:], int.from_bytes(start[:4], 'big')
+        if len(start) < 8 or kind == b'IEND':
+            break
+        if kind in (b'IHDR', b'eXIf', b'tEXt', b'zTXt', b'iTXt'):
+            chunks.append(start + file.read(min(size, _METADATA_BYTES) + 4))
+            late |= pixels
+        pixels |= kind == b'IDAT'
+        place += 12 + size
+    if not late:
+        return Image.Image.getexif(image)
+    end = b'\0\0\0\0IDAT\x35\xaf\x06\x1e'
+    with _open(io.BytesIO(b'\x89PNG\r\n\x1a\n' + b''.join(chunks) + end)) as metadata:
+        return Image.Image.getexif(metadata)
+
+
+def _read(path: str | Path, max_pixels: int, limit_name: str, get: Callable[[IO[bytes]], Result]) -> Result:
+    """Check an image's header and return what ``get`` makes of the file; every problem becomes an ``ImageError``."""
     try:
         with Path(path).open('rb') as file, warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of odd metadata
             size = os.fstat(file.fileno()).st_size
             if not size:
                 raise ImageError(f'{path}: is empty (0 bytes)')
-            _check_header(file, size, path, max_pixels)
+            _check_header(file, size, path, max_pixels, limit_name)
             file.seek(0)
-            data = file.read()
-            with _open(io.BytesIO(data)) as image:
-                pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+            return get(file)
     except ImageError as problem:
         raise problem.with_traceback(None) from None  # its frames hold the data
     except UnidentifiedImageError:
@@ -74,16 +132,15 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
         raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
     except Exception as problem:  # Pillow lets anything through: struct.error, AttributeError, EOFError, ...
         raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
-    return RgbImage(pixels, hashlib.sha256(data).hexdigest())
 
 
-def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int) -> None:
+def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int, limit_name: str) -> None:
     """Refuse, by the header alone, what need not or must not be decoded."""
     width, height = _webp_size(file)
-    _check_pixels(width, height, path, max_pixels)
+    _check_pixels(width, height, path, max_pixels, limit_name)
     with _open(limited(file, (height, width), path)) as image:
         width, height = image.size
-        _check_pixels(width, height, path, max_pixels)
+        _check_pixels(width, height, path, max_pixels, limit_name)
         if size > _METADATA_BYTES + 8 * width * height:
             raise ImageError(f'{path}: {size} bytes for {width}x{height} pixels', 'is it an image?')
         if _bits_per_channel(image, file) > 8 or image.mode.startswith(('I', 'F')):
@@ -96,11 +153,10 @@ def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int)
                 raise ImageError(f'{path}: tiles of {across}x{down} for {width}x{height} pixels', 'is it an image?')
 
 
-def _check_pixels(width: int, height: int, path: str | Path, max_pixels: int) -> None:
+def _check_pixels(width: int, height: int, path: str | Path, max_pixels: int, limit_name: str) -> None:
     if width * height > max_pixels:
-        raise ImageError(
-            f'{path}: {width}x{height} is more than {max_pixels} pixels', '--max-pixels admits larger images'
-        )
+        way_out = f'{limit_name} admits larger images' if limit_name else 'scale it down'
+        raise ImageError(f'{path}: {width}x{height} is more than {max_pixels} pixels', way_out)
 
 
 def limited(file: IO[bytes], size: tuple[int, ...], path: str | Path) -> IO[bytes]:

@@ -179,6 +179,9 @@ REMAPS: dict[tuple[str, str], NDArray[np.uint8]] = {
     ('stanford13', 'stanford8'): _by_name('stanford13', 'stanford8'),
 }
 
+# Ids that a label file of a release can hold, by the encodings that are no label space.
+RAW_IDS = {'cityscapes34': range(34), 'wildpass25': range(25), 'synpass_raw': range(23)}
+
 
 def convert_labels(labels: NDArray[np.integer], source: str, target: str) -> NDArray[np.uint8]:
     """Translate label ids of one encoding into the ids of a label space.

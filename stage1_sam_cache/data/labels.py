@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -50,23 +51,50 @@ class LabelReader:
             colours = read_rgb(path).pixels
             _check_size(path, colours.shape[:2], pixels)
             return convert_labels(decode_stanford2d3d(colours, pixels, self._names), self._encoding, self.space.name)
-        try:
-            with path.open('rb') as file, Image.open(limited(file, pixels.shape, path), formats=('PNG',)) as label:
-                _check_size(path, (label.height, label.width), pixels)  # before it is decoded
-                stored = label.tile[0].args if label.tile else ''  # Pillow scales the ids of 2- and 4-bit images
-                raw = np.asarray(label)
-        except (ImageError, MemoryError):
-            raise
-        except Exception as problem:  # Pillow lets anything through
-            raise ImageError(f'{path}: damaged or no PNG ({problem})') from problem
-        if raw.ndim != 2 or raw.dtype != np.uint8 or stored in ('L;2', 'L;4'):
-            raise ImageError(f'{path}: label ids of 8 bits are needed, not {stored or raw.dtype} of shape {raw.shape}')
+        raw = read_ids(path, pixels)
         if self._encoding in LABEL_SPACES:
-            classes = len(LABEL_SPACES[self._encoding].classes)
-            unknown = np.setdiff1d(np.unique(raw), [*range(classes), IGNORE])
-            if len(unknown):
-                raise ImageError(f'{path}: ids {", ".join(map(str, unknown))} are none of the {classes} classes')
+            check_ids(path, raw, range(len(LABEL_SPACES[self._encoding].classes)))
         return convert_labels(raw, self._encoding, self.space.name)
+
+
+def read_ids(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Read the ids that a label file holds, whatever they mean, uint8 ``(H, W)``.
+
+    Args:
+        path: A PNG of 8-bit ids, greyscale or with a palette, whose indices are the ids.
+        pixels: Its image, uint8 ``(H, W, 3)``.
+
+    Raises:
+        ImageError: If it can't be read, does not fit the image, or does not hold ids of 8 bits.
+    """
+    try:
+        with path.open('rb') as file, Image.open(limited(file, pixels.shape, path), formats=('PNG',)) as label:
+            _check_size(path, (label.height, label.width), pixels)  # before it is decoded
+            stored = label.tile[0].args if label.tile else ''  # Pillow scales the ids of 2- and 4-bit images
+            raw = np.asarray(label)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as problem:  # Pillow lets anything through
+        raise ImageError(f'{path}: damaged or no PNG ({problem})') from problem
+    if raw.ndim != 2 or raw.dtype != np.uint8 or stored in ('L;2', 'L;4'):
+        raise ImageError(
+            f'{path}: label ids of 8 bits are needed, not {stored or raw.dtype} of shape {raw.shape}',
+            'save one class id per pixel as greyscale PNG' + ('; colours are no ids' if raw.ndim == 3 else ''),
+        )
+    return raw
+
+
+def check_ids(path: Path, raw: NDArray[np.uint8], allowed: Collection[int], of: str = '', remedy: str = '') -> None:
+    """Refuse a label file that holds other ids than are allowed, and ``IGNORE``.
+
+    Raises:
+        ImageError: With these ids, and what they should be: the classes, or as ``of`` says.
+    """
+    unknown = np.setdiff1d(np.unique(raw), [*allowed, IGNORE])
+    if len(unknown):
+        raise ImageError(
+            f'{path}: ids {", ".join(map(str, unknown))} are none of {of or f"the {len(allowed)} classes"}', remedy
+        )
 
 
 def _stanford_names(root: Path) -> list[str]:

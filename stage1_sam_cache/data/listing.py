@@ -1,7 +1,8 @@
 """Lists of images: those of any folder, or those that a list file names; names never lead out of the folder.
 
 Every image gets an id, its path below the image folder without extension. What is refused (links that leave the folder,
-two files of one id, list entries that name nothing) is returned with the reason, and the others go on.
+two files of one id, formats that are not read, list entries that name nothing) is returned with the reason, and the
+others go on.
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from stage1_sam_cache.data.refusals import AllRefusedError, Refused, RefusedLink
 from stage1_sam_cache.errors import DatasetError
 
-DATASET_EXTENSIONS = ('.png', '.jpg', '.jpeg')
-IMAGE_EXTENSIONS = (*DATASET_EXTENSIONS, '.bmp', '.tif', '.tiff', '.webp')
+IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.dib', '.tif', '.tiff', '.webp')
+# Of images that data.images does not read; such a file is refused by name, unless the same picture is there in another
+# format, as cameras write raw and JPEG side by side.
+UNREAD_EXTENSIONS = (
+    *('.heic', '.heif', '.hif', '.avif', '.jxl', '.jp2', '.j2k', '.jpx', '.jpf', '.gif', '.apng', '.mpo', '.insp'),
+    *('.exr', '.hdr', '.pfm', '.ppm', '.pgm', '.pbm', '.pnm', '.tga', '.psd', '.svg', '.ico', '.dds'),
+    *('.dng', '.raw', '.cr2', '.cr3', '.nef', '.arw', '.orf', '.rw2', '.raf', '.srw', '.pef', '.gpr'),
+)
 
 
 @dataclass(frozen=True)
@@ -29,13 +37,6 @@ class Sample:
     id: str
     image: Path
     label: Path | None
-
-
-class Refused(NamedTuple):
-    """A file, link or list entry that was refused, and why."""
-
-    name: str
-    reason: str
 
 
 class Listing(NamedTuple):
@@ -59,15 +60,30 @@ def list_folder(folder: str | Path, list_file: str | Path | None = None, follow_
 
     Raises:
         DatasetError: If the folder is missing, is a file or holds no image, and for a list that can't be read or
-            yields no image.
+            yields no image; AllRefusedError if there is nothing else.
     """
     folder = Path(folder)
     if not is_folder(folder):
         raise DatasetError(f'{folder} is not a folder that exists and can be read', 'give a folder of images')
     listing = scan(folder, IMAGE_EXTENSIONS, ('**',), follow_links)
     if not listing.samples and not listing.refused:
-        raise DatasetError(f'{folder} holds no images', f'give a folder with {" ".join(IMAGE_EXTENSIONS)} files')
+        raise DatasetError(
+            f'{folder} holds no images{_what_instead(folder)}', f'give a folder with {" ".join(IMAGE_EXTENSIONS)} files'
+        )
     return require_samples(listing if list_file is None else choose(listing, Path(list_file)))
+
+
+def _what_instead(folder: Path) -> str:
+    """Say what a folder without images holds, by extension, most frequent first."""
+    found = Counter(
+        Path(name).suffix.lower() or 'files without extension'
+        for _, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith('.')
+    )
+    kinds = ', '.join(f'{count} {kind}' for kind, count in found.most_common(5))
+    more = ', ...' if len(found) > 5 else ''
+    return f', but {kinds}{more}' if found else '; it is empty'
 
 
 def is_folder(path: Path) -> bool:
@@ -82,26 +98,22 @@ def require_samples(listing: Listing) -> Listing:
     """Return a listing that holds at least one image.
 
     Raises:
-        DatasetError: If it holds none.
+        AllRefusedError: If it holds none.
     """
     if not listing.samples:
-        first = listing.refused[0]
-        raise DatasetError(
-            f'{listing.root}: all {len(listing.refused)} images or list entries were refused; the first is '
-            f'{first.name}: {first.reason}'
-        )
+        raise AllRefusedError(listing.root, listing.refused)
     return listing
 
 
-def link_problem(path: Path, root: Path, follow_links: bool) -> str:
-    """Return why a path may not be opened as a file below root; empty if it may."""
+def link_problem(path: Path, root: Path, follow_links: bool, name: str) -> Refused | None:
+    """Refuse a path that may not be opened as a file below root, by its name; None if it may."""
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
-        return 'a link that leads nowhere'
+        return Refused(name, 'a link that leads nowhere')
     if follow_links or target.is_relative_to(root.resolve()):
-        return ''
-    return f'a link that leads out of {root}; allow it with --follow-links'
+        return None
+    return RefusedLink(name, f'a link that leads out of {root}')
 
 
 def _natural(text: str) -> tuple[list[str | int], str]:
@@ -109,7 +121,7 @@ def _natural(text: str) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(re.split('([0-9]+)', text))], text
 
 
-def _fits(parts: tuple[str, ...], glob: str, is_folder: bool = False) -> bool:
+def fits(parts: tuple[str, ...], glob: str, is_folder: bool = False) -> bool:
     """Whether a path matches a glob or, for a folder, whether something in it could."""
     patterns = glob.split('/')
     for part, pattern in zip(parts, patterns, strict=False):
@@ -123,15 +135,21 @@ def _fits(parts: tuple[str, ...], glob: str, is_folder: bool = False) -> bool:
 def scan(root: Path, extensions: tuple[str, ...], globs: tuple[str, ...], follow_links: bool) -> Listing:
     """List all images below root whose path without extension fits a glob, without labels, in natural order."""
     by_id: dict[str, list[Path]] = defaultdict(list)
-    refused = []
-    for parts, reason in _walk(root, extensions, globs, follow_links):
+    refused, unread = [], []
+    for parts, problem in _walk(root, extensions, globs, follow_links):
         name = '/'.join(parts)
         if name != name.encode('utf-8', 'ignore').decode():
             refused.append(Refused(name.encode('utf-8', 'backslashreplace').decode(), 'its name is not UTF-8'))
-        elif reason:
-            refused.append(Refused(name, reason))
-        else:
+        elif problem:
+            refused.append(problem)
+        elif name.lower().endswith(extensions):
             by_id[_image_id(name)].append(root.joinpath(*parts))
+        else:
+            unread.append(name)
+    for name in unread:
+        if _image_id(name) not in by_id:
+            kind = name.rpartition('.')[2].lower()
+            refused.append(Refused(name, f'.{kind} images are not read; convert them to PNG or JPEG'))
     samples = []
     for image_id, paths in by_id.items():
         if len(paths) == 1:
@@ -154,12 +172,13 @@ def _image_id(name: str) -> str:
 
 def _walk(
     root: Path, extensions: tuple[str, ...], globs: tuple[str, ...], follow_links: bool
-) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield (path below root, reason to refuse it or '') of images and of links to folders; hidden names never.
+) -> Iterator[tuple[tuple[str, ...], Refused | None]]:
+    """Yield (path below root, why it is refused or None) of images and of links to folders; hidden names never.
 
     Each folder is read once, links to folders last, so that loops of links end and no link hides a real folder.
     """
     real_root = root.resolve()
+    known = {*extensions, *UNREAD_EXTENSIONS}
     seen = set()
     folders: list[tuple[str, ...]] = [()]
     links: list[tuple[str, ...]] = []
@@ -168,14 +187,14 @@ def _walk(
         folder = root.joinpath(*parts)
         real = folder.resolve()
         if real in seen or (parts and real_root.is_relative_to(real)):
-            yield parts, 'a link to a folder that is listed already'
+            yield parts, Refused('/'.join(parts), 'a link to a folder that is listed already')
             continue
         seen.add(real)
         try:
             with os.scandir(folder) as iterator:
                 entries = sorted(iterator, key=lambda entry: entry.name)
         except OSError as error:
-            yield parts, f"a folder that can't be read: {error.strerror}"
+            yield parts, Refused('/'.join(parts) or '.', f"a folder that can't be read: {error.strerror}")
             continue
         for entry in entries:
             path = (*parts, entry.name)
@@ -184,16 +203,17 @@ def _walk(
                 continue
             # DirEntry.is_dir raises for a link that leads to itself.
             if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and is_folder(Path(entry.path))):
-                if any(_fits(path, glob, is_folder=True) for glob in globs):
+                if any(fits(path, glob, is_folder=True) for glob in globs):
                     if not entry.is_symlink():
                         folders.append(path)
                     elif follow_links:
                         links.append(path)
                     else:
-                        yield path, 'a link to a folder; allow it with --follow-links'
-            elif extension.lower() in extensions and any(_fits((*parts, stem), glob) for glob in globs):
-                reason = link_problem(Path(entry.path), root, follow_links) if entry.is_symlink() else ''
-                yield path, reason or ('' if entry.is_file() else 'not a regular file')
+                        yield path, RefusedLink('/'.join(path), 'a link to a folder')
+            elif extension.lower() in known and any(fits((*parts, stem), glob) for glob in globs):
+                name = '/'.join(path)
+                problem = link_problem(Path(entry.path), root, follow_links, name) if entry.is_symlink() else None
+                yield path, problem or (None if entry.is_file() else Refused(name, 'not a regular file'))
 
 
 def choose(listing: Listing, list_file: Path, split: str = '') -> Listing:
@@ -204,20 +224,22 @@ def choose(listing: Listing, list_file: Path, split: str = '') -> Listing:
         what = 'is not UTF-8 text' if isinstance(error, UnicodeDecodeError) else f"can't be read: {error}"
         raise DatasetError(f'image list {list_file} {what}', 'give a text file with one image name per line') from error
     by_id = {sample.id: sample for sample in listing.samples}
-    reasons = {_image_id(entry.name): entry.reason for entry in listing.refused}
+    by_refused_id = {_image_id(entry.name): entry for entry in listing.refused}
     first_line: dict[str, int] = {}
     samples, refused = [], []
     for number, line in enumerate(lines, start=1):
         entry = line.strip()
         if not entry or entry.startswith('#'):
             continue
-        image_id, reason = None, _entry_problem(entry)
+        image_id, kind, reason = None, Refused, _entry_problem(entry)
         if not reason:
             candidates = list(_candidates(entry, listing.root, split))
             image_id = next((c for c in candidates if c in by_id), None)
-            reason = next((reasons[c] for c in candidates if c in reasons), f'no such image in {listing.root}')
+            known = next((by_refused_id[c] for c in candidates if c in by_refused_id), None)
+            reason = known.reason if known else f'no such image in {listing.root}'
+            kind = type(known) if known else Refused
         if image_id is None:
-            refused.append(Refused(entry, f'line {number} of {list_file}: {reason}'))
+            refused.append(kind(entry, f'line {number} of {list_file}: {reason}'))
         elif image_id in first_line:
             refused.append(Refused(entry, f'line {number} of {list_file}: named in line {first_line[image_id]} before'))
         else:
@@ -248,6 +270,6 @@ def _candidates(entry: str, root: Path, split: str) -> Iterator[str]:
             starts += [start[len(known) :] for start in starts if tuple(start[: len(known)]) == known]
         for start in filter(None, starts):
             for path in ('/'.join(start), '/'.join(['cs', *start])):
-                if path.lower().endswith(IMAGE_EXTENSIONS):
+                if path.lower().endswith((*IMAGE_EXTENSIONS, *UNREAD_EXTENSIONS)):
                     yield path.rpartition('.')[0]
                 yield path

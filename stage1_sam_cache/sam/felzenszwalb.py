@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.segmentation import felzenszwalb
 
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
@@ -59,6 +58,8 @@ class FelzenszwalbMaskGenerator:
 
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
         """Return every region of every scale once; together they cover the image uint8 ``(h, w, 3)``."""
+        from skimage.segmentation import felzenszwalb  # here, because it brings SciPy, for which --help need not wait
+
         return InstanceMasks.from_label_maps(
             [
                 felzenszwalb(image, scale=scale, sigma=self.settings.sigma, min_size=self.settings.min_size)

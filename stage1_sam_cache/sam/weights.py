@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import pickle
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.error import URLError
 
 import torch
+from safetensors.torch import load_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
+from torch import Tensor
 from tqdm import tqdm
 
 from stage1_sam_cache.errors import WeightsError
 from stage1_sam_cache.sam.toy_sam import NAME as TOY
 from stage1_sam_cache.sam.toy_sam import build_toy_sam
 from stage1_sam_cache.system.torch_files import find_damage
+from stage1_sam_cache.system.weight_files import UnreadableFileError, missing_from, read_weights_only, sets_for
 
 _SHIPPED = Path(__file__).parent.with_name('weights')
 _ADDRESS = 'https://dl.fbaipublicfiles.com/segment_anything/'
@@ -100,13 +101,15 @@ def _fetch(url: str, sha256: str, path: Path) -> None:
             lock_file.unlink(missing_ok=True)
 
 
-def load_sam(model: str, path: Path, official: bool = True) -> tuple[Sam, str]:
+def load_sam(model: str, path: Path, official: bool = True, trusted: bool = False) -> tuple[Sam, str]:
     """Build a SAM and load weights into it, on the CPU, in evaluation mode.
 
     Args:
         model: A key of ``ARCHITECTURES``.
-        path: The checkpoint; opened with ``weights_only=True``, so that code in it is refused, not run.
+        path: The checkpoint, as PyTorch or safetensors files; SAM's tensors may be below ``model``, ``state_dict`` or
+            another key or prefix. Code in it is refused, not run.
         official: Require the published digest, which is checked before the file is opened.
+        trusted: The user vouches for the file, which may run code.
 
     Returns:
         The model and the SHA-256 (hex) of its weights' file.
@@ -121,32 +124,79 @@ def load_sam(model: str, path: Path, official: bool = True) -> tuple[Sam, str]:
             f'{path}: SHA-256 is {digest}, published is {PUBLISHED[model].sha256}: a damaged or other file',
             f'{again}, or give --checkpoint {path} if you mean this one',
         )
+    content = _read(path, official, trusted)
+    sam = ARCHITECTURES[model]()
+    sam.load_state_dict(_weights_of(sam, model, content, path))
+    return sam.eval(), digest
+
+
+def _read(path: Path, official: bool, trusted: bool) -> Any:
+    """What a file holds, or why it can't be used."""
+    if path.suffix == '.safetensors':
+        try:
+            return load_file(str(path))
+        except Exception as problem:  # damaged files make the library raise almost anything
+            raise WeightsError(f'{path}: damaged or no safetensors file ({_first_line(problem)})') from problem
     damage = None if official else find_damage(path)
     if damage:
         raise WeightsError(f'{path}: damaged: {damage}')
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # one line about odd files is enough
-            weights = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as problem:
+        return read_weights_only(path, trusted=trusted)
+    except UnreadableFileError as problem:
+        if problem.trusting:
+            raise WeightsError(
+                f'{path}: holds more than weights, or is damaged or no PyTorch file ({problem}); code in it is not run',
+                'if you trust where it comes from, add --trust-checkpoint, which lets it run code',
+            ) from problem
+        raise WeightsError(f'{path}: damaged or not a PyTorch file ({problem})') from problem
+
+
+def _weights_of(sam: Sam, model: str, content: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors of a SAM among what a file holds.
+
+    Raises:
+        WeightsError: If some are missing or have other shapes, or several sets of them may be meant.
+    """
+    needed = sam.state_dict()
+    sets = sets_for(content, needed)
+    whole = [one for one in sets if needed.keys() <= one.weights.keys()]
+    if not whole:
+        best = sets[0].weights if sets else {}
+        absent = [name for name in needed if name not in best]
         raise WeightsError(
-            f'{path}: is not a plain file of weights (it is damaged, not a PyTorch file, or holds code, which is never '
-            'run)'
-        ) from problem
-    except Exception as problem:  # damaged files make PyTorch raise almost anything
-        raise WeightsError(f'{path}: damaged or not a PyTorch file ({_first_line(problem)})') from problem
-    sam = ARCHITECTURES[model]()
-    expected = sam.state_dict()
-    if not isinstance(weights, dict) or set(weights) != set(expected):
-        count = len(set(weights) & set(expected)) if isinstance(weights, dict) else 0
-        raise WeightsError(
-            f'{path}: weights of another model: it has {count} of the {len(expected)} tensors of SAM {model}'
+            f'{path}: weights of another model: it has {len(needed) - len(absent)} of the {len(needed)} tensors of SAM '
+            f'{model}, and not {absent[0]}',
+            _fitting_model(content),
         )
-    try:
-        sam.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError) as problem:
-        raise WeightsError(f'{path}: weights of another model than SAM {model}: their shapes differ') from problem
-    return sam.eval(), digest
+    chosen = whole[0]
+    if not chosen.is_main and len(whole) > 1:
+        raise WeightsError(
+            f'{path}: holds several sets of weights of SAM {model}, below {" and ".join(one.place for one in whole)}',
+            'save the one that you mean in a file by itself',
+        )
+    parts = {name.split('.')[0] for name in needed}
+    more = [name for name in chosen.weights if name.split('.')[0] in parts and name not in needed]
+    wrong = missing_from(chosen.weights, needed)
+    if more:
+        raise WeightsError(
+            f'{path}: weights of another model than SAM {model}: it has {len(more)} tensors more, such as {more[0]}'
+        )
+    if wrong:
+        raise WeightsError(
+            f'{path}: weights of another model than SAM {model}: their shapes differ, such as that of {wrong[0]}',
+            _fitting_model(content),
+        )
+    return {name: chosen.weights[name] for name in needed}
+
+
+def _fitting_model(content: Any) -> str:
+    """The remedy where a file has the weights of another SAM that is known; else empty."""
+    for name, build in ARCHITECTURES.items():
+        with torch.device('meta'):
+            needed = build().state_dict()
+        if any(not missing_from(one.weights, needed) for one in sets_for(content, needed)):
+            return f'these are the weights of --sam {name}'
+    return ''
 
 
 def _sha256(path: Path) -> str:

@@ -12,19 +12,18 @@ import hashlib
 import logging
 import os
 import re
-import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 from urllib.parse import urlparse
 
-import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from stage1_sam_cache.system.torch_files import find_damage
+from stage1_sam_cache.system.weight_files import UnreadableFileError, plain_types, read_weights_only, weight_sets
 from stage2_distill.checkpoints.safetensors_files import SUFFIX, load_safetensors
 from stage2_distill.checkpoints.shipped_weights import locate
 from stage2_distill.errors import CheckpointError
@@ -33,6 +32,7 @@ _SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'  # PyTorch's own; it overrides weights
 _OPPOSITE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 _WEB = ('http://', 'https://')
 _ADDRESS = re.compile(r'^[a-z0-9-]{2,}:')  # a scheme, and not a Windows drive
+_WRAPPERS = ('module.', '_orig_mod.', 'model.')  # of distribution, compilation, Lightning
 _PUBLISHED = re.compile(r'_\d{8}(?:_\d{6})?-([0-9a-f]{8})\.pth$')  # as OpenMMLab names files, by date and SHA-256
 
 
@@ -51,7 +51,7 @@ def use_safe_loaders(trusted: bool = False) -> None:
     os.environ[_SWITCH] = '0' if trusted else '1'
     if not trusted:
         # Numbers in MMEngine's log history have more types than those it allows itself.
-        torch.serialization.add_safe_globals(_number_types())
+        torch.serialization.add_safe_globals(plain_types())
 
 
 def check_checkpoint(path: str, trusted: bool = False) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def check_checkpoint(path: str, trusted: bool = False) -> dict[str, Any]:
         trusted: Let the file run code.
 
     Returns:
-        The checkpoint; empty for an address.
+        The checkpoint, with the network's weights in ``state_dict`` or as the whole; empty for an address.
 
     Raises:
         CheckpointError: If the file is missing, is no checkpoint, is damaged, or asks to run code.
@@ -91,6 +91,19 @@ def load_from_http(filename: str, map_location: Any = None, logger: Any = 'curre
     if processes > 1:
         torch.distributed.barrier()
     return load_from_local(path or _fetch(filename), map_location)
+
+
+def load_any(path: str, trusted: bool = False) -> dict[str, Any]:
+    """Load a file or what is at an address to the CPU; an address is fetched unless it was before.
+
+    Raises:
+        CheckpointError: As ``check_checkpoint``.
+    """
+    if path.startswith(_WEB):
+        return load_from_http(path, 'cpu')
+    if _is_address(locate(path)):
+        return CheckpointLoader.load_checkpoint(path, 'cpu')
+    return check_checkpoint(path, trusted)
 
 
 def _fetch(address: str) -> str:
@@ -131,18 +144,16 @@ def _load(path: str, trusted: bool, map_location: Any = 'cpu') -> dict[str, Any]
             logging.WARNING,
         )
     try:
-        # Not within the context, whose end would also remove what use_safe_loaders has added.
-        torch.serialization.add_safe_globals(_number_types())
-        with torch.serialization.safe_globals(_history_types()), warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # PyTorch's about odd files, for which one line is raised here
-            checkpoint = torch.load(path, map_location=map_location, weights_only=not trusted)
-    except UnpicklingError as problem:
-        remedy = 'if you trust where it comes from, add --trust-checkpoint, which lets it run code'
-        raise CheckpointError(
-            f'checkpoint {path} is damaged or holds more than weights ({_reason(problem)})', '' if trusted else remedy
-        ) from problem
-    except Exception as problem:  # damaged files make PyTorch raise almost anything
-        raise CheckpointError(f'checkpoint {path} is damaged or no checkpoint ({_reason(problem)})') from problem
+        checkpoint = read_weights_only(Path(path), map_location, trusted, _history_types())
+    except UnreadableFileError as problem:
+        if problem.trusting:
+            raise CheckpointError(
+                f'checkpoint {path} is damaged or holds more than weights ({problem})',
+                'if you trust where it comes from, add --trust-checkpoint, which lets it run code',
+            ) from problem
+        raise CheckpointError(f'checkpoint {path} is damaged or no checkpoint ({problem})') from problem
+    if isinstance(checkpoint, torch.nn.Module):
+        checkpoint = {'state_dict': checkpoint.state_dict()}
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not the weights of a model')
     weights, meta = checkpoint.get('state_dict', {}), checkpoint.get('meta') or {}
@@ -150,7 +161,40 @@ def _load(path: str, trusted: bool, map_location: Any = 'cpu') -> dict[str, Any]
     for name, part in parts.items():
         if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
             raise CheckpointError(f'checkpoint {path} is damaged or no checkpoint (its {name} is no dict of names)')
-    return checkpoint
+    return _as_mmengine(checkpoint, path)
+
+
+def _as_mmengine(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
+    """A checkpoint with the network's weights where MMEngine looks for them: ``state_dict``, or the whole.
+
+    Raises:
+        CheckpointError: If it has several networks, and nothing says which is meant.
+    """
+    if 'state_dict' in checkpoint:
+        weights = checkpoint['state_dict']
+    else:
+        sets = weight_sets(checkpoint)
+        chosen = max((one for one in sets if one.is_main), key=lambda one: len(one.weights), default=None)
+        if chosen is None and len(sets) > 1:
+            raise CheckpointError(
+                f'checkpoint {path} holds several sets of weights: {", ".join(one.place for one in sets)}',
+                'save the one that you mean in a file by itself',
+            )
+        chosen = chosen or (sets[0] if sets else None)
+        weights = checkpoint if chosen is None or not chosen.place else chosen.weights
+    plain = _without_wrapper(weights)
+    return checkpoint if plain is checkpoint.get('state_dict', checkpoint) else {**checkpoint, 'state_dict': plain}
+
+
+def _without_wrapper(weights: dict[str, Any]) -> dict[str, Any]:
+    """Weights without what frameworks put before the name of every one."""
+    for wrapper in _WRAPPERS * 2:
+        names = [name for name, value in weights.items() if isinstance(value, torch.Tensor)]
+        # 'model' could be a part of the network itself, so it counts where a whole network follows.
+        known = wrapper != 'model.' or any('backbone' in name.split('.', 3) for name in names)
+        if names and known and all(name.startswith(wrapper) for name in names):
+            weights = {name.removeprefix(wrapper): weights[name] for name in names}
+    return weights
 
 
 def check_resumable(checkpoint: dict[str, Any], path: str) -> None:
@@ -165,69 +209,6 @@ def check_resumable(checkpoint: dict[str, Any], path: str) -> None:
     missing += [name for name, part in parts.items() if not isinstance(part, (dict, list))]
     if missing:
         raise CheckpointError(f'checkpoint {path} holds no {missing[-1]}, so training cannot go on from it')
-
-
-def check_fit(model: torch.nn.Module, path: str, trusted: bool = False) -> None:
-    """Check that a checkpoint has every weight of a model; MMEngine only warns and leaves the others untrained.
-
-    Args:
-        model: The model, not wrapped for distribution; its method ``complete``, if it has one, adds the weights that it
-            derives from others when it loads.
-        path: As ``check_checkpoint``; an address is fetched unless it was before.
-        trusted: Let the file run code.
-
-    Raises:
-        CheckpointError: If weights are missing or have other shapes.
-    """
-    if path.startswith(_WEB):
-        checkpoint = load_from_http(path, 'cpu')
-    elif _is_address(locate(path)):
-        checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
-    else:
-        checkpoint = check_checkpoint(path, trusted)
-    weights = checkpoint.get('state_dict', checkpoint)
-    weights = {name.removeprefix('module.'): value for name, value in weights.items()}
-    complete = getattr(model, 'complete', None)
-    if complete is not None:
-        weights = complete(weights)
-    needed = model.state_dict()
-    bad = misfits(needed, weights)
-    if bad:
-        raise CheckpointError(
-            f'checkpoint {path} does not fit the model: {len(bad)} of {len(needed)} weights are missing or have '
-            f'another shape, such as {bad[0]}',
-            'give the config that it was trained with',
-        )
-
-
-def misfits(needed: dict[str, torch.Tensor], weights: dict[str, Any]) -> list[str]:
-    """Names of a model's weights for which a checkpoint has no dense tensor of that shape and kind."""
-
-    def fits(weight: torch.Tensor, value: Any) -> bool:
-        return (
-            isinstance(value, torch.Tensor)
-            and value.shape == weight.shape
-            and value.is_floating_point() == weight.is_floating_point()
-            and value.layout is torch.strided
-            and not value.is_meta
-        )
-
-    return [name for name, weight in needed.items() if not fits(weight, weights.get(name))]
-
-
-def _reason(problem: Exception) -> str:
-    """The gist of PyTorch's long explanations."""
-    text = ' '.join(str(problem).split())
-    gist = re.search(r'GLOBAL \S+|got <class [^>]+>|Unsupported operand \d+', text)
-    return gist.group() if gist else text[:80] or type(problem).__name__
-
-
-def _number_types() -> list[Any]:
-    """NumPy's numbers and arrays."""
-    dtypes = [getattr(np.dtypes, name) for name in np.dtypes.__all__ if re.match(r'(U?Int|Float|Bool)\w*DType', name)]
-    # The functions that pickle calls to make a number and an array; NumPy has no public name for them.
-    makers = [np.float32(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
-    return [np.ndarray, np.dtype, *makers, *dtypes]
 
 
 def _history_types() -> list[Any]:

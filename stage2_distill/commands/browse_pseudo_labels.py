@@ -8,35 +8,17 @@ tools/browse_pseudo_labels.py CONFIG CHECKPOINT --panels image assistant ensembl
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmseg.registry import MODELS
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-
-from stage1_sam_cache.cache.picture import draw_masks
 from stage1_sam_cache.commands import cli
-from stage1_sam_cache.data.images import read_rgb
-from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, use_safe_loaders
-from stage2_distill.commands.flags import add_config_flag, add_trust_flag
+from stage1_sam_cache.system.launched import require_one_process
+from stage1_sam_cache.system.nearest import known
+from stage2_distill.commands.flags import add_config_flag, add_trust_flag, use_refusal_flags
 from stage2_distill.errors import ConfigError
-from stage2_distill.geometry.window_batch import stitch_windows
-from stage2_distill.models.goodsam import NETWORKS, GoodSAM
-from stage2_distill.training.cache_check import build_with_cache, expected_settings
-from stage2_distill.training.experiment import plain_errors, read_config
+from stage2_distill.libraries import import_libraries
 
-Panel = tuple[str, NDArray[np.uint8]]  # caption and pixels
-_CAPTION = 26
 PANELS = ('image', 'masks', 'assistant', 'ensemble', 'weight', 'boundaries', 'before', 'student', 'truth')
-_EDGE = (255, 230, 60)
-_UNRELIABLE = 0.35  # brightness of pixels whose weight is 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -61,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--columns', type=int, default=1, help='columns of panels (default: %(default)s)')
     parser.add_argument('--out', type=cli.named_path, default=Path('pseudo_labels.png'), help='default: %(default)s')
+    cli.add_refusal_flags(parser)
     add_config_flag(parser)
     add_trust_flag(parser)
     return parser
@@ -70,18 +53,26 @@ def main(argv: list[str] | None = None) -> int:
     """Draw the panels of every panorama, below each other, and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/browse_pseudo_labels.py', os.environ)
     if args.columns < 1:
         parser.error('--columns needs at least 1')
+    import_libraries()
+    from stage2_distill.commands.label_panels import arrange, build_dataset, build_model, draw, stack
+    from stage2_distill.training.experiment import plain_errors, read_config
+
     config = read_config(args.config, args.cfg_options)
     if config.model.type != 'GoodSAM':
         raise ConfigError(f'{args.config} is not a GoodSAM config')
-    dataset = build_dataset(config, args.split, args.cache)
+    for loader in filter(None, (config.train_dataloader, config.val_dataloader, config.test_dataloader)):
+        use_refusal_flags(loader.dataset, args)
+    with cli.remedies_by_flags():
+        dataset = build_dataset(config, args.split, args.cache)
     model = build_model(config, args.checkpoint, args.trust_checkpoint)
     initial = build_model(config, None, args.trust_checkpoint) if 'before' in args.panels else model
     names = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
     for name in args.id or []:
         if name not in names:
-            raise ConfigError(f'there is no panorama {name!r}; the first is {names[0]!r}')
+            raise ConfigError(f'there is no panorama {name!r}', known(name, names))
     sheets = []
     with plain_errors():
         for name in args.id or names[: args.count]:
@@ -91,129 +82,3 @@ def main(argv: list[str] | None = None) -> int:
     stack(sheets).save(args.out)
     print(f'{len(sheets)} panoramas in {args.out}')
     return 0
-
-
-def build_dataset(config: Config, split: str, cache: str | None) -> Any:
-    """Build the config's training or validation images with their masks, without augmentation.
-
-    Raises:
-        ConfigError: If there is no cache.
-        MaskCacheError: If the cache does not fit the config.
-    """
-    init_default_scope('mmseg')
-    loader = config.train_dataloader if split == 'train' else config.val_dataloader or config.test_dataloader
-    settings = dict(loader.dataset)
-    settings['cache'] = cache or settings.get('cache')
-    if not settings['cache']:
-        raise ConfigError(f'the config names no cache for {split}', 'give it with --cache')
-    settings['pipeline'] = [{'type': 'LoadPanorama'}, {'type': 'LoadCachedMasks'}]
-    if settings.get('labelled', True):
-        settings['pipeline'].append({'type': 'LoadLabel'})
-    settings['pipeline'] += [step for step in loader.dataset.pipeline if step['type'] == 'LeaveOut']
-    settings['pipeline'].append({'type': 'PackPanorama'})
-    settings['expect'] = expected_settings(config, scored=split != 'train')
-    return build_with_cache(settings)
-
-
-def build_model(config: Config, checkpoint: str | None, trusted: bool) -> GoodSAM:
-    """Build the networks with the weights of a checkpoint, or with their initial weights.
-
-    Raises:
-        CheckpointError: If weights are missing, damaged or do not fit.
-    """
-    use_safe_loaders(trusted)
-    model = MODELS.build(config.model)
-    if checkpoint:
-        content = check_checkpoint(checkpoint, trusted)
-        check_fit(model, checkpoint, trusted)
-        model.load_state_dict(content.get('state_dict', content))
-    else:
-        paths = {name: (config.model[name].get('init_cfg') or {}).get('checkpoint') for name in NETWORKS}
-        for path in filter(None, paths.values()):
-            check_checkpoint(path, trusted)
-        model.init_weights()
-        for name, path in paths.items():
-            if path:
-                check_fit(getattr(model, name), path, trusted)
-    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
-
-
-@torch.no_grad()
-def draw(model: GoodSAM, initial: GoodSAM, dataset: Any, index: int) -> dict[str, Panel]:
-    """Draw the panels of one panorama, by their names in ``PANELS``; no ``truth`` where there are no labels."""
-    packed = dataset[index]
-    info = dataset.get_data_info(index)
-    pixels = read_rgb(Path(info['img_path'])).pixels
-    data = {'inputs': [packed['inputs']], 'data_samples': [packed['data_samples']]}
-    data = model.data_preprocessor(data, False)
-    lesson, student = model.explain(data['inputs'], data['data_samples'])
-    grid = lesson.grid
-    ensemble = stitch_windows(lesson.ensemble.labels, grid)[0].cpu().numpy()
-    weight = stitch_windows(lesson.ensemble.weight, grid)[0].cpu().numpy()
-    cached = dataset.mask_cache[info['image_id']]
-    count = sum(len(masks) for masks in cached.windows)
-    generator = cached.fingerprint.settings['generator']['name']
-    dark = pixels // 3
-    dark[refined_edges(lesson, *pixels.shape[:2])] = _EDGE
-    shade = np.where(weight[..., None] > 0, 1, _UNRELIABLE)
-    panels = {
-        'image': (info['image_id'], pixels),
-        'masks': (
-            f'{count} masks of {generator}, in {len(grid.windows)} windows',
-            np.asarray(draw_masks(cached, pixels)),
-        ),
-        'assistant': ('teacher assistant, tiled', colour(lesson.whole_labels[0].cpu().numpy())),
-        'ensemble': ('ensemble labels', colour(ensemble)),
-        'weight': (
-            f'weight map: {weight.mean():.0%} reliable, the rest darkened',
-            (colour(ensemble) * shade).astype(np.uint8),
-        ),
-        'boundaries': ('refined boundaries of the overlaps', dark),
-        'student': ('student', colour(student[0].argmax(0).cpu().numpy())),
-    }
-    if initial is not model:
-        before = initial.predict(data['inputs'], data['data_samples'])[0].pred_sem_seg.data[0]
-        panels['before'] = ('student, initial weights', colour(before.cpu().numpy()))
-    if 'gt_sem_seg' in packed['data_samples']:
-        panels['truth'] = ('ground truth', colour(packed['data_samples'].gt_sem_seg.data[0].numpy()))
-    return panels
-
-
-def refined_edges(lesson: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """Collect the refined boundary maps of all overlaps in one panorama; ``(H, W)``."""
-    edges = np.zeros((height, width), bool)
-    for group, refined in zip(lesson.groups, lesson.refined, strict=True):
-        for box, part in zip(group.boxes, refined[0].cpu().numpy(), strict=True):
-            rows = slice(box.top, box.top + box.height)
-            edges[rows, np.arange(box.left, box.left + box.width) % width] |= part
-    return edges
-
-
-def arrange(panels: Sequence[Panel], columns: int) -> Image.Image:
-    """Draw panels with their captions, row by row."""
-    height, width = panels[0][1].shape[:2]
-    rows = -(-len(panels) // columns)
-    sheet = Image.new('RGB', (width * min(columns, len(panels)), rows * (height + _CAPTION)), 'white')
-    for i, (caption, panel) in enumerate(panels):
-        left, top = i % columns * width, i // columns * (height + _CAPTION)
-        ImageDraw.Draw(sheet).text((left + 4, top + 3), caption, 'black', ImageFont.load_default(16))
-        sheet.paste(Image.fromarray(panel), (left, top + _CAPTION))
-    return sheet
-
-
-def stack(sheets: Sequence[Image.Image]) -> Image.Image:
-    """Draw pictures below each other."""
-    result = Image.new('RGB', (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)), 'white')
-    top = 0
-    for sheet in sheets:
-        result.paste(sheet, (0, top))
-        top += sheet.height
-    return result
-
-
-def colour(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Paint class ids in the colours of Cityscapes, ignored pixels black."""
-    palette = np.zeros((IGNORE + 1, 3), np.uint8)
-    colours = LABEL_SPACES['cityscapes19'].palette
-    palette[: len(colours)] = colours
-    return palette[labels]

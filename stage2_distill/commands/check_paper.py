@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import textwrap
 import warnings
 from pathlib import Path
@@ -21,10 +22,12 @@ from pathlib import Path
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.launched import require_one_process
+from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.commands.paper.figures import SCORES, Row, all_rows, figures_of
-from stage2_distill.commands.paper.measure import measure
-from stage2_distill.commands.paper.report import Result, make_records, print_table
+from stage2_distill.commands.paper.report import Result, coverage_lines, make_records, print_table
+from stage2_distill.libraries import import_libraries
 
 # Modules whose warnings every scoring run repeats, dozens of times: that nothing is drawn, that few cores are there.
 NOISY = r'(mmengine|mmseg|torch\.utils\.data)\b'
@@ -74,14 +77,16 @@ def main(argv: list[str] | None = None) -> int:
     """Measure the rows, print the table, and return 0."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/check_paper.py', os.environ)
     if args.limit is not None and args.limit < 1:
         parser.error('--limit has to be at least 1')
     if args.input_scale is not None and args.input_scale <= 0:
         parser.error('--input-scale must be above 0')
     rows = all_rows()
-    unknown = set(args.rows or ()) - {name for row in rows for name in (row.name, row.group)}
+    names = list(dict.fromkeys([*(row.group for row in rows), *(row.name for row in rows)]))
+    unknown = [name for name in args.rows or () if name not in names]
     if unknown:
-        parser.error(f'--rows: there is no {", ".join(sorted(unknown))}')
+        parser.error(f'--rows: there is no {", ".join(unknown)}; {known(unknown[0], names)}')
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
     args.cache = args.cache or f'cache/{args.dataset}_val'
@@ -89,6 +94,9 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings('ignore', module=NOISY)
     results: dict[str, Result] = {}
     notes = dict.fromkeys(changes(args))  # in order, each once
+    import_libraries()
+    from stage2_distill.commands.paper.measure import measure
+
     try:
         for row, result, note in measure(rows, args):
             results[row.name] = result
@@ -122,6 +130,9 @@ def report(rows: list[Row], results: dict[str, Result], notes: list[str], args: 
         print(f'note: {note}')
     if args.json:
         about = {'dataset': args.dataset, 'split': 'val', 'limit': args.limit, 'notes': notes}
+        about['images'] = next((result.coverage.record() for result in results.values() if result.coverage), None)
         text = json.dumps({**about, 'rows': records}, indent=2) + '\n'
         commit(Path(args.json), text.encode(), replace=True)
         print(f'all classes: {args.json}')
+    for line in coverage_lines(results):
+        print(line)

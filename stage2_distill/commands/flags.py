@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
-from mmengine.config import DictAction
+from stage1_sam_cache.commands.cli import add_trust_flag as add_trust_flag
+from stage1_sam_cache.errors import LaunchError
+from stage1_sam_cache.system.launched import by_torchrun, launch_of
+
+# The program that each launcher needs, and a variable by which it is known.
+_LAUNCHERS = {
+    'pytorch': ('torchrun', 'LOCAL_RANK'),
+    'slurm': ('srun', 'SLURM_PROCID'),
+    'mpi': ('mpirun', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
 
 
-def add_trust_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``."""
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
-    )
+class KeyValueAction(argparse.Action):
+    """Collects ``KEY=VALUE`` as text by key; ``training.config_options`` reads the values when the config is known."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Add the pairs to those of earlier flags."""
+        options = dict(getattr(namespace, self.dest) or {})
+        for pair in values:
+            key, equals, value = pair.partition('=')
+            if not (equals and key):
+                parser.error(f'{option_string}: {pair!r} is not KEY=VALUE')
+            options[key] = value
+        setattr(namespace, self.dest, options)
 
 
 def add_config_flag(parser: argparse.ArgumentParser) -> None:
@@ -19,13 +39,48 @@ def add_config_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValueAction,
         metavar='KEY=VALUE',
         help='change the config: train_cfg.max_iters=500 or key="[a,b]"',
     )
 
 
+def use_refusal_flags(dataset: dict[str, Any], args: argparse.Namespace) -> None:
+    """Let a data set's config follow links and skip what is refused, where ``cli.add_refusal_flags``' flags say so."""
+    for name in ('follow_links', 'skip_refused'):
+        if getattr(args, name):
+            dataset[name] = True
+
+
 def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--launcher``, and the rank that some launchers pass."""
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
+    parser.add_argument(
+        '--launcher',
+        choices=('none', *_LAUNCHERS),
+        default='none',
+        help='job launcher (default: pytorch under torchrun, else none)',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def launcher_of(given: str, environment: Mapping[str, str]) -> str:
+    """The launcher to use: what was given, else ``pytorch`` under torchrun, so that its processes work together.
+
+    Raises:
+        LaunchError: If another program has started several processes, or the given launcher's has started none.
+    """
+    if given == 'none':
+        launch = launch_of(environment)
+        if launch.by in ('srun', 'mpirun'):
+            raise LaunchError(
+                f'{launch.by} has started {launch.processes} processes, and none knows of the others',
+                f'add --launcher {"slurm" if launch.by == "srun" else "mpi"}, or start one',
+            )
+        return 'pytorch' if launch.by else 'none'
+    program, variable = _LAUNCHERS[given]
+    if not (by_torchrun(environment) if given == 'pytorch' else variable in environment):
+        raise LaunchError(
+            f'--launcher {given} is for processes that {program} has started, and this one was not',
+            f'start the command with {program}, or leave --launcher out',
+        )
+    return given

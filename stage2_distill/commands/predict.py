@@ -1,91 +1,224 @@
 """Labels panoramas with a student: label PNGs of class ids, and the panoramas with the labels laid over them.
 
-tools/predict.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/best_mIoU_iter_40000.pth --images my_panoramas
-tools/predict.py student.py student.safetensors --images my_panoramas --out labels --wrap
+    tools/predict.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/best_mIoU_iter_40000.pth --images my_panoramas
+    tools/predict.py student.py student.safetensors --images a.jpg 'photos/*/*.jpg' ride.mp4 --out labels --wrap
+    torchrun --nproc-per-node 4 --no-python tools/predict.py student.py student.safetensors --images my_panoramas
+
+It can be killed at any moment and run again: it keeps what the same student made of the same image with the same flags,
+and makes the rest. Its own output is never labelled.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from PIL import Image
-from tqdm import tqdm
-
+from stage1_sam_cache.build.shards import Shard, parse_shard, shard_of_environment, worst_status
 from stage1_sam_cache.commands import cli
-from stage1_sam_cache.data.images import read_rgb
-from stage1_sam_cache.errors import ImageError
+from stage1_sam_cache.errors import DatasetError
 from stage2_distill.commands.flags import add_trust_flag
-from stage2_distill.deployment.student import Student
+from stage2_distill.deployment.own_output import OwnOutput
+from stage2_distill.deployment.plans import MODES, WINDOW, Mode
+from stage2_distill.deployment.sources import Source, Sources, find_sources
+from stage2_distill.errors import ConfigError
+from stage2_distill.libraries import import_libraries
+
+if TYPE_CHECKING:
+    from stage2_distill.deployment.predictor import Run
+
+_SEVERAL = (
+    'folders, searched recursively; images; globs; videos (frames are named by their number); text files with one of '
+    'these per line'
+)
+NOTES = f"""
+modes: 'whole' shows the student the whole image, 'slide' windows whose outputs are averaged where they overlap, 'tile'
+windows side by side. An image of at most one window is labelled whole in each mode. 'auto' takes the whole image if
+the free memory suffices for that, else windows of {WINDOW[0]}x{WINDOW[1]}, else smaller ones. Where memory runs out all
+the same, the next smaller windows are tried; a warning says so.
+
+exit status: 0 all labelled, 1 some images were refused or failed, 2 bad input or nowhere to write, 130 interrupted
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__, epilog=NOTES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config of the training run, or of an exported student')
     parser.add_argument('checkpoint', help='checkpoint of that run, or an exported student')
-    cli.add_image_flags(parser)
+    cli.add_image_flags(parser, several=_SEVERAL)
+    cli.add_max_pixels_flag(parser)
     parser.add_argument('--out', type=cli.named_path, default=Path('predictions'), help='default: %(default)s')
-    parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
-    parser.add_argument('--scale', type=float, default=1.0, help='resize images before the student sees them')
-    parser.add_argument(
-        '--opacity', type=float, default=0.6, help='opacity of the labels, 0 to 1 (default: %(default)s)'
+    parser.add_argument('--opacity', type=float, default=0.6, help='of the labels, 0 to 1 (default: %(default)s)')
+    parser.add_argument('--overwrite', action='store_true', help='make and replace everything, whatever made it')
+    way = parser.add_argument_group('how images are labelled')
+    way.add_argument('--mode', choices=MODES, default='auto', help='see below (default: %(default)s)')
+    way.add_argument(
+        '--window', type=cli.pixel_pair, default=WINDOW, metavar='HxW', help=f'default: {WINDOW[0]}x{WINDOW[1]}'
     )
-    parser.add_argument('--device', help='cpu, cuda, ... (default: a GPU where there is one)')
+    way.add_argument('--stride', type=cli.pixel_pair, metavar='HxW', help='of slide (default: 3/4 of the window)')
+    way.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
+    way.add_argument('--scale', type=float, default=1.0, help='resize images before the student sees them')
+    run = parser.add_argument_group('run')
+    run.add_argument('--device', default='auto', help='cpu, cuda, cuda:1, ... (default: a GPU where there is one)')
+    run.add_argument(
+        '--shard', type=_shard, metavar='i/n', help='only part i of n, from 0 (default: from torchrun, SLURM)'
+    )
     add_trust_flag(parser)
     return parser
 
 
+def _shard(text: str) -> Shard:
+    """Return the shard that ``i/n`` names, as argparse's ``type``."""
+    try:
+        return parse_shard(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from problem
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Label every image and return the exit status, 1 if some could not be read."""
+    """Label every image and return the exit status, 1 if some could not be labelled."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.scale <= 0 or not 0 <= args.opacity <= 1:
+    if not 0 < args.scale < float('inf') or not 0 <= args.opacity <= 1:
         parser.error('--scale has to be above 0, --opacity from 0 to 1')
-    listing = cli.list_images(parser, args)
-    student = Student.load(args.config, args.checkpoint, args.trust_checkpoint)
-    student.to(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    print(f'{student.parameter_count / 1e6:.1f} M parameters')
-    print('classes: ' + ', '.join(f'{i} {name}' for i, name in enumerate(student.classes)))
-    palette = np.array(student.palette, np.uint8)
-    failed = 0
-    for sample in tqdm(listing.samples, unit='image', disable=None):
-        try:
-            pixels = read_rgb(sample.image).pixels
-        except ImageError as problem:
-            cli.report(f'error: {problem}')
-            failed += 1
-            continue
-        labels = label(student, pixels, args.scale, args.wrap)
-        files = [args.out / folder / f'{sample.id}.png' for folder in ('labels', 'overlays')]
-        for file in files:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(labels).save(files[0])
-        overlay = palette[labels] * args.opacity + pixels * (1 - args.opacity)
-        Image.fromarray(overlay.astype(np.uint8)).save(files[1])
-    done = len(listing.samples) - failed
-    print(f'{done} of {len(listing.samples)} images: ids in {args.out}/labels, pictures in {args.out}/overlays')
-    return cli.FAILED if failed or listing.refused else 0
+    mode = cli.make_settings(
+        parser, Mode, {'name': args.mode, 'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
+    )
+    shard = args.shard or shard_of_environment(os.environ)
+    sources, own = choose_sources(parser, args)
+    if own and shard.index == 0:
+        folders = ', '.join(sorted(map(str, set(own))))
+        cli.report(f'left out: {len(own)} files that tools/predict.py has written, in {folders}')
+    # What the listing refused is reported by the first shard only.
+    refused = sources.refused if shard.index == 0 else []
+    refusals = cli.report_refused(refused, args.skip_refused, count=100)
+    run = make_run(args, mode, shard)
+    try:
+        label(run, sources, shard)
+    except BaseException:
+        report_counts(run, len(refused), shard, args.out)
+        cli.report('stopped early: run the same command again to continue from here')
+        raise
+    report_counts(run, len(refused), shard, args.out)
+    return worst_status(cli.FAILED if run.counts.failed else refusals, os.environ)
 
 
-def label(student: Student, pixels: np.ndarray, scale: float, wrap: bool) -> np.ndarray:
-    """Label one image.
+def choose_sources(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[Sources, list[Path]]:
+    """Return what the flags ask for, and for each file of it that this tool has written itself the output folder.
 
-    Args:
-        student: The network.
-        pixels: RGB, uint8 ``(H, W, 3)``.
-        scale: Resize the image by this factor before the student sees it.
-        wrap: Let the student see across the 0/360 degree seam.
-
-    Returns:
-        Class ids at the image's own size, uint8 ``(H, W)``.
+    Raises:
+        DatasetError: If there is nothing to label.
     """
-    height, width = pixels.shape[:2]
-    seen = pixels
-    if scale != 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        seen = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-    labels = student.label(seen, wrap_columns=seen.shape[1] // 8 if wrap else 0)
-    return np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+    if args.images and not args.list:
+        if args.split or args.data_root:
+            parser.error('--split and --data-root go with --dataset, not with --images')
+        with cli.remedies_by_flags():
+            sources = find_sources([str(path) for path in args.images], args.follow_links)
+    else:
+        if args.images and len(args.images) > 1:
+            parser.error('--list chooses images of one folder; give one folder with --images')
+        args.images = args.images[0] if args.images else None
+        listing = cli.list_images(parser, args)
+        images = [Source(sample.id, sample.image) for sample in listing.samples]
+        sources = Sources(images, [], list(listing.refused))
+        if args.dataset:
+            return sources, []
+    recognise = OwnOutput(args.out)
+    homes = [(image, recognise.folder_of(image.path)) for image in sources.images]
+    sources.images = [image for image, home in homes if home is None]
+    own = [home for _, home in homes if home is not None]
+    if own and not sources.images and not sources.videos:
+        raise DatasetError(
+            f'all {len(own)} images are the output of tools/predict.py, in {own[0]}', 'give other images'
+        )
+    return sources, own
+
+
+def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
+    """Load the student and return the run; what it needs is imported here, because PyTorch takes seconds.
+
+    Raises:
+        GoodSAMError: If student, device or output folder can't be used.
+    """
+    import_libraries()
+    from stage1_sam_cache.system.devices import choose_device
+    from stage2_distill.deployment.outputs import Predictions
+    from stage2_distill.deployment.predictor import Labeller, Run, identity
+    from stage2_distill.deployment.student import Student
+    from stage2_distill.models.dry_run import needed_bytes
+
+    device = choose_device(args.device, os.environ)
+    student = Student.load(args.config, args.checkpoint, args.trust_checkpoint)
+    if len(student.classes) > 256:
+        raise ConfigError(f'{args.config} has {len(student.classes)} classes; a label of 8 bits can name 256')
+    if args.mode in ('slide', 'tile'):
+        needed_bytes(student.network, args.window)  # refuses windows that are too small for the student
+    student_id = identity(student, args.config)
+    student.to(device)
+    predictions = Predictions(args.out, student.palette, args.opacity, args.overwrite)
+    if shard.index == 0:
+        print(f'{student.parameter_count / 1e6:.1f} M parameters, on {device}')
+        print('classes: ' + ', '.join(f'{i} {name}' for i, name in enumerate(student.classes)), flush=True)
+    predictions.describe(
+        {
+            'classes': student.classes,
+            'palette': student.palette,
+            'config': args.config,
+            'checkpoint': args.checkpoint,
+            'student': student_id,
+            **mode.to_json(),
+            'scale': args.scale,
+        }
+    )
+    return Run(Labeller(student, mode, args.scale, args.max_pixels), predictions, student_id, shard)
+
+
+def label(run: Run, sources: Sources, shard: Shard) -> None:
+    """Label this shard's images and frames behind a progress bar."""
+    from tqdm import tqdm
+
+    images = shard.of(sources.images)
+    total = run.planned = len(images) + sum(run.expected_frames(video) for video in sources.videos)
+    show = sys.stderr is not None
+    pause = 0.1 if show and sys.stderr.isatty() else 30  # in a log file a line every half minute is enough
+    title = 'labelling' if shard.count == 1 else f'labelling {shard.index}/{shard.count}'
+    with tqdm(total=total, desc=title, unit='image', disable=not show, mininterval=pause, smoothing=0.1) as bar:
+
+        def on_window(done: int, of: int) -> None:
+            bar.set_postfix_str(f'window {done}/{of}' if done < of else '', refresh=done < of)
+
+        def on_report(text: str) -> None:
+            bar.clear()
+            cli.report(text)
+
+        progress: Any = run.progress
+        progress.advance, progress.window, progress.report = bar.update, on_window, on_report
+        run.images(images)
+        run.videos(sources.videos)
+
+
+def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:
+    """Print what was done, of how many."""
+    counts = run.counts
+    finished = counts.done + counts.already_there
+    more = [
+        f'{number} {what}'
+        for number, what in (
+            (counts.already_there, 'already there'),
+            (len(counts.failed), 'failed'),
+            (refused, 'refused'),
+            (counts.own, 'left out, as tools/predict.py has made them'),
+        )
+        if number
+    ]
+    # A video may declare more frames than it has, or none.
+    images = refused + max(run.planned - counts.own, finished + len(counts.failed))
+    part = '' if shard.count == 1 else f'shard {shard.index}/{shard.count} ({shard.source}): '
+    print(
+        f'{part}{finished} of {images} images' + (f' ({", ".join(more)})' if more else '') + f': ids in {out}/labels, '
+        f'pictures in {out}/overlays, what they mean in {out}/predictions.json',
+        flush=True,
+    )

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 
+from stage1_sam_cache.system.atomic_file import commit
+from stage2_distill.errors import ConfigError
+from stage2_distill.evaluation.coverage import Coverage
 from stage2_distill.evaluation.region_scores import BANDS, RegionSettings
 
 
-def report(rows: list[dict[str, Any]], config: Config, args: argparse.Namespace) -> None:
-    """Write all scores, per class too, and print a table of the means; only the first process does."""
-    if int(os.environ.get('RANK', 0)):
+def report(rows: list[dict[str, Any]], coverage: Coverage, config: Config, args: argparse.Namespace) -> None:
+    """Write all scores, per class too, and print a table of the means; only the first process does.
+
+    The last line says how many images the scores are of.
+    """
+    if not is_main_process():
         return
-    out = Path(args.out or Path(config.work_dir) / 'scores.json')
-    out.parent.mkdir(parents=True, exist_ok=True)
     dataset = config.test_dataloader.dataset
     about = {'config': args.config, 'checkpoint': args.checkpoint}
-    about |= {'dataset': dataset.get('name', dataset.get('type')), 'split': dataset.get('split')}
+    name = dataset.get('name') or dataset.get('images') or dataset.get('type')
+    about |= {'dataset': name, 'split': dataset.get('split'), 'images': coverage.record()}
     if args.regions is not None:
         about['regions'] = asdict(args.regions)
-    out.write_text(
-        json.dumps({**about, 'scores': [_without_nan(row) for row in rows]}, indent=2) + '\n', encoding='utf-8'
-    )
-    print(f'\n{about["dataset"]} {about["split"]}: mIoU in %\n')
+    print(f'\n{" ".join(filter(None, (name, about["split"])))}: mIoU in %\n')
     scales = sorted({row['input_scale'] for row in rows})
     print('| mode | ' + ' | '.join(f'input scale {scale:g}' for scale in scales) + ' |')
     print('|---|' + '---|' * len(scales))
@@ -37,7 +39,41 @@ def report(rows: list[dict[str, Any]], config: Config, args: argparse.Namespace)
         print(f'| {mode} | ' + ' | '.join(f'{scores[scale]:.2f}' for scale in scales) + ' |')
     if args.regions is not None:
         print_regions(rows, args.regions)
-    print(f'\nall classes: {out}')
+    print()
+    for names, of in absent_classes(rows).items():
+        which = '' if len(of) == len(rows) else f' ({"; ".join(of)})'
+        print(f'in no label and no prediction, so not in the mean: {", ".join(names)}{which}')
+    out = score_file(config, args)
+    text = json.dumps({**about, 'scores': [_without_nan(row) for row in rows]}, indent=2) + '\n'
+    commit(out, text.encode(), replace=True)  # the last step, so that scores are printed even if the disk is full
+    print(f'all classes: {out}')
+    print(coverage.line)
+
+
+def score_file(config: Config, args: argparse.Namespace) -> Path:
+    """Return the file of the scores; its folder is made, which is tried before anything is scored.
+
+    Raises:
+        ConfigError: If it is a folder, or its folder can't be made.
+    """
+    out = Path(args.out or Path(config.work_dir) / 'scores.json')
+    if out.is_dir():
+        raise ConfigError(f'--out {out} is a folder', 'give a file')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigError(f'cannot make the folder {out.parent}: {problem.strerror}', 'give another --out') from problem
+    return out
+
+
+def absent_classes(rows: list[dict[str, Any]]) -> dict[tuple[str, ...], list[str]]:
+    """Return the classes that have no IoU, with the rows in which these have none."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        names = tuple(name.removeprefix('IoU.') for name, x in row.items() if name.startswith('IoU.') and x != x)
+        if names:
+            found.setdefault(names, []).append(f'{row["mode"]}, input scale {row["input_scale"]:g}')
+    return found
 
 
 def print_regions(rows: list[dict[str, Any]], settings: RegionSettings) -> None:
@@ -53,7 +89,7 @@ def print_regions(rows: list[dict[str, Any]], settings: RegionSettings) -> None:
     print('| mode | input scale | ' + ' | '.join(columns) + ' |')
     print('|---|---|' + '---|' * len(columns))
     for row in rows:
-        scores = ' | '.join(f'{row[key]:.2f}' for key in columns.values())
+        scores = ' | '.join('-' if row[key] != row[key] else f'{row[key]:.2f}' for key in columns.values())
         print(f'| {row["mode"]} | {row["input_scale"]:g} | {scores} |')
 
 

@@ -2,6 +2,7 @@
 
     tools/test.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/best_mIoU_iter_40000.pth
     tools/test.py mmseg_configs/goodsam_b0.py best.pth --cache cache/densepass_val       # the ensemble too
+    tools/test.py mmseg_configs/goodsam_b0.py best.pth --images my_panoramas --labels my_labels
     tools/test.py mmseg_configs/source/segformer_b0_toypass.py best.pth
     tools/test.py mmseg_configs/source/segformer_b0_toypass.py best.pth --dataset toypass --split val \\
         --mode whole slide tile --input-scale 1 2 3
@@ -11,6 +12,11 @@ and averaged (ta_slide), and, with the masks of the scored images, the ensemble 
 whole images, or windows (--mode, --window, --stride): 'slide' averages them, 'tile' lays them side by side. Windows are
 given in pixels of the unscaled image and grow with the input scale; predictions are always scored at the label's size.
 
+Own labels (--images, --labels) are PNGs of one class id per pixel, under the path of their image: street/7.jpg has
+street/7.png or street/7_labelTrainIds.png. Ids are those of the classes of --label-space, unless --label-ids names
+another encoding, or a JSON file such as {"3": "road", "4": "car", "9": "ignore"}; 255 is ignored. Images without a
+label are not scored. The last line says how many images the scores are of.
+
 With --regions a second table has boundary IoU, and for panoramas the mIoU near the 0/360 degree seam and in the upper,
 middle and lower third of the rows; stage2_distill/evaluation/region_scores.py says how they are counted.
 """
@@ -18,33 +24,15 @@ middle and lower third of the rows; stage2_distill/evaluation/region_scores.py s
 from __future__ import annotations
 
 import argparse
-import copy
 import os
-from pathlib import Path
-from typing import Any
-
-from mmengine.config import Config
 
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag
-from stage2_distill.commands.score_report import report
-from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.region_scores import RegionSettings
-from stage2_distill.evaluation.scored_config import scale_input, set_mode, use_regions
-from stage2_distill.evaluation.scoring import (
-    drop_training,
-    image_size,
-    model_space,
-    score,
-    scores_of,
-    use_cache,
-    use_dataset,
-    use_predictors,
-)
-from stage2_distill.models.goodsam import NETWORKS, PREDICTORS
-from stage2_distill.training.experiment import choose_work_dir, read_config
+from stage2_distill.libraries import import_libraries
+from stage2_distill.models.names import PREDICTORS
 
 MODES = ('whole', 'slide', 'tile')
 
@@ -59,9 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='weights, a file or an address; without one the initial weights of a GoodSAM config are scored',
     )
     parser.add_argument('--work-dir', help='where logs and results go (default: work_dirs/<config>)')
-    parser.add_argument('--dataset', choices=sorted(DATASETS), help="a data set of the catalogue, not the config's")
-    parser.add_argument('--split', help='its split (default: val)')
-    parser.add_argument('--data-root', metavar='DIR', help='its folder (default: data/<Name>)')
+    add_data_flags(parser)
     parser.add_argument('--mode', nargs='+', choices=MODES, help="(default: the config's)")
     parser.add_argument(
         '--window',
@@ -79,9 +65,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='S',
         help="how much images, or the assistant's windows, are enlarged (default: 1, or the config's)",
     )
-    parser.add_argument(
-        '--label-space', choices=sorted(LABEL_SPACES), help="score these classes (default: --dataset's)"
-    )
     parser.add_argument('--cache', metavar='DIR', help='masks of the scored images, for the ensemble of GoodSAM')
     parser.add_argument(
         '--predictor', nargs='+', choices=PREDICTORS, help="predictors of GoodSAM (default: the config's)"
@@ -97,23 +80,38 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose the scored images and say what their labels are."""
+    group = parser.add_argument_group("images and labels (default: the config's)")
+    source = group.add_mutually_exclusive_group()
+    source.add_argument('--dataset', choices=sorted(DATASETS), help='a data set of the catalogue')
+    source.add_argument('--images', type=cli.named_path, metavar='DIR', help='any folder of panoramas, with --labels')
+    group.add_argument('--split', help='split of --dataset (default: val)')
+    group.add_argument('--data-root', metavar='DIR', help='folder of --dataset (default: data/<Name>)')
+    group.add_argument('--labels', type=cli.named_path, metavar='DIR', help='labels of --images')
+    group.add_argument(
+        '--label-space',
+        choices=sorted(LABEL_SPACES),
+        help="score these classes (default: --dataset's; cityscapes19 for --images)",
+    )
+    group.add_argument(
+        '--label-ids', metavar='NAME|FILE', help='what the ids in --labels are (default: those of the label space)'
+    )
+    group.add_argument('--limit', type=int, metavar='N', help='score only the first N images')
+    cli.add_refusal_flags(group)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Score every combination of mode or predictor and input scale, and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
     check_flags(parser, args)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = changed_config(args)
-    goodsam = config.model.type == 'GoodSAM'
-    given = [name for name in ('mode', 'window', 'stride') if getattr(args, name)]
-    if goodsam and given:
-        parser.error(f'--{given[0]} is for plain networks; a GoodSAM config sets its own windows')
-    if not goodsam and args.checkpoint is None:
-        parser.error('a checkpoint is needed')
-    if not goodsam and (args.cache or args.predictor or args.wrap):
-        parser.error('--cache, --predictor and --wrap are for GoodSAM configs')
-    rows = score_goodsam(config, args) if goodsam else score_network(config, args)
-    report(rows, config, args)
+    import_libraries()
+    from stage2_distill.commands.score_rows import score_rows
+
+    with cli.remedies_by_flags():
+        score_rows(parser, args)
     return 0
 
 
@@ -121,84 +119,22 @@ def check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
     """Refuse flags that contradict each other, and replace ``args.regions`` by the settings of --regions or None."""
     if min(args.input_scale or [1]) <= 0:
         parser.error('--input-scale must be above 0')
-    if (args.split or args.data_root or args.label_space) and not args.dataset:
-        parser.error('--split, --data-root and --label-space go with --dataset')
+    modes = set(args.mode or ())
+    if modes and args.stride and 'slide' not in modes:
+        parser.error('--stride goes with --mode slide; tiles lie side by side')
+    if modes and args.window and not modes & {'slide', 'tile'}:
+        parser.error('--window goes with --mode slide or tile')
+    if (args.split or args.data_root) and not args.dataset:
+        parser.error('--split and --data-root go with --dataset')
+    if args.label_space and not (args.dataset or args.images):
+        parser.error('--label-space goes with --dataset or --images')
+    if bool(args.images) != bool(args.labels):
+        parser.error('--images and --labels go together')
+    if args.label_ids and not args.labels:
+        parser.error('--label-ids goes with --labels')
+    if args.limit is not None and args.limit < 1:
+        parser.error('--limit has to be at least 1')
     region_values = cli.given_settings(args, RegionSettings)
     if region_values and not args.regions:
         parser.error(f'--{next(iter(region_values)).replace("_", "-")} goes with --regions')
     args.regions = cli.make_settings(parser, RegionSettings, region_values) if args.regions else None
-
-
-def changed_config(args: argparse.Namespace) -> Config:
-    """Return the config without training and with the changes that the flags ask for.
-
-    Raises:
-        ConfigError: If there is nothing to score on.
-    """
-    config = read_config(args.config, args.cfg_options)
-    config.launcher = args.launcher
-    config.load_from, config.resume = args.checkpoint, False
-    choose_work_dir(config, args.config, args.work_dir)
-    if not config.get('test_dataloader'):
-        raise ConfigError(f'{args.config} has no labelled data to score on', 'give a config of these networks that has')
-    if args.dataset:
-        use_dataset(config, args.dataset, args.split or 'val', args.data_root, args.label_space)
-    if args.show_dir:
-        config.default_hooks.visualization.update(draw=True, interval=1)
-    drop_training(config)
-    return config
-
-
-def score_network(config: Config, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return one row for every mode and input scale of a plain network."""
-    use_regions(config, args.regions)
-    rows = []
-    for mode in args.mode or [None]:
-        for scale in args.input_scale or [1.0]:
-            chosen = copy.deepcopy(config)
-            if args.show_dir:
-                # Pictures are named after their images only, so each combination needs its own folder.
-                chosen.visualizer.save_dir = str(Path(args.show_dir) / f'{mode or "config"}_{scale:g}')
-                chosen.visualizer.name = f'visualizer_{mode}_{scale:g}'  # MMEngine reuses one of the same name
-            scale_input(chosen, scale)
-            if mode is not None:
-                set_mode(chosen, mode, scale, args.window, args.stride)
-            scores = score(chosen, args.checkpoint, args.trust_checkpoint)
-            rows.append({'mode': mode or chosen.model.test_cfg.mode, 'input_scale': scale, **scores})
-    return rows
-
-
-def score_goodsam(config: Config, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return one row for every predictor and input scale of a GoodSAM config."""
-    predictors = args.predictor or list(config.model.test_cfg.predictors)
-    if args.cache and 'ensemble' not in predictors:
-        predictors = [*predictors, 'ensemble']
-    if 'ensemble' in predictors:
-        use_cache(config, args.cache)
-    else:
-        print('the ensemble is not scored: it needs the masks of these images, --cache')
-    if args.wrap:
-        first = config.test_dataloader.dataset
-        width = image_size(first)[1]
-        config.model.wrap_columns = width // 8
-    dataset = config.test_dataloader.dataset
-    space = dataset.get('label_space') or DATASETS[dataset.name].label_space
-    if args.show_dir and space != model_space(config):
-        raise ConfigError(
-            f'--show-dir draws labels and predictions alike, but here {space} is scored; use tools/predict.py'
-        )
-    use_predictors(config, predictors)
-    use_regions(config, args.regions)
-    rows = []
-    for scale in args.input_scale or [config.model.ta_input_scale]:
-        chosen = copy.deepcopy(config)
-        chosen.model.ta_input_scale = scale
-        if args.checkpoint:
-            for network in NETWORKS:
-                chosen.model[network].init_cfg = None  # the checkpoint has all weights
-        if args.show_dir:
-            chosen.visualizer.save_dir = str(Path(args.show_dir) / f'student_{scale:g}')
-            chosen.visualizer.name = f'visualizer_{scale:g}'
-        scores = score(chosen, args.checkpoint, args.trust_checkpoint)
-        rows += [{'mode': name, 'input_scale': scale, **scores_of(scores, name)} for name in predictors]
-    return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -116,6 +117,26 @@ def rolled_order(grid: WindowGrid, steps: int) -> tuple[list[int], list[int]]:
         return box._replace(left=(box.left + steps * stride) % grid.width)
 
     return _order(grid, source, 'rolled')
+
+
+@lru_cache(maxsize=1024)
+def can_mirror(grid: WindowGrid) -> bool:
+    """Whether the mirrored grid is the grid."""
+    return _is_possible(lambda: mirrored_order(grid))
+
+
+@lru_cache(maxsize=1024)
+def can_roll(grid: WindowGrid) -> bool:
+    """Whether a grid that is rolled by a stride is the grid."""
+    return _is_possible(lambda: rolled_order(grid, 1))
+
+
+def _is_possible(order: Callable[[], Any]) -> bool:
+    try:
+        order()
+    except ConfigError:
+        return False
+    return True
 
 
 def _order(grid: WindowGrid, source: Any, what: str) -> tuple[list[int], list[int]]:

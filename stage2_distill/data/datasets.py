@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS as MMSEG_DATASETS
+from numpy.typing import NDArray
 
 from stage1_sam_cache.cache.reader import MaskCache, open_cache
+from stage1_sam_cache.data import own_labels
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
-from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES, REMAPS
 from stage1_sam_cache.data.labels import LabelReader
-from stage1_sam_cache.data.listing import Listing, list_folder
+from stage1_sam_cache.data.listing import Listing, Sample, list_folder
+from stage1_sam_cache.data.own_labels import LabelIds
+from stage1_sam_cache.data.refusals import Refused, RefusedError, SomeRefusedError, name_refused
+from stage2_distill.data.pipeline_steps import built_steps
 from stage2_distill.data.sampler import Draw
 from stage2_distill.data.transforms import LoadCachedMasks, LoadLabel
 from stage2_distill.errors import ConfigError
@@ -30,22 +35,30 @@ class CatalogueDataset(BaseSegDataset):
         root: The data set's folder; None takes the catalogue's.
         images: A folder of images, instead of a catalogue entry.
         labelled: Whether to load labels.
-        labels: Folder of labels that the catalogue doesn't name, such as the ground truth of ToyPASS's training
-            panoramas; files are found there by the image's path, without extension, plus '_labelTrainIds.png'.
-        label_space: Key of ``LABEL_SPACES``; None takes the catalogue's.
+        labels: Folder of labels that the catalogue doesn't name: those of ``images``, or the ground truth of ToyPASS's
+            training panoramas. Files are found as ``own_labels.with_labels`` says.
+        label_space: Key of ``LABEL_SPACES``; None takes the catalogue's, and cityscapes19 for ``images``.
+        label_ids: What the ids in ``labels`` are, as ``own_labels.OwnLabelReader`` takes it.
         list_file: Text file that chooses and orders the images.
         cache: Folder of stage 1's mask cache; None for images without masks.
         expect: Settings that the cache must have been made with, as ``open_cache`` takes them.
         limit: Only the first images of the list.
+        follow_links: Take images and labels behind links that leave the folder.
+        skip_refused: Go on without images that are refused: links, two files of one name, formats that are not read.
         options: Of ``BaseSegDataset``, such as ``pipeline`` and ``test_mode``.
 
     Attributes:
         mask_cache: The opened cache; None without one.
+        listed: How many images were found, or named by the list.
+        left_out: Those that cannot be in the data set, with the reason; ``limit`` leaves out more.
+        is_own: Whether it is a folder of images, not a catalogue entry.
+        notes: Warnings for the user, a line each; the runner logs them.
 
     Raises:
-        DatasetError: If there are no such images, or their labels can't be converted to the label space.
+        DatasetError: If there are no such images, some are refused and may not be skipped, or their labels can't be
+            converted to the label space.
         MaskCacheError: If there is no such cache.
-        ConfigError: If labels are missing.
+        ConfigError: If labels are missing; of ``images`` that are scored (``test_mode``), only if all are.
     """
 
     def __init__(
@@ -57,22 +70,38 @@ class CatalogueDataset(BaseSegDataset):
         labelled: bool = True,
         labels: str | None = None,
         label_space: str | None = None,
+        label_ids: LabelIds | None = None,
         list_file: str | None = None,
         cache: str | None = None,
         expect: Mapping[str, Any] | None = None,
         limit: int | None = None,
+        follow_links: bool = False,
+        skip_refused: bool = False,
         **options: Any,
     ) -> None:
         if (name is None) == (images is None):
-            raise ConfigError('a data set needs either a name of the catalogue or a folder of images')
+            raise ConfigError(
+                'a data set needs either a name of the catalogue or a folder of images',
+                'set name=None and split=None beside images' if name else 'give one of them',
+            )
         self._entry = DATASETS.get(name) if name is not None else None
         if name is not None and self._entry is None:
             raise ConfigError(f'the config asks for data set {name!r}; known: {", ".join(DATASETS)}')
-        self._space = LABEL_SPACES[label_space or (self._entry.label_space if self._entry else 'cityscapes19')]
+        if limit is not None and limit < 1:
+            raise ConfigError(f'limit={limit} of a data set', 'give at least 1')
+        if label_ids is not None and labels is None:
+            raise ConfigError('label_ids says what the ids in a folder of labels are', 'give the folder as labels')
+        self._space = own_labels.label_space(
+            label_space or (self._entry.label_space if self._entry else 'cityscapes19')
+        )
         self._source = (name, split, root, images, list_file)
-        self._labelled, self._labels, self._limit = labelled, labels, limit
+        self._labelled, self._labels, self._limit = labelled and (images is None or labels is not None), labels, limit
+        self._label_ids, self.is_own = label_ids, images is not None
+        self.listed, self.left_out = 0, list[Refused]()
         self._cache, self._expect = cache, expect
+        self._follow_links, self._skip_refused = follow_links, skip_refused
         self.mask_cache: MaskCache | None = None
+        self.notes: list[str] = []
         meta = {'classes': self._space.classes, 'palette': [list(c) for c in self._space.palette]}
         super().__init__(metainfo=meta, **options)
 
@@ -80,55 +109,78 @@ class CatalogueDataset(BaseSegDataset):
         """List the images, and give the transforms what they read masks and labels with.
 
         Returns:
-            One entry per image: id, path, label path, map of label ids.
+            One entry per image: id, path, label path.
         """
         listing = self._list()
-        read_label = None
-        if self._entry is not None and self._labelled:
-            read_label = LabelReader(self._entry, listing.root, self._space.name)
-        entries = [self._entry_of(sample.id, sample.image, sample.label) for sample in listing.samples[: self._limit]]
+        self.listed = len(listing.samples) + len(listing.refused)
+        self.left_out = list(listing.refused)
+        samples = self._with_labels(listing) if self._labelled else listing.samples
         if self._cache is not None:
             self.mask_cache = open_cache(self._cache, self._expect)
-        for step in self.pipeline.transforms:
+        read_label = self._label_reader(listing.root)
+        for step in built_steps(self.pipeline.transforms):
+            if isinstance(step, LoadAnnotations):
+                raise ConfigError(
+                    "LoadAnnotations reads labels of 16 bits as other ids, and does not know the data set's",
+                    'begin the pipeline with LoadPanorama, and load labels with LoadLabel',
+                )
             if isinstance(step, LoadCachedMasks):
                 step.cache = self.mask_cache
             elif isinstance(step, LoadLabel):
+                if read_label is None:
+                    raise ConfigError(
+                        f'the config loads labels, but {self._source[3] or self._source[0]} is used without labels',
+                        'give their folder as labels, or take LoadLabel out of the pipeline',
+                    )
                 step.read = read_label
-        return entries
+        return [self._entry_of(sample) for sample in samples[: self._limit]]
 
     def _list(self) -> Listing:
         name, split, root, images, list_file = self._source
-        if images is not None:
-            return list_folder(Path(images), None if list_file is None else Path(list_file))
-        assert name is not None
-        return list_dataset(name, split, root, list_file)
+        try:
+            if images is not None:
+                listing = list_folder(images, list_file, self._follow_links)
+            else:
+                assert name is not None
+                listing = list_dataset(name, split, root, list_file, self._follow_links)
+            if listing.refused and not self._skip_refused:
+                raise SomeRefusedError(listing.root, listing.refused)
+        except RefusedError as problem:
+            raise problem.with_ways('follow_links=True of the data set', 'skip_refused=True of the data set') from None
+        self.notes = [f'skipped: {listing.root}: {name_refused(listing.refused)}'] if listing.refused else []
+        return listing
 
-    def _entry_of(self, image_id: str, image: Path, label: Path | None) -> dict[str, Any]:
-        entry: dict[str, Any] = {
-            'img_path': str(image),
-            'image_id': image_id,
-            'label_map': self._changed_ids() or None,
-            'reduce_zero_label': False,
-            'seg_fields': [],
-        }
+    def _label_reader(self, root: Path) -> Callable[[Path, NDArray[np.uint8]], NDArray[np.uint8]] | None:
         if not self._labelled:
-            return entry
-        if self._labels is not None:
-            label = Path(self._labels) / f'{image_id}_labelTrainIds.png'
-        if label is None or not label.is_file():
-            name, split, *_ = self._source
-            raise ConfigError(
-                f'{image} has no label{"" if label is None else f" {label}"}; {name} {split} cannot be used for '
-                'training with labels or for scoring'
-            )
-        return {**entry, 'seg_map_path': str(label)}
+            return None
+        if self._entry is None or self._label_ids is not None:
+            return own_labels.OwnLabelReader(self._space.name, self._label_ids)
+        return LabelReader(self._entry, root, self._space.name)
 
-    def _changed_ids(self) -> dict[int, int]:
-        """The label ids that change: mmseg's own LoadAnnotations maps ids one by one."""
-        if self._entry is None or not self._labelled or self._entry.label_encoding == self._space.name:
-            return {}
-        remap = REMAPS.get((self._entry.label_encoding, self._space.name), range(0))
-        return {old: int(new) for old, new in enumerate(remap) if old != new and old != IGNORE}
+    def _with_labels(self, listing: Listing) -> list[Sample]:
+        """The samples that have a label; only where images of one's own are scored may others be left out.
+
+        Raises:
+            ConfigError: If other samples have none.
+        """
+        reasons: dict[str, str] = {}
+        if self._labels is not None:
+            listing, reasons = own_labels.with_labels(listing, self._labels, self._label_ids, self._follow_links)
+        without = [sample for sample in listing.samples if sample.label is None]
+        name, split, _, images, _ = self._source
+        if without and not (images is not None and self.test_mode):
+            which = str(without[0].image) + (f' and {len(without) - 1} more' if without[1:] else '')
+            why = reasons.get(without[0].id, 'no label')
+            raise ConfigError(
+                f'{which} has {"no label" if why == "no label" else f"no label ({why})"}; '
+                f'{images or f"{name} {split}"} cannot be used for training with labels or for scoring'
+            )
+        self.left_out += [Refused(sample.id, reasons[sample.id]) for sample in without]
+        return [sample for sample in listing.samples if sample.label is not None]
+
+    def _entry_of(self, sample: Sample) -> dict[str, Any]:
+        entry: dict[str, Any] = {'img_path': str(sample.image), 'image_id': sample.id, 'seg_fields': []}
+        return {**entry, 'seg_map_path': str(sample.label)} if self._labelled else entry
 
     def __getitem__(self, idx: int | Draw) -> Any:
         """A sample; a ``Draw`` also brings the seed of its augmentation."""

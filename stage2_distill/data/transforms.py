@@ -6,6 +6,7 @@ and with wrap-around a roll by whole strides.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from PIL import Image
 from torch import Tensor
 
 from stage1_sam_cache.cache.reader import MaskCache
-from stage1_sam_cache.data.images import read_rgb
-from stage1_sam_cache.data.labels import LabelReader
+from stage1_sam_cache.cache.remedies import make_again
+from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
 from stage1_sam_cache.errors import ImageError, MaskCacheError
-from stage2_distill.data.cached_masks import CachedMasks, rolled_order
+from stage1_sam_cache.geometry.windows import WindowGrid
+from stage2_distill.data.cached_masks import CachedMasks, can_mirror, can_roll, rolled_order
 from stage2_distill.data.stored_lesson import StoredLesson, file_name, read
 from stage2_distill.errors import ConfigError
 
@@ -34,14 +36,20 @@ KNOWLEDGE = ('cached_masks', 'lesson')  # what a sample carries beside its image
 
 @TRANSFORMS.register_module()
 class LoadPanorama(BaseTransform):
-    """Read an image by stage 1's policy, so that both stages see the same pixels.
+    """Read an image by stage 1's policy, so that both stages see the same pixels and damaged files are refused.
 
     Adds ``img`` (uint8 BGR ``(H, W, 3)``, as in mmseg), ``img_shape``, ``ori_shape``, ``pixels`` (the same in RGB) and
     ``img_sha256``.
+
+    Args:
+        max_pixels: Larger images are refused, as by ``--max-pixels`` of stage 1.
     """
 
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        self.max_pixels = max_pixels
+
     def transform(self, results: Results) -> Results:
-        image = read_rgb(Path(results['img_path']))
+        image = read_rgb(Path(results['img_path']), self.max_pixels, 'max_pixels of LoadPanorama in the config')
         results['img'] = np.ascontiguousarray(image.pixels[..., ::-1])
         results['img_shape'] = results['ori_shape'] = image.pixels.shape[:2]
         results['pixels'], results['img_sha256'] = image.pixels, image.sha256
@@ -60,7 +68,7 @@ class LoadLabel(BaseTransform):
         ImageError: If the label can't be read, has another size than the image, or an id that is no class.
     """
 
-    read: LabelReader | None = None
+    read: Callable[[Path, NDArray[np.uint8]], NDArray[np.uint8]] | None = None
 
     def transform(self, results: Results) -> Results:
         if self.read is None:
@@ -98,12 +106,24 @@ class LoadCachedMasks(BaseTransform):
         except KeyError as problem:
             raise MaskCacheError(problem.args[0], 'run tools/cache_sam.py again') from None
         if panorama.image_sha256 != results['img_sha256']:
-            raise MaskCacheError(
-                f'{results["img_path"]} is not the image whose masks are in {self.cache.path}',
-                'run tools/cache_sam.py again',
-            )
+            raise other_images([results], self.cache)
         results['cached_masks'] = CachedMasks.from_cache(panorama)
         return results
+
+
+def other_images(entries: Sequence[Mapping[str, Any]], cache: MaskCache, command: str = '') -> MaskCacheError:
+    """The error that images are not those whose masks are cached under their ids.
+
+    Args:
+        entries: The images, with ``image_id`` and ``img_path``; at least one.
+        cache: The masks.
+        command: The command that fills the cache; empty if it is not known.
+    """
+    more = f', nor are {len(entries) - 1} others what they were' if len(entries) > 1 else ''
+    return MaskCacheError(
+        f'{entries[0]["img_path"]} is not the image whose masks are in {cache.path}{more}',
+        make_again(cache.path, *(entry['image_id'] for entry in entries), command=command),
+    )
 
 
 @TRANSFORMS.register_module()
@@ -147,13 +167,15 @@ class FlipPanorama(BaseTransform):
 
     Args:
         prob: Probability.
+        where_possible: Leave panoramas as they are whose mirrored windows are no windows, instead of an error.
     """
 
-    def __init__(self, prob: float = 0.5) -> None:
-        self.prob = prob
+    def __init__(self, prob: float = 0.5, where_possible: bool = False) -> None:
+        self.prob, self.where_possible = prob, where_possible
 
     def transform(self, results: Results) -> Results:
-        if np.random.random() < self.prob:
+        drawn = np.random.random() < self.prob
+        if drawn and (not self.where_possible or _all_grids(results, can_mirror)):
             results['img'] = np.ascontiguousarray(results['img'][:, ::-1])
             for field in results['seg_fields']:
                 results[field] = np.ascontiguousarray(results[field][:, ::-1])
@@ -168,13 +190,15 @@ class RollPanorama(BaseTransform):
 
     Args:
         prob: Probability.
+        where_possible: Leave panoramas as they are whose rolled windows are no windows, instead of an error.
     """
 
-    def __init__(self, prob: float = 1.0) -> None:
-        self.prob = prob
+    def __init__(self, prob: float = 1.0, where_possible: bool = False) -> None:
+        self.prob, self.where_possible = prob, where_possible
 
     def transform(self, results: Results) -> Results:
-        if np.random.random() < self.prob:
+        drawn = np.random.random() < self.prob
+        if drawn and (not self.where_possible or _all_grids(results, can_roll)):
             names = _knowledge(results)
             grid = results[names[0]].grid
             steps = int(np.random.randint(len(grid.starts)))
@@ -233,6 +257,10 @@ class PackPanorama(PackSegInputs):
 
 def _knowledge(results: Results) -> list[str]:
     return [name for name in KNOWLEDGE if name in results]
+
+
+def _all_grids(results: Results, allow: Callable[[WindowGrid], bool]) -> bool:
+    return all(allow(results[name].grid) for name in _knowledge(results))
 
 
 def _read_mask(path: str) -> Image.Image:

@@ -16,6 +16,7 @@ from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.checkpoints.safetensors_files import DIGESTS, SUFFIX, plain_tensors, save_safetensors
 from stage2_distill.deployment.student import Student, student_config
 from stage2_distill.errors import ConfigError
+from stage2_distill.models.dry_run import needed_bytes
 from stage2_distill.training.experiment import read_config
 
 
@@ -96,8 +97,10 @@ def export_onnx(student: Student, size: tuple[int, int], out: Path) -> float:
         Largest difference of a logit, relative to the largest logit.
 
     Raises:
-        ConfigError: If the packages that it needs are missing, or the two differ by more than 1e-3.
+        ConfigError: If the packages that it needs are missing, or the two differ by more than 1e-3; InputSizeError if
+            the size is too small for the student.
     """
+    needed_bytes(student.network, size)  # refuses sizes that are too small
     try:
         import onnxruntime
     except ModuleNotFoundError as missing:

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
+from stage1_sam_cache.system.weight_files import missing_from
 from stage2_distill import components  # noqa: F401
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, misfits, use_safe_loaders
-from stage2_distill.errors import CheckpointError, ConfigError
+from stage2_distill.checkpoints.fit import misfit
+from stage2_distill.checkpoints.safe_checkpoints import load_any, use_safe_loaders
+from stage2_distill.deployment.enlarge import enlarged_labels
+from stage2_distill.errors import CheckpointError, ConfigError, NotFiniteError
 from stage2_distill.training.experiment import read_config
 
 _PREFIX = 'student.'
@@ -113,16 +116,13 @@ class Student(nn.Module):
         init_default_scope('mmseg')
         model = student_config(settings)
         network = MODELS.build(copy.deepcopy(model))
-        content = check_checkpoint(checkpoint, trusted)
+        content = load_any(checkpoint, trusted)
         weights = student_weights(content, checkpoint)
         needed = network.state_dict()
-        bad = misfits(needed, weights)
+        bad = missing_from(weights, needed)
         if bad:
-            raise CheckpointError(
-                f'checkpoint {checkpoint} does not fit {config}: {len(bad)} of {len(needed)} weights are missing or '
-                f'have another shape, such as {bad[0]}'
-            )
-        network.load_state_dict({name: weights[name] for name in needed})
+            raise misfit(network, checkpoint, weights, bad, config)
+        network.load_state_dict({name: weights[name] for name in needed if name in weights})
         classes, palette = classes_of(content, checkpoint)
         if len(classes) != network.num_classes:
             raise ConfigError(f'{config} has {network.num_classes} classes, {checkpoint} names {len(classes)}')
@@ -147,8 +147,31 @@ class Student(nn.Module):
         return F.interpolate(logits, images.shape[-2:], mode='bilinear', align_corners=False)
 
     @torch.no_grad()
+    def small_logits(self, pixels: NDArray[np.uint8], padding: tuple[int, int] = (0, 0)) -> Tensor:
+        """Logits of one image at the network's own resolution, a quarter of the image's for SegFormer.
+
+        Args:
+            pixels: uint8 RGB ``(H, W, 3)``.
+            padding: Rows at the bottom and columns at the right that are added as the network's convolutions pad.
+
+        Returns:
+            float32 ``(C, h, w)``.
+
+        Raises:
+            NotFiniteError: If one is NaN or infinite: labels would be arbitrary.
+        """
+        image = torch.tensor(pixels, device=self.mean.device).movedim(-1, 0)[None].float()
+        image = image.sub_(self.mean).div_(self.std)
+        if any(padding):
+            image = F.pad(image, (0, padding[1], 0, padding[0]))
+        logits: Tensor = self.network(image, mode='tensor')[0]
+        if not torch.isfinite(logits).all():
+            raise NotFiniteError("the student's output is not finite", 'is the checkpoint of a run that diverged?')
+        return logits
+
+    @torch.no_grad()
     def label(self, pixels: NDArray[np.uint8], wrap_columns: int = 0) -> NDArray[np.uint8]:
-        """Label one image.
+        """Label one image that the network sees at once.
 
         Args:
             pixels: uint8 RGB ``(H, W, 3)``.
@@ -156,11 +179,12 @@ class Student(nn.Module):
 
         Returns:
             uint8 ``(H, W)``, class ids.
+
+        Raises:
+            NotFiniteError: If a logit is NaN or infinite.
         """
-        image = torch.tensor(pixels, device=self.mean.device).movedim(-1, 0)[None].float()
-        if wrap_columns:
-            image = F.pad(image, (wrap_columns, wrap_columns, 0, 0), mode='circular')
-        labels = self(image)[0].argmax(0)
+        seen = np.pad(pixels, ((0, 0), (wrap_columns, wrap_columns), (0, 0)), mode='wrap') if wrap_columns else pixels
+        labels = enlarged_labels(self.small_logits(seen), (seen.shape[0], seen.shape[1]))
         if wrap_columns:
             labels = labels[:, wrap_columns:-wrap_columns]
-        return labels.to(torch.uint8).cpu().numpy()
+        return labels.cpu().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import WARNING
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from stage2_distill.evaluation.region_scores import Counts, RegionSettings, clas
 class PerClassIoUMetric(IoUMetric):
     """Add ``IoU.<class>`` in percent to mmseg's summary, so that logs and result files hold every class.
 
-    A class that is neither in the labels nor in the prediction is NaN and does not count in the mean.
+    A class that is neither in the labels nor in the prediction is NaN and does not count in the mean. ``images`` is the
+    number of images with a pixel that is scored; those that a sampler adds for equal parts of processes do not count.
 
     Args:
         predictor: Field of the data samples that is scored; any but ``pred_sem_seg`` is named in every score.
@@ -60,7 +62,7 @@ class PerClassIoUMetric(IoUMetric):
                 continue
             prediction = sample[self.predictor]['data']
             if table is not None:
-                prediction = torch.as_tensor(table, device=prediction.device)[prediction.long()].long()
+                prediction = torch.tensor(table, device=prediction.device)[prediction.long()].long()
             super().process(data_batch, [{**sample, 'pred_sem_seg': {'data': prediction}}])
             if self.regions is not None and not self.format_only:
                 # mmseg's areas of this image are the last result; the regions' counts go with them to other processes.
@@ -74,6 +76,11 @@ class PerClassIoUMetric(IoUMetric):
         # mmseg gives NumPy's numbers, which JSON can't hold.
         areas = [image[:4] for image in results]
         summary = {name: float(score) for name, score in super().compute_metrics(areas).items()}
+        summary['images'] = sum(bool(label.sum() > 0) for *_, label in areas)
+        if not summary['images']:
+            print_log(
+                f'the labels of all {len(areas)} images ignore every pixel: nothing is scored', 'current', WARNING
+            )
         intersection, union = (sum(area) for area in list(zip(*areas, strict=True))[:2])
         shares = (100 * intersection / union).tolist()
         summary |= {f'IoU.{name}': x for name, x in zip(self.dataset_meta['classes'], shares, strict=True)}

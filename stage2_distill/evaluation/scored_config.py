@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from mmengine.config import Config
 
@@ -20,18 +21,41 @@ def use_regions(config: Config, settings: RegionSettings | None) -> None:
     """
     if settings is None:
         return
-    dataset = config.test_dataloader.dataset
-    entry = DATASETS.get(dataset.get('name')) if dataset.get('type') == 'CatalogueDataset' else None
-    if entry is None:
+    closed = are_panoramas(config.test_dataloader.dataset)
+    if closed is None:
         raise ConfigError(
             '--regions needs images of the catalogue, which tells panoramas from other images; give --dataset'
         )
-    split = entry.splits.get(dataset.get('split') or entry.default_split)
-    closed = entry.closed and not (split and split.pinhole)
     for metric in config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]:
         if metric.type != 'PerClassIoUMetric':
             raise ConfigError(f'--regions needs the metric PerClassIoUMetric; the config scores by {metric.type}')
         metric.update(regions=asdict(settings), closed=closed)
+
+
+def are_panoramas(dataset: dict[str, Any]) -> bool | None:
+    """Whether the left and right border of a data set's images join, given its settings; None if that is not known.
+
+    A folder of images is taken for panoramas.
+    """
+    if dataset.get('type') != 'CatalogueDataset':
+        return None
+    if dataset.get('images'):
+        return True
+    entry = DATASETS.get(str(dataset.get('name')))
+    if entry is None:
+        return None
+    split = entry.splits.get(dataset.get('split') or entry.default_split)
+    return entry.closed and not (split and split.pinhole)
+
+
+def space_of(dataset: dict[str, Any]) -> str | None:
+    """The label space that a data set is scored in, given its settings; None if it is unknown."""
+    entry = DATASETS.get(str(dataset.get('name')))
+    return (
+        dataset.get('label_space')
+        or (entry.label_space if entry else None)
+        or ('cityscapes19' if dataset.get('images') else None)
+    )
 
 
 def scale_input(config: Config, scale: float) -> None:
@@ -49,7 +73,8 @@ def set_mode(
     """Set how the model is run over an image: whole, or in windows given in pixels of the unscaled image.
 
     Raises:
-        ConfigError: If the windows can't be worked out because the images are not the catalogue's.
+        ConfigError: If the windows can't be worked out because the images are not the catalogue's, are empty, or leave
+            gaps.
     """
     if mode == 'whole':
         config.model.test_cfg = {'mode': 'whole'}
@@ -64,5 +89,12 @@ def set_mode(
         stride = window
     elif stride is None:
         stride = window[0], max(1, window[1] // 2)
+    if min(*window, *stride) < 1:
+        raise ConfigError(f'windows of {window[0]}x{window[1]}, strides of {stride[0]}x{stride[1]} pixels are empty')
+    if stride[0] > window[0] or stride[1] > window[1]:
+        raise ConfigError(
+            f'strides of {stride[0]}x{stride[1]} leave gaps between windows of {window[0]}x{window[1]} pixels',
+            'give strides that are no larger than the windows',
+        )
     size, step = (tuple(max(1, round(scale * side)) for side in pair) for pair in (window, stride))
     config.model.test_cfg = {'mode': 'slide', 'crop_size': size, 'stride': step}

@@ -22,11 +22,10 @@ from stage2_distill.fusion.pixelwise import first_argmax
 from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
 from stage2_distill.heads.lesson import Lesson
 from stage2_distill.models.label_assistant import averaged_copy, begin_as_the_assistant
+from stage2_distill.models.names import NETWORKS, PREDICTORS
 from stage2_distill.models.onnx_assistant import OnnxAssistant
 from stage2_distill.models.steps import forward_pass, take_step
 
-NETWORKS = ('teacher_assistant', 'student')
-PREDICTORS = ('student', 'ta_whole', 'ta_tile', 'ta_slide', 'ensemble')
 SCHEDULES = ('joint', 'ta_first')
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmseg.registry import DATASETS, MODELS
-from PIL import Image
+from tqdm import tqdm
 
-from stage1_sam_cache.cache.reader import MaskCache
-from stage1_sam_cache.errors import MaskCacheError, MissingCacheError
+from stage1_sam_cache.cache.reader import MaskCache, cache_folders, entry_name
+from stage1_sam_cache.cache.remedies import make_again
+from stage1_sam_cache.data.images import read_rgb
+from stage1_sam_cache.errors import ImageError, MaskCacheError, MissingCacheError
 from stage1_sam_cache.geometry.windows import WindowSettings
-from stage2_distill.data.cached_masks import mirrored_order, rolled_order
 from stage2_distill.data.datasets import CatalogueDataset
+from stage2_distill.data.transforms import other_images
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.cache_command import cache_command
+from stage2_distill.training.size_check import check_sizes
 
 
 def expected_settings(config: Config, scored: bool = False) -> dict[str, Any]:
@@ -74,20 +82,23 @@ def _default(name: str, argument: str) -> Any:
     return inspect.signature(MODELS.get(name)).parameters[argument].default
 
 
-def build_with_cache(settings: dict[str, Any]) -> CatalogueDataset:
+def build_with_cache(settings: dict[str, Any], batch_size: int = 1) -> CatalogueDataset:
     """Build a data set of a GoodSAM config, and check its cache.
 
     The cache has to have every expected setting and every image of the list, and to be complete: the manifest that
     seals a finished cache lists every image, and each file has its sealed size. The bytes are checked when they are
-    read.
+    read. Of all images the size is read, and those that are younger than their masks are compared with what was cached.
 
     Args:
         settings: Config of a ``CatalogueDataset`` with ``cache``, and with ``expect`` of ``expected_settings``.
+        batch_size: Of its loader.
 
     Raises:
         MaskCacheError: In one line, with the command that makes the cache.
-        ConfigError: If the pipeline turns panoramas in a way that the windows don't allow, or labels are missing.
-        DatasetError: If the images are missing.
+        ConfigError: If the images can't be one batch, the pipeline turns panoramas in a way that the windows don't
+            allow, or labels are missing.
+        DatasetError: If images are missing or refused.
+        ImageError: If images can't be read.
     """
     command = cache_command(settings)
     try:
@@ -96,18 +107,48 @@ def build_with_cache(settings: dict[str, Any]) -> CatalogueDataset:
         assert cache is not None
         sealed = {record['file']: record for record in cache.manifest()}
     except MissingCacheError as problem:
-        raise MaskCacheError(problem.problem, f'run {command}') from problem
+        raise MaskCacheError(problem.problem + _with_its_windows(settings), f'run {command}') from problem
+    command = cache_command({**settings, 'expect': cache.fingerprint.settings})  # the one that fills this cache
     entries = [dataset.get_data_info(i) for i in range(len(dataset))]
-    missing = cache.missing(entry['image_id'] for entry in entries)
-    if missing:
-        raise MaskCacheError(
-            f'{cache.path}: {len(missing)} of {len(entries)} training images are not in the cache, the first is '
-            f'{missing[0]}',
-            f'run {command}',
-        )
+    _check_complete(cache, entries, command)
     _check_files(cache, sealed, command)
-    _check_augmentation(settings, entries[0]['img_path'])
+    dataset.notes += check_sizes(settings, entries, batch_size)
+    check_unchanged(cache, entries, {record['id']: record for record in sealed.values()}, command)
     return dataset
+
+
+def _with_its_windows(settings: dict[str, Any]) -> str:
+    """Name the options that let a config take a cache that differs in its windows alone; empty if there is none."""
+    expect = settings['expect']
+    for folder in cache_folders(Path(settings['cache'])):
+        with suppress(MaskCacheError):
+            fingerprint = MaskCache(folder).fingerprint
+            if fingerprint.differences({key: value for key, value in expect.items() if key != 'grid'}):
+                continue
+            found, wanted = (WindowSettings.from_json(grid) for grid in (fingerprint.settings['grid'], expect['grid']))
+            values = {'window': list(found.window), 'stride': list(found.strides), 'wrap': found.wrap}
+            if found.strides[0] == found.window[0]:
+                values['stride'] = found.strides[1]
+            differs = [name for name in values if getattr(found, name) != getattr(wanted, name)]
+            options = [f'model.grid.{name}={values[name]}'.replace(' ', '') for name in differs]
+            return f' (either take these windows with --cfg-options {shlex.join(options)}, or make masks of others)'
+    return ''
+
+
+def _check_complete(cache: MaskCache, entries: list[dict[str, Any]], command: str) -> None:
+    missing = set(cache.missing(entry['image_id'] for entry in entries))
+    if not missing:
+        return
+    first = next(entry for entry in entries if entry['image_id'] in missing)
+    problem = f'{cache.path}: {len(missing)} of {len(entries)} training images are not in the cache, the first is '
+    problem += str(first['image_id'])
+    try:
+        read_rgb(first['img_path'])
+    except ImageError as reason:
+        raise MaskCacheError(
+            f'{problem}, which cannot be cached: {reason}', f'fix or remove such images, then run {command}'
+        ) from reason
+    raise MaskCacheError(problem, f'run {command}')
 
 
 def _check_files(cache: MaskCache, sealed: dict[str, dict[str, Any]], command: str) -> None:
@@ -117,17 +158,41 @@ def _check_files(cache: MaskCache, sealed: dict[str, dict[str, Any]], command: s
     for name, record in sealed.items():
         if sizes.get(name) != record['bytes']:
             state = 'is missing' if name not in sizes else f'has {sizes[name]} bytes, not {record["bytes"]}'
-            raise MaskCacheError(f'{cache.path / name} {state}', f'run tools/inspect_cache.py repair, then {command}')
+            raise MaskCacheError(f'{cache.path / name} {state}', make_again(cache.path, command=command))
 
 
-def _check_augmentation(settings: dict[str, Any], image: str) -> None:
-    """Check that the windows can be mirrored or rolled where the pipeline does so."""
-    steps = {step['type'] for step in settings.get('pipeline') or []}
-    if not steps & {'FlipPanorama', 'RollPanorama'}:
-        return
-    with Image.open(image) as file:
-        windows = WindowSettings.from_json(settings['expect']['grid']).over(file.height, file.width)
-    if 'FlipPanorama' in steps:
-        mirrored_order(windows)
-    if 'RollPanorama' in steps:
-        rolled_order(windows, 1)
+def check_unchanged(
+    cache: MaskCache, entries: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]], command: str
+) -> None:
+    """Compare images that are younger than their masks with what was cached; the others are compared when read.
+
+    Args:
+        cache: The masks.
+        entries: Images, with ``image_id`` and ``img_path``.
+        records: Of the manifest, by image id.
+        command: The command that fills the cache.
+
+    Raises:
+        MaskCacheError: If some are other images, with the commands that make their masks again.
+        ImageError: If one can't be read.
+    """
+    younger, changed = [], []
+    for entry in entries:
+        masks, image = cache.path / entry_name(entry['image_id']), Path(entry['img_path'])
+        try:
+            if image.stat().st_mtime > masks.stat().st_mtime:
+                younger.append(entry)
+        except OSError as problem:
+            raise ImageError(f'{problem.filename}: cannot be read ({problem.strerror})') from problem
+    for entry in tqdm(younger, 'comparing images with their masks', unit='image', delay=3):
+        record = records.get(entry['image_id'])
+        if record is None:
+            continue
+        try:
+            digest = hashlib.sha256(Path(entry['img_path']).read_bytes()).hexdigest()
+        except OSError as problem:
+            raise ImageError(f'{entry["img_path"]}: cannot be read ({problem.strerror})') from problem
+        if digest != record['image_sha256']:
+            changed.append(entry)
+    if changed:
+        raise other_images(changed, cache, command)

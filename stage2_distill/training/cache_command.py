@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS, WindowSettings
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbSettings
+from stage1_sam_cache.sam.settings import TOY_SETTINGS, SamSettings
 
 _DEFAULTS = CacheSettings()
 # Flags of cache_sam.py by the setting of the fingerprint that they set, with their defaults.
@@ -19,6 +22,12 @@ _FLAGS = {
     ('order',): ('--order', _DEFAULTS.order),
     ('generator', 'model'): ('--sam', 'vit_h'),
     ('generator', 'level'): ('--level', 'exact'),
+}
+_SWITCHES = {'follow_links': '--follow-links', 'skip_refused': '--skip-refused'}  # of a CatalogueDataset
+_SETTINGS: dict[str, SamSettings | FelzenszwalbSettings] = {
+    'sam': SamSettings(),
+    'toy_sam': TOY_SETTINGS,
+    'felzenszwalb': FelzenszwalbSettings(),
 }
 _GENERATORS = {'felzenszwalb': ('--generator', 'felzenszwalb'), 'toy_sam': ('--sam', 'toy')}
 
@@ -39,6 +48,8 @@ def cache_command(dataset: Mapping[str, Any]) -> str:
         return shlex.join([*words, *_damage(expect['generator']), '--out', str(dataset['cache'])])
     words = ['tools/cache_sam.py', *_images(dataset, ('name', 'images', 'split', 'root', 'list_file'))]
     words += [*_GENERATORS.get(generator, ()), *_windows(expect['grid']), *_others(expect, generator)]
+    words += _generator_settings(expect.get('generator') or {}, generator)
+    words += [flag for key, flag in _SWITCHES.items() if dataset.get(key)]
     return shlex.join([*words, '--out', str(dataset['cache'])])
 
 
@@ -51,6 +62,7 @@ def _images(dataset: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
         default = DATASETS[name].default_split if name and key == 'split' else None
         if dataset.get(key) and dataset[key] != default:
             yield from (flags[key], str(dataset[key]))
+    yield from (f'--{name.replace("_", "-")}' for name in ('follow_links', 'skip_refused') if dataset.get(name))
 
 
 def _windows(grid: Mapping[str, Any]) -> Iterator[str]:
@@ -72,6 +84,17 @@ def _others(expect: Mapping[str, Any], generator: str) -> Iterator[str]:
         value = _first(value)
         if value is not None and value != default and (generator == 'sam' or path[0] != 'generator'):
             yield from (flag, str(value))
+
+
+def _generator_settings(identity: Mapping[str, Any], generator: str) -> Iterator[str]:
+    """The generator's own settings, as far as they are known and not its defaults."""
+    for name, default in asdict(_SETTINGS[generator]).items() if generator in _SETTINGS else ():
+        value = identity.get(name, default)
+        several = isinstance(default, tuple)
+        value = _first(value) if not several or isinstance(_first(value), list | tuple) else value
+        if value != (list(default) if several and isinstance(value, list) else default):
+            words = value if several else [value]
+            yield from ('--' + name.replace('_', '-'), *(str(word) for word in words))
 
 
 def _damage(generator: Mapping[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_sa
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.checked_runner import CheckedRunner
 from stage2_distill.training.config_files import find_config
+from stage2_distill.training.config_keys import check_options
+from stage2_distill.training.config_options import apply_options
+from stage2_distill.training.rate_schedule import follow_length, run_length
 
 
 def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -24,7 +28,8 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Args:
         path: The file, or the name of one of the project's own, see ``config_files.find_config``.
-        options: Changes by dotted keys, as MMEngine's ``DictAction`` gives them.
+        options: Changes by dotted keys, see ``config_options.apply_options``. Where they change the length of the run
+            and not its schedulers' ends, those that ended with the run do so again.
 
     Raises:
         ConfigError: If it is missing or is no config.
@@ -33,7 +38,13 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
     try:
         config = Config.fromfile(file)
         if options:
-            config.merge_from_dict(options)
+            check_options(config, options)
+            length = run_length(config)
+            apply_options(config, options)
+            if not any(re.fullmatch(r'param_scheduler(.*\.end)?', name) for name in options):
+                follow_length(config, length)
+    except ConfigError:
+        raise
     except Exception as problem:  # a config is Python, so anything can be raised
         raise ConfigError(f'config {path} cannot be used: {type(problem).__name__}: {problem}') from problem
     return config
@@ -80,7 +91,7 @@ def plain_errors() -> Iterator[None]:
     """Raise an error from a loader's worker, which comes wrapped in its traceback, as what it was."""
     try:
         yield
-    except GoodSAMError as problem:
+    except (GoodSAMError, OSError) as problem:
         lines = str(problem).strip().splitlines()
         if lines and lines[0].startswith('Caught '):
             raise type(problem)(lines[-1].partition(': ')[2]) from None

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
@@ -24,7 +26,7 @@ from stage1_sam_cache.errors import WriteError
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 from stage2_distill.data.stored_lesson import FORMAT, encode, file_name, is_of
 from stage2_distill.data.transforms import LoadCachedMasks, PackPanorama
-from stage2_distill.errors import TrainingError
+from stage2_distill.errors import ConfigError, TrainingError
 
 FOLDER = 'lessons'  # of a work dir
 
@@ -55,9 +57,11 @@ def store_lessons(model: Any, dataset: Any, config: Config, folder: Path) -> Pat
         Where they lie: a folder in ``folder``.
 
     Raises:
+        ConfigError: If the pipeline changes panoramas at random before it reads masks.
         WriteError: If a file can't be written; those written before stay.
         MaskCacheError, ImageError: If masks or an image can't be read.
     """
+    _refuse_chance(dataset)
     about = _settings(model, dataset, config)
     home = folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     _make_folder(home)
@@ -98,7 +102,7 @@ def _make_folder(folder: Path) -> None:
     except OSError as problem:
         raise WriteError(
             f'cannot make the folder {folder}: {problem.strerror or problem}',
-            'give another lessons_dir, or set store_lessons=False',
+            'give another lessons_dir (--cfg-options lessons_dir=DIR), or --cfg-options store_lessons=False',
         ) from problem
 
 
@@ -122,7 +126,7 @@ class SameAssistantHook(Hook):
         if weights_digest(model.teacher_assistant) != self._digest:
             raise TrainingError(
                 "the checkpoint's teacher assistant is not the one that made the stored labels",
-                'set store_lessons=False, or start from the weights that the config names',
+                'add --cfg-options store_lessons=False, or start from the weights that the config names',
             )
 
 
@@ -153,6 +157,26 @@ class _AsTheyAre(Dataset):
             results = step(results)
             digest = results.get('img_sha256', digest)
         return results, digest
+
+
+def _refuse_chance(dataset: Any) -> None:
+    """Refuse steps before the one that reads masks which draw random numbers: a lesson would keep what they drew."""
+    results = dataset.get_data_info(0)
+    for step in _loading_steps(dataset):
+        before = _random_states()
+        results = step(results)
+        if _random_states() != before:
+            raise ConfigError(
+                f'{type(step).__name__} stands before LoadCachedMasks and changes panoramas at random, but the labels '
+                'of a frozen teacher assistant are made once',
+                'put it behind LoadCachedMasks, or add --cfg-options store_lessons=False',
+            )
+
+
+def _random_states() -> tuple[Any, ...]:
+    """The states of the generators that transforms draw from, as values that can be compared."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the generator that transforms draw from
+    return random.getstate(), name, np.asarray(keys).tobytes(), rest, torch.get_rng_state().numpy().tobytes()
 
 
 def _loading_steps(dataset: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from stage2_distill.errors import ConfigError
-from stage2_distill.models.goodsam import NETWORKS
+from stage2_distill.models.names import NETWORKS
 
 
 class GoodSAMOptimizers(OptimWrapperDict):

@@ -10,17 +10,19 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import broadcast
 from mmengine.optim import OptimWrapperDict
-from mmengine.runner import CheckpointLoader
 from mmseg.registry import RUNNERS
-from torch import nn
 
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_fit, misfits, use_safe_loaders
-from stage2_distill.errors import CheckpointError, ConfigError
-from stage2_distill.models.goodsam import NETWORKS
+from stage1_sam_cache.system.weight_files import missing_from
+from stage2_distill.checkpoints.fit import check_initial_weights, misfit, weights_in
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_any
+from stage2_distill.errors import ConfigError
+from stage2_distill.models.names import NETWORKS
 from stage2_distill.training import lesson_store
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.checked_runner import LOADERS, CheckedRunner
-from stage2_distill.training.checkpoint_hook import find_latest
+from stage2_distill.training.resuming import find_latest, folder_of
+
+_ASSISTANT_FILE = 'assistant_sha256'  # in the meta of a checkpoint
 
 
 @RUNNERS.register_module()
@@ -28,7 +30,13 @@ class GoodSAMRunner(CheckedRunner):
     """Trains teacher assistant and student against a cache of stage 1.
 
     ``train_cfg``, ``optim_wrapper`` and all else are MMEngine's. Added are checks of the caches and of the networks'
-    initial weights before anything is built, and the refusal to resume with another seed.
+    initial weights before anything is built, and the refusal to resume with another seed. Keys of the config that
+    MMEngine does not know:
+
+    Config:
+        store_lessons (bool): Whether a frozen assistant's lessons are made once, before training.
+        lessons_dir (str): Folder of these lessons; None means ``lessons`` in the work dir.
+        trust_checkpoint (bool): Whether checkpoints may run code.
     """
 
     @classmethod
@@ -40,12 +48,6 @@ class GoodSAMRunner(CheckedRunner):
             CheckpointError: If initial weights are missing or damaged.
             ConfigError: If the config contradicts itself.
         """
-        trusted = cfg.get('trust_checkpoint', False)
-        use_safe_loaders(trusted)
-        for name in NETWORKS:
-            path = initial_weights(cfg.model, name)
-            if path and not cfg.get('resume') and not cfg.get('load_from'):
-                check_checkpoint(path, trusted)
         train = cfg.get('train_dataloader')
         if train is not None and not train['dataset'].get('cache'):
             raise ConfigError('train_dataloader.dataset has no cache', 'give the folder that cache_sam.py wrote')
@@ -62,18 +64,19 @@ class GoodSAMRunner(CheckedRunner):
     @classmethod
     def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
         """Build a data set, and check its cache if it has one."""
-        return build_with_cache(settings) if settings.get('cache') else super().build_dataset(settings, cfg)
+        if not settings.get('cache'):
+            return super().build_dataset(settings, cfg)
+        train = cfg.get('train_dataloader') or {}
+        return build_with_cache(settings, train['batch_size'] if settings == train.get('dataset') else 1)
 
-    def train(self) -> nn.Module:
-        """Train, if the initial weights have every weight of the networks; a frozen assistant's labels come first."""
-        self._check_initial_weights()
+    def prepare(self) -> None:
+        """Let a frozen assistant make its labels."""
         if lesson_store.are_stored(self.cfg):
             self._store_lessons()
-        return super().train()
 
     def _store_lessons(self) -> None:
         """Let the assistant make its lessons; before the loaders' workers start, which read them."""
-        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'])
+        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'], training=True)
         reader = lesson_store.reader_of(dataset)
         if reader is None:
             return
@@ -91,21 +94,20 @@ class GoodSAMRunner(CheckedRunner):
         Raises:
             CheckpointError: If the checkpoint is of another assistant.
         """
-        path = self.cfg.get('load_from') or (find_latest(self.work_dir) if self.cfg.get('resume') else None)
+        path, resumed = self.cfg.get('load_from'), self.cfg.get('resume')
+        if resumed and not path:
+            path = find_latest(self.work_dir, folder_of({**self.cfg, 'work_dir': self.work_dir}))
         prefix, weights = 'teacher_assistant.', {}
         if path:
-            loaded = check_checkpoint(str(path), self.cfg.get('trust_checkpoint', False))
-            loaded = loaded or CheckpointLoader.load_checkpoint(str(path), 'cpu')  # from an address
-            state = {name.removeprefix('module.'): value for name, value in loaded.get('state_dict', loaded).items()}
+            loaded = load_any(str(path), self.cfg.get('trust_checkpoint', False))
+            if resumed:
+                self._check_assistant_file(str(path), loaded)
+            state = weights_in(loaded)
             weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         if weights:
-            bad = misfits(assistant.state_dict(), weights)
+            bad = missing_from(weights, assistant.state_dict())
             if bad:
-                raise CheckpointError(
-                    f'checkpoint {path} does not fit the teacher assistant: {len(bad)} weights are missing or have '
-                    f'another shape, such as {bad[0]}',
-                    'give the config that it was trained with',
-                )
+                raise misfit(assistant, str(path), weights, bad, 'the teacher assistant')
             assistant.load_state_dict(weights, strict=False)
         else:
             assistant.init_weights()
@@ -116,26 +118,17 @@ class GoodSAMRunner(CheckedRunner):
         Raises:
             CheckpointError: If they don't fit.
         """
-        self._check_initial_weights()
         model: Any = getattr(self.model, 'module', self.model)
+        check_initial_weights(model, self.cfg.get('trust_checkpoint', False))
         model.init_weights()
         for values in model.state_dict().values():
             broadcast(values)  # random ones are to be the same in all processes
-
-    def _check_initial_weights(self) -> None:
-        """MMEngine only warns of missing weights."""
-        model = getattr(self.model, 'module', self.model)
-        for name in NETWORKS:
-            path = initial_weights(self.cfg.model, name)
-            if path:
-                network = getattr(model, name)
-                check_fit(getattr(network, 'module', network), path, self.cfg.get('trust_checkpoint', False))
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Continue a run.
 
         Raises:
-            ConfigError: If it began with another seed, or trained other networks.
+            ConfigError: If it began with another seed or another assistant's file, or trained other networks.
         """
         checkpoint = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))
         seed = checkpoint['meta'].get('seed')
@@ -143,6 +136,7 @@ class GoodSAMRunner(CheckedRunner):
             raise ConfigError(
                 f'{filename} was trained with seed {seed}, this run has {self.seed}', f'add --seed {seed}'
             )
+        self._check_assistant_file(filename, checkpoint)
         trained, trains = set(checkpoint.get('optimizer', {})) & set(NETWORKS), set(_names(self.optim_wrapper))
         if trained and trains and trained != trains:
             raise ConfigError(
@@ -152,15 +146,36 @@ class GoodSAMRunner(CheckedRunner):
             )
         super().resume(filename, *args, **kwargs)
 
+    def save_checkpoint(self, *args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Save a checkpoint; ``meta`` gets the digest of the assistant's file, which holds weights of no other kind."""
+        super().save_checkpoint(*args, meta={**(meta or {}), _ASSISTANT_FILE: self._assistant_file()}, **kwargs)
+
+    def _assistant_file(self) -> str:
+        """SHA-256 (hex) of the file that the assistant is; empty if its weights are in the checkpoint."""
+        model: Any = getattr(self.model, 'module', self.model)
+        assistant = getattr(model.teacher_assistant, 'module', model.teacher_assistant)
+        return str(getattr(assistant, 'weights_sha256', ''))
+
+    def _check_assistant_file(self, path: str, checkpoint: dict[str, Any]) -> None:
+        """Check that the assistant is the one that a resumed run had, where it is a file or was one.
+
+        Raises:
+            ConfigError: If not.
+        """
+        before, now = checkpoint['meta'].get(_ASSISTANT_FILE), self._assistant_file()
+        if before is None or before == now:
+            return
+        known = f'a file with SHA-256 {before[:12]}...' if before else 'no file but a network of its own'
+        has = f'the file with SHA-256 {now[:12]}...' if now else 'such a network'
+        raise ConfigError(
+            f"{path} was trained with a teacher assistant that is {known}, this run's is {has}",
+            f'give the same assistant, or begin a new run from its weights: --load-from {path}',
+        )
+
 
 def _names(wrapper: Any) -> list[str]:
     """The networks that a built optimizer wrapper has; none of one that is not built yet, or of a single one."""
     return list(wrapper.keys()) if isinstance(wrapper, OptimWrapperDict) else []
-
-
-def initial_weights(model: dict[str, Any], name: str) -> str | None:
-    """Where a network's initial weights come from; None if they are random."""
-    return (model[name].get('init_cfg') or {}).get('checkpoint')
 
 
 def optimizer_configs(config: Config) -> Iterator[dict[str, Any]]:

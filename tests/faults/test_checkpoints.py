@@ -323,7 +323,7 @@ def places(tmp_path_factory, warm) -> dict[str, Place]:
     before = ('--split', 'val', '--cache', cache, '--count', '1', '--out', folder / 'x.png')
     return {
         'SAM weights': Place(
-            'x.pth', lambda path: ('cache_sam.py', *images, '--sam', 'toy', '--checkpoint', path, *windows), flag=False
+            'x.pth', lambda path: ('cache_sam.py', *images, '--sam', 'toy', '--checkpoint', path, *windows)
         ),
         'SAM weights under a published name': Place(
             'sam_vit_b_01ec64.pth',

@@ -16,25 +16,28 @@ from ablation.jobs import Job
 from ablation.rows import Row, by_class, fusion
 
 _LITERAL: dict[str, Any] = {'update_ta': True, 'label_momentum': None}
-_BASE_RATE = {'custom_keys': {'head': {'lr_mult': 1.0}}}
-# One change each, of the literal reading.
-SUSPECTS: dict[str, dict[str, Any]] = {
-    'labels by the pass that is trained (literal)': {},
-    'literal, no dropout in the head': {'model': {'teacher_assistant': {'decode_head': {'dropout_ratio': 0.0}}}},
-    'literal, batch statistics as at the start': {'model': {'norm_eval': ('teacher_assistant',)}},
-    "literal, the head's learning rate as the backbone's": {
-        'optim_wrapper': {'teacher_assistant': {'paramwise_cfg': _BASE_RATE}}
-    },
-    'literal, roots of class weights': {'model': {'mka_head': by_class(0.5)}},
-    'literal, labels of masks alone': {'model': {'ctcf_head': {'fusion': {'uncovered': 'ignore'}}}},
-    'literal, four panoramas a batch': {'train_dataloader': {'batch_size': 4}},
-    'labels in evaluation mode (momentum 0)': {'model': {'label_momentum': 0.0}},
-    'labels of a moving average (momentum 0.99)': {'model': {'label_momentum': 0.99}},
-    'labels of a moving average (momentum 0.999, the default)': {'model': {'label_momentum': 0.999}},
-    'labels of a copy that stays (momentum 1)': {'model': {'label_momentum': 1.0}},
-    'labels of a moving average, SSA': {'model': {'label_momentum': 0.999, **fusion('SSA')}},
-}
 MASKS = ('truth', 'felzenszwalb', 'toy-sam')
+_BASE_RATE = {'custom_keys': {'head': {'lr_mult': 1.0}}}
+
+
+def suspects() -> dict[str, dict[str, Any]]:
+    """Return one change each of the literal reading, by name."""
+    return {
+        'labels by the pass that is trained (literal)': {},
+        'literal, no dropout in the head': {'model': {'teacher_assistant': {'decode_head': {'dropout_ratio': 0.0}}}},
+        'literal, batch statistics as at the start': {'model': {'norm_eval': ('teacher_assistant',)}},
+        "literal, the head's learning rate as the backbone's": {
+            'optim_wrapper': {'teacher_assistant': {'paramwise_cfg': _BASE_RATE}}
+        },
+        'literal, roots of class weights': {'model': {'mka_head': by_class(0.5)}},
+        'literal, labels of masks alone': {'model': {'ctcf_head': {'fusion': {'uncovered': 'ignore'}}}},
+        'literal, four panoramas a batch': {'train_dataloader': {'batch_size': 4}},
+        'labels in evaluation mode (momentum 0)': {'model': {'label_momentum': 0.0}},
+        'labels of a moving average (momentum 0.99)': {'model': {'label_momentum': 0.99}},
+        'labels of a moving average (momentum 0.999, the default)': {'model': {'label_momentum': 0.999}},
+        'labels of a copy that stays (momentum 1)': {'model': {'label_momentum': 1.0}},
+        'labels of a moving average, SSA': {'model': {'label_momentum': 0.999, **fusion('SSA')}},
+    }
 
 
 def collapse() -> list[Row]:
@@ -42,7 +45,7 @@ def collapse() -> list[Row]:
     rows = []
     for masks in MASKS:
         rows.append(Row(f'{masks}: before', masks=masks, trained=False))
-        for name, changes in SUSPECTS.items():
+        for name, changes in suspects().items():
             model = {**_LITERAL, **changes.get('model', {})}
             rows.append(Row(f'{masks}: {name}', {**changes, 'model': model}, masks))
     return rows

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.errors import MaskCacheError
-from stage2_distill.commands.browse_pseudo_labels import build_model
+from stage2_distill.commands.label_panels import build_model
 from stage2_distill.fusion.ensemble import Fused
 from stage2_distill.fusion.mask_atoms import MaskAtoms
 from stage2_distill.fusion.pixelwise import predict_pixels
@@ -68,7 +68,7 @@ class Tally:
 
 
 def score_ensembles(
-    config: Config, caches: Sequence[MaskCache], limit: int | None = None
+    config: Config, caches: Sequence[MaskCache], limit: int | None = None, trusted: bool = False
 ) -> tuple[float, list[dict[str, EnsembleScores]]]:
     """Score the ensemble labels of every cache by every one of ``FUSIONS``, on the images that a config scores.
 
@@ -76,6 +76,7 @@ def score_ensembles(
         config: Of GoodSAM; its teacher assistant, with its initial weights, its windows and its labelled images.
         caches: Masks of these images.
         limit: Take only the first images.
+        trusted: Let the assistant's checkpoint run code.
 
     Returns:
         mIoU in percent of the assistant in tiled windows, and for each cache the scores by fusion.
@@ -87,7 +88,7 @@ def score_ensembles(
     """
     init_default_scope('mmseg')
     dataset = DATASETS.build(dict(config.test_dataloader.dataset))
-    model = build_model(config, None, False)
+    model = build_model(config, None, trusted)
     fusions = {name: MODELS.build(dict(settings)) for name, settings in FUSIONS.items()}
     assistant = Tally(model.num_classes)
     tallies = [{name: Tally(model.num_classes) for name in fusions} for _ in caches]

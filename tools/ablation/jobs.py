@@ -7,12 +7,13 @@ import copy
 import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from mmengine.config import Config
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablation.rows import BASE, Row
 from stage2_distill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 class Job(NamedTuple):
@@ -83,8 +84,10 @@ def is_done(job: Job, args: argparse.Namespace) -> bool:
 
 
 def settings_of(job: Job, args: argparse.Namespace) -> dict[str, Any]:
-    """Return what a job's scores depend on, apart from the code."""
-    return {'config': config_of(job, args).pretty_text, 'masks': masks_of(job.row, args)}
+    """Return what a job's scores depend on, apart from the code; not where its folder is."""
+    config = config_of(job, args)
+    config.lessons_dir = None
+    return {'config': config.pretty_text, 'masks': masks_of(job.row, args)}
 
 
 def masks_of(row: Row, args: argparse.Namespace) -> str | None:
@@ -96,10 +99,16 @@ def masks_of(row: Row, args: argparse.Namespace) -> str | None:
 
 def config_of(job: Job, args: argparse.Namespace) -> Config:
     """Build the complete config of a job."""
+    from mmengine.config import Config
+
+    from stage2_distill.training.config_keys import check_options
+    from stage2_distill.training.config_options import apply_options
+
     config = Config.fromfile(job.row.config)
     config.merge_from_dict(copy.deepcopy(job.row.changes))  # MMEngine removes _delete_ from what it merges
     config.randomness = {'seed': job.seed}
-    config.merge_from_dict(args.cfg_options)
+    check_options(config, args.cfg_options or {})
+    apply_options(config, args.cfg_options or {})
     if args.iterations:
         shorten(config, args.iterations)
     for loader in ('train', 'val', 'test'):
@@ -118,5 +127,6 @@ def shorten(config: Config, iterations: int) -> None:
     factor = iterations / config.train_cfg.max_iters
     for step in config.param_scheduler:
         step.begin = int(step.begin * factor)
-        step.end = max(step.begin + 1, round(step.end * factor))
+        if 'end' in step:  # without it, it ends with the run
+            step.end = max(step.begin + 1, round(step.end * factor))
     config.train_cfg.max_iters = iterations

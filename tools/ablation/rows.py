@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 CONFIGS = Path(__file__).resolve().parents[2] / 'mmseg_configs'
 BASE = CONFIGS / 'goodsam_b0_toypass.py'
 SOURCE = CONFIGS / 'source/segformer_b0_toypass.py'
@@ -85,6 +83,8 @@ def difference(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
 
 def paper_row(name: str) -> dict[str, Any]:
     """Return the changes of the model in a file of mmseg_configs/ablations, compared with goodsam_b0.py."""
+    from mmengine.config import Config
+
     models = [Config.fromfile(CONFIGS / file).model.to_dict() for file in (f'ablations/{name}.py', 'goodsam_b0.py')]
     changes = difference(*models)
     changes.pop('test_cfg', None)  # the row decides what is scored
@@ -130,6 +130,8 @@ def assistant_weights(size: int) -> str:
 
 def assistant(size: int) -> dict[str, Any]:
     """Return the changes of the model for an assistant of this size."""
+    from mmengine.config import Config
+
     network = Config.fromfile(CONFIGS / f'ablations/table5_ctcf_b{size}.py').model.teacher_assistant.to_dict()
     backbone = {key: network['backbone'][key] for key in ('embed_dims', 'num_layers')}
     channels = [backbone['embed_dims'] * factor for factor in (1, 2, 5, 8)]
@@ -140,5 +142,7 @@ def assistant(size: int) -> dict[str, Any]:
 
 def by_class(power: float = 1.0) -> dict[str, Any]:
     """Return changes that use the class weights of source training, or a power of them, in Eq. 4 to 6."""
+    from mmengine.config import Config
+
     weights = [weight**power for weight in Config.fromfile(SOURCE).class_weight]
     return {'class_weight': [round(weight, 3) for weight in weights]}

@@ -1,17 +1,17 @@
 # The labelled pinhole source domain of ToyPASS (preset demo: 256x512), random crops of 192x384.
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadPanorama'),
+    dict(type='LoadLabel'),
     dict(type='RandomResize', scale=(512, 256), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(192, 384), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    dict(type='PackPanorama'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
+    dict(type='LoadPanorama'),
+    dict(type='LoadLabel'),
+    dict(type='PackPanorama'),
 ]
 train_dataloader = dict(
     batch_size=4,

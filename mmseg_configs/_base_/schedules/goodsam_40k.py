@@ -16,12 +16,11 @@ optim_wrapper = dict(
         paramwise_cfg=paramwise_cfg,
     ),
 )
-max_iters = 40000
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=1500, end=max_iters, by_epoch=False),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=1500, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=4000)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=40000, val_interval=4000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -32,6 +31,6 @@ default_hooks = dict(
         type='AtomicCheckpointHook', by_epoch=False, interval=4000, save_best='mIoU', rule='greater', max_keep_ckpts=2
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
+    visualization=dict(type='PictureHook'),
     label_guard=dict(type='LabelGuardHook', interval=500),
 )

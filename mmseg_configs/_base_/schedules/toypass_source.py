@@ -1,5 +1,4 @@
 # From scratch in a quarter of an hour on two CPU cores: AdamW with a high rate, gradient clipping, linear decay.
-max_iters = 1800
 warm_up = 100
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -9,9 +8,9 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up),
-    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=warm_up, end=max_iters, by_epoch=False),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=warm_up, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=600)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=1800, val_interval=600)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -20,5 +19,5 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=600, save_best='mIoU', max_keep_ckpts=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
+    visualization=dict(type='PictureHook'),
 )

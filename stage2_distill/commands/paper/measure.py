@@ -27,6 +27,7 @@ from stage2_distill.evaluation.scoring import (
     drop_training,
     image_size,
     score,
+    scored_masks,
     scores_of,
     use_cache,
     use_dataset,
@@ -78,8 +79,11 @@ def score_rows(
     notes = []
     if any(row.predictor == 'ensemble' for row in rows):
         try:
-            notes = [masks_note(use_cache(config, args.cache))]
+            without = config.test_dataloader.dataset
+            use_cache(config, args.cache)
+            notes = [masks_note(scored_masks(config))]
         except GoodSAMError as problem:
+            config.test_dataloader.dataset = without
             yield from give_up([row for row in rows if row.predictor == 'ensemble'], problem)
             rows = [row for row in rows if row.predictor != 'ensemble']
     if not rows:
@@ -88,14 +92,14 @@ def score_rows(
     names = ', '.join(row.name for row in rows)
     begun = time.perf_counter()
     try:
-        scores = score(config, trusted=args.trust_checkpoint)
+        scores, coverage = score(config, trusted=args.trust_checkpoint)
     except GoodSAMError as problem:
         yield from give_up(rows, problem)
         return
     cli.report(f'{names}: {time.perf_counter() - begun:.0f} s')
     for row in rows:
         own = scores_of(scores, str(row.predictor))
-        yield row, Result(own['mIoU'], own), notes if row.predictor == 'ensemble' else []
+        yield row, Result(own['mIoU'], own, coverage=coverage), notes if row.predictor == 'ensemble' else []
 
 
 def masks_note(cache: MaskCache) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from stage1_sam_cache.commands.names import as_typed
 from stage2_distill.commands.paper.figures import Figure, Row
+from stage2_distill.evaluation.coverage import Coverage
 
 POINTS = 1.0  # largest difference of mIoU that counts as equal
 ROUNDING = 0.05  # the same for millions of parameters, which the paper gives with one decimal
@@ -15,11 +16,12 @@ ROUNDING = 0.05  # the same for millions of parameters, which the paper gives wi
 
 @dataclass
 class Result:
-    """The result of a row: a value with all scores behind it, or the reason why there is none."""
+    """The result of a row: a value with all scores behind it and the images they are of, or why there is none."""
 
     value: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
     missing: str | None = None
+    coverage: Coverage | None = None
 
 
 def compare(row: Row, value: float | None, paper: float | None) -> tuple[float | None, bool | None]:
@@ -45,6 +47,15 @@ def make_records(
             | {'scores': {name: None if x != x else x for name, x in result.scores.items()}}  # JSON has no NaN
         )
     return records
+
+
+def coverage_lines(results: Mapping[str, Result]) -> list[str]:
+    """Return how many images the scores are of: one line, or one for each set of rows that differ."""
+    rows: dict[str, list[str]] = {}
+    for name, result in results.items():
+        if result.coverage:
+            rows.setdefault(result.coverage.line, []).append(name)
+    return list(rows) if len(rows) < 2 else [f'{", ".join(names)}: {line}' for line, names in rows.items()]
 
 
 def print_table(records: Sequence[Mapping[str, Any]]) -> None:

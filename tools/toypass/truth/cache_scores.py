@@ -16,6 +16,7 @@ from stage1_sam_cache.errors import DatasetError
 from toypass.truth.mask_quality import best_overlaps, confusion, label_by_truth, mean_iou
 
 CLASSES = len(LABEL_SPACES['cityscapes19'].classes)
+SPLITS = ('train', 'val')
 SMALL = 400  # pixels; a third of all instances are smaller
 
 
@@ -25,8 +26,8 @@ class CacheScores(NamedTuple):
     Attributes:
         mean_iou: Of instances, in [0, 1].
         recall_50, recall_75: Share of the instances of at least that IoU.
-        small_mean_iou: Of instances under ``SMALL`` pixels.
-        parts_mean_iou: Of parts of instances.
+        small_mean_iou: Of instances under ``SMALL`` pixels; NaN without any.
+        parts_mean_iou: Of parts of instances; NaN without any.
         masks_per_window: Number of masks.
         coverage: Share of the pixels that lie in a mask.
         ceiling_miou: mIoU of labels that give each mask its most frequent true class, in percent.
@@ -72,6 +73,31 @@ class TruthFiles(NamedTuple):
         return _read(folder / f'{stem}{ending}')
 
 
+def find_split(data: Path, domain: str, cache: MaskCache) -> str:
+    """Return the split of ToyPASS that a cache is of: the one that has the truth of its images.
+
+    Args:
+        data: Folder of ToyPASS.
+        domain: ``source`` or ``target``.
+        cache: Of images of one split.
+
+    Raises:
+        DatasetError: If no split, or more than one, has the truth of the first image.
+    """
+    image_id = next(iter(cache), None)
+    if image_id is None:
+        raise DatasetError(f'{cache.path}: the cache is empty', 'fill it with tools/cache_sam.py')
+    stem = image_id.removesuffix('_leftImg8bit')
+    found = [split for split in SPLITS if (data / 'truth' / domain / split / f'{stem}_instances.png').is_file()]
+    if len(found) != 1:
+        raise DatasetError(
+            f'{data}: {"several splits have" if found else "no split has"} the truth of {image_id}, the first image of '
+            f'{cache.path}',
+            'say which it is with --split' if found else 'give the ToyPASS of the cache with --data, and its --domain',
+        )
+    return found[0]
+
+
 def _read(file: Path) -> NDArray[np.integer]:
     if not file.is_file():
         raise DatasetError(f'{file} does not exist; is the cache one of ToyPASS, and of this --domain and --split?')
@@ -89,7 +115,7 @@ def score_cache(cache: MaskCache, truth: TruthFiles, min_area: int, limit: int |
         limit: Take only the first images.
 
     Raises:
-        DatasetError: If the truth of an image is missing.
+        DatasetError: If the truth of an image is missing, or there is nothing to compare.
     """
     best: dict[str, list[NDArray[np.float64]]] = {'instances': [], 'parts': [], 'small': []}
     counts, coverage = [], []
@@ -109,16 +135,31 @@ def score_cache(cache: MaskCache, truth: TruthFiles, min_area: int, limit: int |
             coverage.append(masks.coverage)
             window_labels = panorama.grid.crop(labels, box)
             matrix += confusion(window_labels, label_by_truth(masks, window_labels, CLASSES), CLASSES)
+    if not counts:
+        raise DatasetError(f'{cache.path}: the cache is empty', 'fill it with tools/cache_sam.py')
+    if not matrix.any():
+        raise DatasetError(
+            f'{truth.data}: all labels of the images in {cache.path} are 255 (ignored): nothing to score'
+        )
     joined = {kind: np.concatenate(values) for kind, values in best.items()}
+    if not len(joined['instances']):
+        raise DatasetError(
+            f'{truth.data}: no instance of the images in {cache.path} has {min_area} pixels in a window',
+            'lower --min-area',
+        )
     return CacheScores(
         mean_iou=float(joined['instances'].mean()),
         recall_50=float((joined['instances'] >= 0.5).mean()),
         recall_75=float((joined['instances'] >= 0.75).mean()),
-        small_mean_iou=float(joined['small'].mean()),
-        parts_mean_iou=float(joined['parts'].mean()),
+        small_mean_iou=_mean(joined['small']),
+        parts_mean_iou=_mean(joined['parts']),
         masks_per_window=float(np.mean(counts)),
         coverage=float(np.mean(coverage)),
         ceiling_miou=mean_iou(matrix),
         instances=len(joined['instances']),
         windows=len(counts),
     )
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else float('nan')

@@ -1,0 +1,53 @@
+"""Changes of a config that were typed on a command line: text -> values.
+
+Values are read by the rules of MMEngine's ``DictAction``: numbers, true and false, lists. But a folder may be called
+``20240501`` or ``Berlin, Mitte``, so a key that takes text gets the text exactly as it was typed. ``None`` is None for
+every key; a folder of that name is ``./None``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from stage2_distill.errors import ConfigError
+from stage2_distill.training.documented_types import takes_text
+
+
+def apply_options(config: Config, options: dict[str, Any]) -> None:
+    """Change a config.
+
+    Args:
+        config: Changed in place.
+        options: Values by dotted keys; a value that is text is read as it would be on a command line.
+
+    Raises:
+        ConfigError: If a value can't be read.
+    """
+    config.merge_from_dict({key: read_value(config, key, value) for key, value in options.items()})
+
+
+def read_value(config: Config, key: str, value: Any) -> Any:
+    """Return what was typed for a key as the config takes it; what is no text is returned as it is.
+
+    Raises:
+        ConfigError: If brackets of a list have no partner.
+    """
+    if not isinstance(value, str) or value == 'None':
+        return None if value == 'None' else value
+    try:
+        parsed = _by_dict_action(key, value)
+    except AssertionError as problem:
+        if takes_text(config, key):
+            return value
+        raise ConfigError(f'{key}={value} cannot be read: {problem}') from problem
+    return value if parsed != value and takes_text(config, key) else parsed
+
+
+def _by_dict_action(key: str, value: str) -> Any:
+    """Read a value by the rules of ``DictAction``, which asserts that brackets have partners."""
+    action, read = DictAction(option_strings=['--cfg-options'], dest='options'), argparse.Namespace()
+    action(argparse.ArgumentParser(), read, [f'{key}={value}'])
+    return read.options[key]

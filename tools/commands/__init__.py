@@ -1,0 +1,1 @@
+"""The code of those tools that exist in a checkout only."""
