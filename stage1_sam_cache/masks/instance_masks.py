@@ -80,7 +80,7 @@ class InstanceMasks:
         lines = np.pad(bits.reshape(k * h, size), ((0, 0), (0, 1))).ravel()  # what follows a row is outside
         left = lines >> 1  # each pixel's left neighbour
         left[1:] |= lines[:-1] << 7
-        changes = lines ^ left
+        changes = (lines ^ left).view(np.uint8)
         place = np.flatnonzero(changes)
         which, bit = np.nonzero(np.unpackbits(changes[place, None], axis=1))
         line, byte = np.divmod(place[which], size + 1)

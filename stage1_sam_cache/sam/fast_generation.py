@@ -31,13 +31,13 @@ _POINT_NUMBERS = 4096 * 256 * 8  # that the decoder holds in memory for one poin
 
 
 class _Masks(NamedTuple):
-    """Masks of a crop, on their device: bits, scores, boxes, and index among three per point."""
+    """Masks of a crop, on their device: bits, scores, boxes, and which of the answers, three per point."""
 
     bits: Tensor
     iou: Tensor
     stability: Tensor
     boxes: Tensor
-    index: Tensor
+    answer: Tensor
 
 
 class FastMaskGenerator(ExactMaskGenerator):
@@ -94,7 +94,7 @@ class FastMaskGenerator(ExactMaskGenerator):
             iou_preds=masks.iou,
             stability_score=masks.stability,
             boxes=uncrop_boxes_xyxy(masks.boxes, crop_box),
-            points=uncrop_points(torch.as_tensor(points)[masks.index.cpu() // 3], crop_box),
+            points=uncrop_points(torch.as_tensor(points)[masks.answer.cpu() // 3], crop_box),
             crop_boxes=torch.tensor(crop_box).expand(len(masks.bits), 4),
             rles=[None] * len(masks.bits),
         )

@@ -17,11 +17,12 @@ class MovingAverage(AveragedModel):
     def update_parameters(self, model: nn.Module) -> None:
         """Take in a model's weights: an average of parameters and statistics, and its counters as they are."""
         mine, theirs = (chain(net.parameters(), net.buffers()) for net in (self.module, model))
-        averaged, counters = [], []
+        averaged: list[tuple[Tensor, Tensor]] = []
+        counters: list[tuple[Tensor, Tensor]] = []
         for pair in zip(mine, theirs, strict=True):
             (averaged if pair[0].is_floating_point() else counters).append(pair)
-        assert self.multi_avg_fn is not None
-        self.multi_avg_fn(*map(list, zip(*averaged, strict=True)), self.n_averaged)
+        average: Any = self.multi_avg_fn
+        average(*map(list, zip(*averaged, strict=True)), self.n_averaged)
         for count, other in counters:
             count.copy_(other)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -42,7 +43,7 @@ def measure(model: str, points: int, device: torch.device) -> list[Measurement]:
             mock.patch('stage1_sam_cache.sam.fast_generation.CPU_POINTS', points**2),
         ):
             generator.generate(image)  # prompts are then known, as for all windows but the first
-            found.append(counted(lambda generator=generator: generator.generate(image)))
+            found.append(counted(partial(generator.generate, image)))
     rows = _rows(f'{model}, {points}x{points} points, a window', *found)
     for frozen in (True, False):
         step, *parts = (counted(call) for call in step_and_parts(device, 200, False, frozen))
