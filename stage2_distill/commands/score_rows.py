@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from stage1_sam_cache.data.own_labels import LabelIds
 from stage2_distill.commands.flags import launcher_of, use_refusal_flags
-from stage2_distill.commands.score_report import report
+from stage2_distill.commands.score_report import report, score_file
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
 from stage2_distill.evaluation.pictures import PictureHook
@@ -52,6 +52,7 @@ def score_rows(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         parser.error('a checkpoint is needed')
     if not goodsam and (args.cache or args.predictor or args.wrap):
         parser.error('--cache, --predictor and --wrap are for GoodSAM configs')
+    score_file(config, args)
     rows, coverage = score_goodsam(config, args) if goodsam else score_network(config, args)
     report(rows, coverage, config, args)
 
@@ -66,15 +67,15 @@ def changed_config(args: argparse.Namespace) -> Config:
     config.launcher = launcher_of(args.launcher, os.environ)
     config.load_from, config.resume = args.checkpoint, False
     choose_work_dir(config, args.config, args.work_dir)
+    if (args.images or args.dataset) and not config.get('test_dataloader'):
+        use_defaults(config)
     if args.images:
-        if not config.get('test_dataloader'):
-            use_defaults(config)
         ids = read_label_ids(args.label_ids)
         use_images(config, str(args.images), str(args.labels), args.label_space, ids, args.limit)
     if not config.get('test_dataloader'):
         raise ConfigError(
             f'{args.config} has no labelled data to score on',
-            'give images with labels: --images and --labels, or --dataset with a config of these networks that has any',
+            'give some: --images and --labels, or --dataset',
         )
     if args.dataset:
         use_dataset(config, args.dataset, args.split or 'val', args.data_root, args.label_space, args.limit)

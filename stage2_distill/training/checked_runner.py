@@ -18,7 +18,7 @@ from mmseg.registry import DATASETS, RUNNERS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from stage1_sam_cache.data.listing import RefusedError
+from stage1_sam_cache.data.refusals import RefusedError
 from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
@@ -107,7 +107,7 @@ class CheckedRunner(Runner):
         for line in misspelt(cfg):
             runner.logger.warning(line)
         if cfg.get('train_cfg') and cfg.get('train_dataloader'):
-            samples = len(datasets.of(cfg.train_dataloader['dataset'])) / runner.world_size
+            samples = len(datasets.of(cfg.train_dataloader['dataset'], training=True)) / runner.world_size
             for line in warnings_of(cfg, ceil(samples / (cfg.train_dataloader.get('batch_size') or 1)) or 1):
                 runner.logger.warning(line)
             runner.register_hook(ScheduleHook())

@@ -19,6 +19,7 @@ from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system import folder_lock
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
+from stage2_distill.commands.flags import add_trust_flag
 from stage2_distill.libraries import import_libraries
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--overfit', type=int, metavar='N', help='train and score on the first N images only')
     parser.add_argument('--checkpoint-interval', type=int, default=250, help='default: %(default)s')
     parser.add_argument('--val-interval', type=int, default=500, help='default: %(default)s')
+    add_trust_flag(parser)
     return parser
 
 
@@ -58,14 +60,14 @@ def main(argv: list[str] | None = None) -> int:
     from stage2_distill.training.resuming import has_resumable, nothing_to_resume
     from toypass.training.segment_dataset import SegmentDataset
 
-    use_safe_loaders()
+    use_safe_loaders(args.trust_checkpoint)
     for split in ('train', 'val'):
         SegmentDataset(str(args.data), split)  # reports missing data before anything is built
     if args.resume and not args.work_dir.is_dir():
         raise nothing_to_resume(args.work_dir)
     file = args.work_dir / 'toy_sam.pth'
     with folder_lock.hold(args.work_dir):
-        if args.resume and not has_resumable(args.work_dir):
+        if args.resume and not has_resumable(args.work_dir, args.trust_checkpoint):
             raise nothing_to_resume(args.work_dir)
         runner = make_runner(args)
         runner.train()
