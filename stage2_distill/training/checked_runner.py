@@ -101,7 +101,7 @@ class CheckedRunner(Runner):
         for line in misspelt(cfg):
             runner.logger.warning(line)
         if cfg.get('train_cfg') and cfg.get('train_dataloader'):
-            samples = len(datasets.of(cfg.train_dataloader['dataset'])) / runner.world_size
+            samples = len(datasets.of(cfg.train_dataloader['dataset'], training=True)) / runner.world_size
             for line in warnings_of(cfg, ceil(samples / (cfg.train_dataloader.get('batch_size') or 1)) or 1):
                 runner.logger.warning(line)
             runner.register_hook(ScheduleHook())
