@@ -4,6 +4,7 @@ import importlib
 import json
 import pickle
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -296,7 +297,7 @@ def trained(tiny_toypass, run_tool, tmp_path_factory):
     """Two iterations, then two more by the same command; the folder and what was printed."""
     out, _ = tiny_toypass
     work = tmp_path_factory.mktemp('train') / 'work'
-    flags = ['--amp', '--seed', '3', '--work-dir', work, '--resume', '--load-from', WEIGHTS]
+    flags = ['--amp', '--seed', '3', '--work-dir', work, '--resume-or-start', '--load-from', WEIGHTS]
     texts = []
     for iterations in (2, 4):
         finished = run_tool('train.py', B0, *flags, *small(out), f'train_cfg.max_iters={iterations}')
@@ -385,8 +386,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused_and_not_scored(tmp_path, wron
     }
     torch.save({'state_dict': weights[wrong]}, tmp_path / 'wrong.pth')
     count = len(model.state_dict())
-    # PyTorch begins the one count of batches anew where a file lacks it.
-    missing = count if wrong == 'other model' else count - 1
+    # PyTorch begins the counts of batches anew where a file lacks them.
+    optional = 0 if wrong == 'other model' else sum('num_batches_tracked' in name for name in model.state_dict())
+    missing = count - optional
     with pytest.raises(CheckpointError, match=f'does not fit the model: {missing} of {count}'):
         check_fit(model, str(tmp_path / 'wrong.pth'))
     for good in (model.state_dict(), {f'module.{name}': weight for name, weight in model.state_dict().items()}):
@@ -432,10 +434,10 @@ def test_mistakes_are_told_and_no_code_is_run(hostile, tmp_path, monkeypatch, ca
     assert 'none.pth does not exist' in complaint('train', monkeypatch, B0, '--load-from', 'none.pth')
     assert 'more than weights' in complaint('train', monkeypatch, B0, '--load-from', path)
     (tmp_path / 'work').mkdir()
-    (tmp_path / 'work/last_checkpoint').write_text(str(path))
+    shutil.copy(path, tmp_path / 'work/iter_1.pth')
     assert 'more than weights' in complaint('train', monkeypatch, B0, '--resume', '--work-dir', 'work')
-    torch.save({'state_dict': {}}, tmp_path / 'weights.pth')
-    (tmp_path / 'work/last_checkpoint').write_text(str(tmp_path / 'weights.pth'))
+    torch.save({'state_dict': {}}, tmp_path / 'work/iter_2.pth')
+    (tmp_path / 'work/last_checkpoint').unlink()
     assert 'holds no optimizer' in complaint('train', monkeypatch, B0, '--resume', '--work-dir', 'work')
     assert 'more than weights' in complaint('test', monkeypatch, B0, path)
     for flags, expected in (

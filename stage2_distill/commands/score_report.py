@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 
 from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.errors import ConfigError
@@ -22,7 +22,7 @@ def report(rows: list[dict[str, Any]], coverage: Coverage, config: Config, args:
 
     The last line says how many images the scores are of.
     """
-    if int(os.environ.get('RANK', 0)):
+    if not is_main_process():
         return
     dataset = config.test_dataloader.dataset
     about = {'config': args.config, 'checkpoint': args.checkpoint}

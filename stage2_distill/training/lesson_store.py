@@ -102,7 +102,7 @@ def _make_folder(folder: Path) -> None:
     except OSError as problem:
         raise WriteError(
             f'cannot make the folder {folder}: {problem.strerror or problem}',
-            'give another lessons_dir, or set store_lessons=False',
+            'give another lessons_dir (--cfg-options lessons_dir=DIR), or --cfg-options store_lessons=False',
         ) from problem
 
 
@@ -126,7 +126,7 @@ class SameAssistantHook(Hook):
         if weights_digest(model.teacher_assistant) != self._digest:
             raise TrainingError(
                 "the checkpoint's teacher assistant is not the one that made the stored labels",
-                'set store_lessons=False, or start from the weights that the config names',
+                'add --cfg-options store_lessons=False, or start from the weights that the config names',
             )
 
 
@@ -169,7 +169,7 @@ def _refuse_chance(dataset: Any) -> None:
             raise ConfigError(
                 f'{type(step).__name__} stands before LoadCachedMasks and changes panoramas at random, but the labels '
                 'of a frozen teacher assistant are made once',
-                'put it behind LoadCachedMasks, or set store_lessons=False',
+                'put it behind LoadCachedMasks, or add --cfg-options store_lessons=False',
             )
 
 

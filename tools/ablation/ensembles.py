@@ -68,7 +68,7 @@ class Tally:
 
 
 def score_ensembles(
-    config: Config, caches: Sequence[MaskCache], limit: int | None = None
+    config: Config, caches: Sequence[MaskCache], limit: int | None = None, trusted: bool = False
 ) -> tuple[float, list[dict[str, EnsembleScores]]]:
     """Score the ensemble labels of every cache by every one of ``FUSIONS``, on the images that a config scores.
 
@@ -76,6 +76,7 @@ def score_ensembles(
         config: Of GoodSAM; its teacher assistant, with its initial weights, its windows and its labelled images.
         caches: Masks of these images.
         limit: Take only the first images.
+        trusted: Let the assistant's checkpoint run code.
 
     Returns:
         mIoU in percent of the assistant in tiled windows, and for each cache the scores by fusion.
@@ -87,7 +88,7 @@ def score_ensembles(
     """
     init_default_scope('mmseg')
     dataset = DATASETS.build(dict(config.test_dataloader.dataset))
-    model = build_model(config, None, False)
+    model = build_model(config, None, trusted)
     fusions = {name: MODELS.build(dict(settings)) for name, settings in FUSIONS.items()}
     assistant = Tally(model.num_classes)
     tallies = [{name: Tally(model.num_classes) for name in fusions} for _ in caches]

@@ -84,8 +84,10 @@ def is_done(job: Job, args: argparse.Namespace) -> bool:
 
 
 def settings_of(job: Job, args: argparse.Namespace) -> dict[str, Any]:
-    """Return what a job's scores depend on, apart from the code."""
-    return {'config': config_of(job, args).pretty_text, 'masks': masks_of(job.row, args)}
+    """Return what a job's scores depend on, apart from the code; not where its folder is."""
+    config = config_of(job, args)
+    config.lessons_dir = None
+    return {'config': config.pretty_text, 'masks': masks_of(job.row, args)}
 
 
 def masks_of(row: Row, args: argparse.Namespace) -> str | None:
