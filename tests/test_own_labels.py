@@ -72,7 +72,7 @@ def test_images_without_a_label_are_scored_without_and_named_but_not_trained_wit
     assert 'skipped: 1 (label street/1.png: a link' in Coverage.of(scored(own), 2).line
     assert Coverage.of(scored(own, limit=1), 1).line.endswith(', 1 (over the limit)')
     assert Coverage.of(scored(own, indices=1), 0).line.endswith(
-        '; 1 with labels that ignore every pixel; 1 over the limit'
+        ', 1 (the label ignores every pixel), 1 (over the limit)'
     )
 
 
