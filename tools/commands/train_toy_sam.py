@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         raise nothing_to_resume(args.work_dir)
     file = args.work_dir / 'toy_sam.pth'
     with folder_lock.hold(args.work_dir):
-        if args.resume and not has_resumable(args.work_dir):
+        if args.resume and not has_resumable(args.work_dir, args.trust_checkpoint):
             raise nothing_to_resume(args.work_dir)
         runner = make_runner(args)
         runner.train()
