@@ -24,6 +24,14 @@ class WriteError(GoodSAMError):
     """A file can't be written, on a full disk for example; the run stops."""
 
 
+class FolderInUseError(GoodSAMError):
+    """Another process is writing to the folder."""
+
+
+class LaunchError(GoodSAMError):
+    """Processes were started in a way that the command can't work in."""
+
+
 class OutOfMemory(GoodSAMError):
     """Memory ran out, on the device or on the host."""
 

@@ -2,7 +2,7 @@
 
 from stage2_distill.checkpoints import safetensors_files, shipped_weights  # noqa: F401
 from stage2_distill.data import datasets, sampler, transforms  # noqa: F401
-from stage2_distill.evaluation import metrics  # noqa: F401
+from stage2_distill.evaluation import metrics, pictures  # noqa: F401
 from stage2_distill.fusion import registered  # noqa: F401
 from stage2_distill.heads import ctcf_head, mka_head  # noqa: F401
 from stage2_distill.models import goodsam, onnx_assistant  # noqa: F401

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES, REMAPS
-from stage1_sam_cache.data.listing import RefusedLink, list_folder
+from stage1_sam_cache.data.listing import list_folder
+from stage1_sam_cache.data.refusals import RefusedLink
 from stage1_sam_cache.errors import DatasetError
 
 

@@ -71,8 +71,6 @@ def test_chance_before_the_masks_of_a_frozen_assistant_is_refused(tiny_goodsam, 
     order = ['LoadPanorama', 'PhotoMetricDistortion', 'LoadCachedMasks', 'PackPanorama']
     config.train_dataloader.dataset.pipeline = [next(s for s in steps if s['type'] == name) for name in order]
     config.train_dataloader.update(num_workers=0, persistent_workers=True)
-    with pytest.raises(
-        ConfigError, match=r'^PhotoMetricDistortion stands before LoadCachedMasks .*store_lessons=False'
-    ):
+    with pytest.raises(ConfigError, match=r'^PhotoMetricDistortion stands before LoadCachedMasks .*store_lessons'):
         build_runner(config).train()
     assert not list(tmp_path.rglob('*.lesson'))

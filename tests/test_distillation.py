@@ -360,7 +360,7 @@ def test_samples_carry_neither_the_cache_nor_the_label_reader(tiny_goodsam, tiny
     steps = [{'type': name} for name in ('LoadPanorama', 'LoadCachedMasks', 'LoadLabel', 'PackPanorama')]
     settings = {**config.val_dataloader.dataset, 'cache': str(tiny_caches['val']), 'pipeline': steps}
     dataset = build_with_cache({**settings, 'expect': expected_settings(config, scored=True)})
-    plain = {'img_path', 'image_id', 'label_map', 'reduce_zero_label', 'seg_fields', 'seg_map_path', 'sample_idx'}
+    plain = {'img_path', 'image_id', 'seg_fields', 'seg_map_path', 'sample_idx'}
     assert set(dataset.get_data_info(0)) == plain
     samples = [each[0]['data_samples'] for each in (dataset, pickle.loads(pickle.dumps(dataset)))]
     assert torch.equal(samples[0].gt_sem_seg.data, samples[1].gt_sem_seg.data)

@@ -18,6 +18,7 @@ from torch import nn
 
 from stage2_distill.errors import ConfigError
 from stage2_distill.models.onnx_assistant import OnnxAssistant
+from stage2_distill.training.experiment import build_runner, read_config
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
@@ -176,6 +177,32 @@ def test_the_config_for_own_panoramas_takes_a_step_with_a_file(tmp_path):
     data = {'inputs': [torch.randint(0, 256, (3, 50, 256), dtype=torch.uint8)], 'data_samples': [sample]}
     log = model.train().train_step(data, wrapper)
     assert all(torch.isfinite(value) for value in log.values())
+
+
+def test_a_run_is_not_resumed_with_another_file(tmp_path, tiny_goodsam):
+    """Checkpoints hold no weight of the file, so that nothing else would tell."""
+
+    def run(name, **more):
+        assistant = {'_delete_': True, 'type': 'OnnxAssistant', 'file': str(tmp_path / name)}
+        changes = {'model': {'update_ta': False, 'teacher_assistant': assistant}, 'work_dir': str(tmp_path / 'work')}
+        changes |= {f'val_{part}': None for part in ('dataloader', 'cfg', 'evaluator')}
+        changes |= {'default_hooks.checkpoint.save_best': None, 'visualizer.vis_backends': [], 'store_lessons': False}
+        runner = build_runner(read_config(str(tiny_goodsam), changes | more))
+        runner.train()
+        return runner
+
+    for name in ('a.onnx', 'same.onnx', 'other.onnx'):
+        torch.manual_seed(0)
+        network = Points(19)
+        if name.startswith('other'):
+            torch.nn.init.ones_(network.mix.bias)
+        export(tmp_path / name, network, (100, 128))
+    run('a.onnx', **{'train_cfg.max_iters': 1})
+    resumed = {'train_cfg.max_iters': 2, 'resume': True}
+    with pytest.raises(ConfigError, match='was trained with a teacher assistant that is a file with SHA-256') as told:
+        run('other.onnx', **resumed)
+    assert '--load-from' in str(told.value)
+    assert run('same.onnx', **resumed).iter == 2
 
 
 def test_files_that_cannot_be_used_are_one_line(tmp_path, five):

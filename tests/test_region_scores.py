@@ -28,6 +28,7 @@ from stage2_distill.evaluation.region_scores import (
     region_counts,
     seam_columns,
 )
+from stage2_distill.evaluation.scored_config import use_regions
 
 REGIONS = ('boundary', 'seam', 'elsewhere', *BANDS)
 ROAD, CAR, IGNORED = 0, 1, 255
@@ -337,6 +338,6 @@ def test_mistakes_with_regions_are_told(tmp_path, monkeypatch, capsys):
 def test_the_catalogue_says_what_has_a_seam(name, split, panorama):
     config = Config.fromfile(SOURCE)
     config.test_dataloader.dataset = {'type': 'CatalogueDataset', 'name': name, 'split': split}
-    load_tool('test').use_regions(config, RegionSettings())
+    use_regions(config, RegionSettings())
     assert config.test_evaluator.closed == panorama
     assert config.test_evaluator.regions == {'boundary_ratio': 0.005, 'seam_degrees': 15.0}

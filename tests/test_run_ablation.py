@@ -12,7 +12,7 @@ from test_source_training import complaint, load_tool
 
 from ablation.collapse import collapse, drift, drift_plot, suspects
 from ablation.ensembles import Tally
-from ablation.jobs import Job, config_of
+from ablation.jobs import Job, config_of, settings_of
 from ablation.report import markdown
 from ablation.rows import BASE, SIMULATED, assistant, assistant_sizes, difference, paper_row
 from ablation.tables import TABLES, table3
@@ -67,6 +67,16 @@ def test_a_row_gives_the_same_config_every_time(tmp_path):
     steps = configs[0].param_scheduler
     assert 7 > steps[-1].begin >= steps[0].begin == 0
     assert 'end' not in steps[-1]  # the learning rate falls to 0 with the run
+
+
+def test_a_table_in_a_moved_folder_is_the_same(tmp_path):
+    tool = load_tool('run_ablation')
+    row = TABLES['table3']()[0]
+    both = []
+    for folder in (tmp_path / 'here', tmp_path / 'there'):
+        args = tool.build_parser().parse_args(['table3', '--out', str(folder)])
+        both.append(settings_of(Job(row, 0, folder), args))
+    assert both[0] == both[1]
 
 
 def test_the_oracle_is_taught_by_the_labels_of_the_data_that_is_given(tmp_path):

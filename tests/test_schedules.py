@@ -71,6 +71,10 @@ def test_a_custom_schedule_that_ended_with_the_run_does_so_at_another_length(tmp
     path = write_config(tmp_path, literal(0.5, 2, 4), more='train_cfg = dict(max_iters=4)')
     assert schedule_of(path, {'train_cfg.max_iters': 8}) == literal(0.5, 2, 8)
     assert schedule_of(path, {'train_cfg.max_iters': 8, 'param_scheduler.0.begin': 0}) == literal(0.5, 2, 8)
+    # One that stayed idle because the run ended before it began, as the config that a run writes has it.
+    assert schedule_of(write_config(tmp_path, literal(0.5, 6, 7), more='train_cfg = dict(max_iters=4)'), {
+        'train_cfg.max_iters': 20}) == literal(0.5, 6, 20)  # fmt: skip
+    path = write_config(tmp_path, literal(0.5, 2, 4), more='train_cfg = dict(max_iters=4)')
     # What is given counts, and what ended elsewhere stays.
     assert schedule_of(path, {'train_cfg.max_iters': 8, 'param_scheduler.1.end': 4}) == literal(0.5, 2, 4)
     path = write_config(tmp_path, literal(0.5, 2, 3), more='train_cfg = dict(max_iters=4)')

@@ -109,6 +109,9 @@ def test_training_resumes_exactly_and_its_weights_make_a_cache(tiny_toypass, run
     wanted = ('--points-per-side', '2', '--pred-iou-thresh', '-100', '--stability-score-thresh', '0')
     files[1].replace(tmp_path / 'b/iter_2.pth')  # weights alone
     (tmp_path / 'b/last_checkpoint').write_text(str(tmp_path / 'b/iter_2.pth'))
+    mistyped = run_tool('train_toy_sam.py', *flags, '--work-dir', tmp_path / 'c', '--resume')
+    assert (mistyped.returncode, (tmp_path / 'c').exists()) == (2, False)
+    assert 'there is nothing to resume' in mistyped.stderr
     refused = run_tool('train_toy_sam.py', *flags, '--work-dir', tmp_path / 'b', '--resume')
     assert refused.returncode == 2
     assert refused.stderr.endswith('b/iter_2.pth holds no optimizer, so training cannot go on from it\n')

@@ -4,6 +4,7 @@ import argparse
 import collections
 import datetime
 import pathlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -95,6 +96,24 @@ def test_weights_that_may_be_meant_or_not_are_refused(network, tmp_path):
     torch.save({'model': weights, 'args': pathlib.Path.cwd}, path)
     with pytest.raises(CheckpointError, match=r'holds more than weights .*--trust-checkpoint'):
         check_checkpoint(str(path))
+
+
+def test_values_of_other_versions_load(tmp_path):
+    """As NumPy 1, Python 3.13 and Windows name them."""
+    path = tmp_path / 'x.pth'
+    content = {'model': {'a': torch.ones(1)}, 'best': np.float64(0.5), 'path': pathlib.PurePosixPath('a/b')}
+    torch.save(content, path)
+    with zipfile.ZipFile(path) as archive:
+        records = {record.filename: archive.read(record) for record in archive.infolist()}
+    for old, new in ((b'numpy._core.multiarray', b'numpy.core.multiarray'), (b'pathlib\n', b'pathlib._local\n'),
+                     (b'PurePosixPath', b'WindowsPath')):  # fmt: skip
+        changed = {name: data.replace(old, new) for name, data in records.items()}
+        assert changed != records
+        with zipfile.ZipFile(path, 'w') as archive:
+            for name, data in changed.items():
+                archive.writestr(name, data)
+        loaded = check_checkpoint(str(path))
+        assert (loaded['best'], loaded['path'].as_posix()) == (0.5, 'a/b')
 
 
 # --- SAM ---

@@ -18,4 +18,4 @@ else
     where="--standalone"
 fi
 # shellcheck disable=SC2086
-exec torchrun $where --nproc-per-node "$gpus" "$(dirname "$0")/train.py" "$config" --launcher pytorch "$@"
+exec torchrun $where --nproc-per-node "$gpus" "$(dirname "$0")/train.py" "$config" "$@"

@@ -3,7 +3,7 @@
 #
 #   sbatch --gres=gpu:4 tools/slurm_train.sh mmseg_configs/goodsam_b0.py --cfg-options train_dataloader.batch_size=1
 #
-# --resume is added, so a job that is pre-empted goes on where it was when it is requeued.
+# --resume-or-start is added, so a job that is pre-empted goes on where it was when it is requeued.
 #SBATCH --job-name=goodsam-train
 #SBATCH --gres=gpu:1
 #SBATCH --cpus-per-task=16
@@ -18,4 +18,4 @@ if [ -f .venv/bin/activate ]; then
 fi
 config=$1
 shift
-exec tools/dist_train.sh "$config" "${SLURM_GPUS_ON_NODE:-1}" --resume "$@"
+exec tools/dist_train.sh "$config" "${SLURM_GPUS_ON_NODE:-1}" --resume-or-start "$@"

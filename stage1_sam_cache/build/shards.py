@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from stage1_sam_cache.errors import Stage1Error
+from stage1_sam_cache.system.launched import by_torchrun
 
 Item = TypeVar('Item')
 
@@ -47,8 +48,7 @@ def shard_of_environment(environment: Mapping[str, str]) -> Shard:
     try:
         if 'SLURM_ARRAY_TASK_ID' in environment:
             parts.append(_slurm_array(environment))
-        # torchrun sets all three; other tools may set RANK alone.
-        if {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'} <= set(environment):
+        if by_torchrun(environment):
             parts.append(Shard(int(environment['RANK']), int(environment['WORLD_SIZE']), 'torchrun'))
     except (KeyError, ValueError, ZeroDivisionError) as problem:
         raise Stage1Error(
@@ -78,7 +78,7 @@ def worst_status(status: int, environment: Mapping[str, str]) -> int:
 
     torchrun ends all processes as soon as one fails, so that one with a failed image has to wait for the others.
     """
-    if not {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'} <= set(environment):
+    if not by_torchrun(environment):
         return status
     import torch
     from torch import distributed

@@ -7,6 +7,7 @@ tools/browse_dataset.py --dataset cityscapes --split val --ids frankfurt/frankfu
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from stage1_sam_cache.data.label_spaces import IGNORE, LabelSpace
 from stage1_sam_cache.data.labels import LabelReader
 from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.errors import DatasetError
+from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
 
 _MARGIN, _LINE = 6, 24
@@ -46,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     """Draw the picture and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/browse_dataset.py', os.environ)
     if args.count < 1 or args.columns < 0 or args.width < 64 or not 0 <= args.opacity <= 1:
         parser.error('--count needs at least 1, --width at least 64, --opacity 0 to 1')
     args.images = None

@@ -29,7 +29,9 @@ bottom and the right; the padding is never shown to the generator and belongs to
 
 images: PNG, JPEG, TIFF, BMP, WebP. Greyscale and palette images become RGB, alpha is dropped, EXIF orientation is
 applied. Refused, and reported at the end while the others go on: 16-bit and floating-point images, CMYK, damaged or
-truncated files, images over --max-pixels, two files of one name (a.png and a.jpg).
+truncated files, images over --max-pixels, two files of one name (a.png and a.jpg), links that leave the folder, other
+formats (HEIC, AVIF, GIF, raw, ...) unless the same picture is there in one of these. The cache is sealed when nothing
+was refused or failed; --skip-refused accepts what was refused before reading.
 
 exit status: 0 all cached, 1 some images failed, 2 bad input or nowhere to write, 130 interrupted
 """

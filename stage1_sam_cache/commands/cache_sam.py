@@ -30,7 +30,8 @@ from stage1_sam_cache.commands.cache_flags import (
 )
 from stage1_sam_cache.commands.training_advice import training_options, warnings_of
 from stage1_sam_cache.data.images import read_rgb
-from stage1_sam_cache.data.listing import Listing, Refused, Sample
+from stage1_sam_cache.data.listing import Listing, Sample
+from stage1_sam_cache.data.refusals import Refused
 from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.sam.mask_generator import MaskGenerator
 

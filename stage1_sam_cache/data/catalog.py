@@ -18,11 +18,13 @@ from stage1_sam_cache.data.listing import (
     Listing,
     Sample,
     choose,
+    fits,
     is_folder,
     link_problem,
     require_samples,
     scan,
 )
+from stage1_sam_cache.data.refusals import Refused
 from stage1_sam_cache.errors import DatasetError
 
 
@@ -206,7 +208,10 @@ def list_dataset(
             listing = require_samples(listing)
             if layout.labels is None:
                 return listing
-            return _with_labels(listing, layout, base / layout.labels, follow_links)
+            labelled = _with_labels(listing, layout, base / layout.labels, follow_links)
+            if list_file is None:
+                labelled.refused.extend(_labels_alone(labelled, layout, base / layout.labels))
+            return labelled
     searched = ', '.join(f'{layout.images}/{files}'.lstrip('/') for layout in layouts for files in layout.files)
     raise DatasetError(
         f'{name} has no images of split {split!r} in {folder}; searched there and in its subfolder '
@@ -228,3 +233,25 @@ def _with_labels(listing: Listing, layout: Layout, label_root: Path, follow_link
             refused.append(problem._replace(reason=f'label of {sample.id}: {problem.reason}'))
         samples.append(Sample(sample.id, sample.image, label if label.is_file() and not problem else None))
     return Listing(samples, refused, listing.root)
+
+
+def _labels_alone(listing: Listing, layout: Layout, label_root: Path) -> list[Refused]:
+    """Labels without an image: images that are missing, so that a score would be of fewer than the split has.
+
+    Only where a label's name has an ending by which it is told from other files in its folder.
+    """
+    ending = re.sub(*layout.rename, 'x').removeprefix('x') + '.png'
+    if ending == '.png' or label_root == listing.root:
+        return []
+    names = [sample.image.relative_to(listing.root).with_suffix('').as_posix() for sample in listing.samples]
+    names += [entry.name.rpartition('.')[0] for entry in listing.refused]
+    known = {re.sub(*layout.rename, name) + '.png' for name in names}
+    found = scan(label_root, ('.png',), ('**',), False).samples
+    alone = (sample.image.relative_to(label_root).as_posix() for sample in found)
+    return [
+        Refused(name, 'a label without an image')
+        for name in alone
+        if name.endswith(ending)
+        and name not in known
+        and any(fits(tuple(name.removesuffix(ending).split('/')), glob) for glob in layout.files)
+    ]

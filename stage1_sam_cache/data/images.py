@@ -30,6 +30,7 @@ MAX_PIXELS = 100_000_000  # a 14142 x 7071 panorama; 300 MB decoded
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP')
 _METADATA_BYTES = 2**26  # in a file, besides its pixels
 _LEAST_BYTES = 2**6  # that a read counts for at least: a million small reads take a second
+_PNG_CHUNKS = 100_000  # that are looked at for metadata
 _TILE_PIXELS = 2**24  # of a TIFF: a tile may be larger than its image and is decoded completely
 _PILLOW_LIMIT = threading.Lock()
 Result = TypeVar('Result')
@@ -60,7 +61,7 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = '
 def read_size(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = '') -> tuple[int, int]:
     """Read the rows and columns of the pixels that ``read_rgb`` gives: upright, after EXIF orientation.
 
-    Only headers are read, or of a PNG all of it where metadata come after its pixels.
+    Only headers and metadata are read.
 
     Args:
         path, max_pixels, limit_name: As for ``read_rgb``.
@@ -80,30 +81,32 @@ def _decode(file: IO[bytes]) -> RgbImage:
 
 def _upright_size(file: IO[bytes]) -> tuple[int, int]:
     with _open(file) as image:
-        # Pillow decodes a PNG to look for EXIF after its pixels.
-        header_only = image.format == 'PNG' and not _metadata_follow(file)
-        exif = Image.Image.getexif(image) if header_only else image.getexif()
+        exif = _png_exif(image, file) if image.format == 'PNG' else image.getexif()
         turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow has turned the size already, or not
+            turned &= image.width == image.tag_v2.get(TiffImagePlugin.IMAGEWIDTH)
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def _metadata_follow(png: IO[bytes], most_chunks: int = 100_000) -> bool:
-    """Whether a PNG has, or may have, chunks after its pixels that can hold EXIF; the position in the file is kept."""
-    position, place, pixels = png.tell(), 8, False
-    try:
-        for _ in range(most_chunks):
-            png.seek(place)
-            start = png.read(8)
-            kind = start[4:]
-            if len(start) < 8 or kind == b'IEND':
-                return False
-            if pixels and kind in (b'eXIf', b'tEXt', b'zTXt', b'iTXt'):
-                return True
-            pixels |= kind == b'IDAT'
-            place += 12 + int.from_bytes(start[:4], 'big')
-        return True
-    finally:
-        png.seek(position)
+def _png_exif(image: Image.Image, file: IO[bytes]) -> Image.Exif:
+    """EXIF of a PNG without its pixels, which Pillow decodes to look for metadata that come after them."""
+    chunks, place, pixels, late = [], 8, False, False
+    for _ in range(_PNG_CHUNKS):
+        file.seek(place)
+        start = file.read(8)
+        kind, size = start[4:], int.from_bytes(start[:4], 'big')
+        if len(start) < 8 or kind == b'IEND':
+            break
+        if kind in (b'IHDR', b'eXIf', b'tEXt', b'zTXt', b'iTXt'):
+            chunks.append(start + file.read(min(size, _METADATA_BYTES) + 4))
+            late |= pixels
+        pixels |= kind == b'IDAT'
+        place += 12 + size
+    if not late:
+        return Image.Image.getexif(image)
+    end = b'\0\0\0\0IDAT\x35\xaf\x06\x1e'
+    with _open(io.BytesIO(b'\x89PNG\r\n\x1a\n' + b''.join(chunks) + end)) as metadata:
+        return Image.Image.getexif(metadata)
 
 
 def _read(path: str | Path, max_pixels: int, limit_name: str, get: Callable[[IO[bytes]], Result]) -> Result:

@@ -11,12 +11,13 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from stage1_sam_cache.data.refusals import AllRefusedError, Refused, RefusedLink
 from stage1_sam_cache.errors import DatasetError
 
 IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.dib', '.tif', '.tiff', '.webp')
@@ -38,91 +39,12 @@ class Sample:
     label: Path | None
 
 
-class Refused(NamedTuple):
-    """A file, link or list entry that was refused, and why."""
-
-    name: str
-    reason: str
-
-
-class RefusedLink(Refused):
-    """A link that was refused because links are not followed."""
-
-    __slots__ = ()
-
-
 class Listing(NamedTuple):
     """The images below the image folder ``root``, in natural order or in the order of a list."""
 
     samples: list[Sample]
     refused: list[Refused]
     root: Path
-
-
-class RefusedError(DatasetError):
-    """Images or list entries were refused.
-
-    Args:
-        root: The image folder.
-        refused: They.
-        remedy: As for every user error; it depends on how the user chose the images, see ``with_ways``.
-    """
-
-    can_skip = False
-
-    def __init__(self, root: Path, refused: Sequence[Refused], remedy: str = '') -> None:
-        super().__init__(self.describe(root, refused), remedy)
-        self.root, self.refused = root, refused
-
-    @staticmethod
-    def describe(root: Path, refused: Sequence[Refused]) -> str:
-        """Return the first half of the message."""
-        return f'{root}: {name_refused(refused)}'
-
-    def with_ways(self, follow: str, skip: str) -> RefusedError:
-        """Return this error with a remedy.
-
-        Args:
-            follow: How to follow links, such as ``--follow-links``; named if links were refused.
-            skip: How to go on without all of it, such as ``--skip-refused``; named if images are left.
-        """
-        ways = ['mend that']
-        if any(isinstance(entry, RefusedLink) for entry in self.refused):
-            ways.append(f'follow links with {follow}')
-        if self.can_skip:
-            ways.append(f'go on without them with {skip}')
-        return type(self)(self.root, self.refused, ', or '.join(ways))
-
-
-class AllRefusedError(RefusedError):
-    """No image is left."""
-
-    @staticmethod
-    def describe(root: Path, refused: Sequence[Refused]) -> str:
-        """Return the first half of the message."""
-        first = refused[0]
-        return (
-            f'{root}: all {len(refused)} images or list entries were refused; the first is {first.name}: {first.reason}'
-        )
-
-
-class SomeRefusedError(RefusedError):
-    """Images are left, but nobody said to go on with them alone."""
-
-    can_skip = True
-
-
-def name_refused(refused: Sequence[Refused], count: int = 3) -> str:
-    """Say in one line how many images or list entries were refused, and name the first with their reasons.
-
-    Args:
-        refused: At least one.
-        count: How many are named.
-    """
-    named = ', '.join(f'{entry.name} ({entry.reason})' for entry in refused[:count])
-    more = f', and {len(refused) - count} more' if len(refused) > count else ''
-    kind = 'image or list entry was' if len(refused) == 1 else 'images or list entries were'
-    return f'{len(refused)} {kind} refused: {named}{more}'
 
 
 def list_folder(folder: str | Path, list_file: str | Path | None = None, follow_links: bool = False) -> Listing:
@@ -199,7 +121,7 @@ def _natural(text: str) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(re.split('([0-9]+)', text))], text
 
 
-def _fits(parts: tuple[str, ...], glob: str, is_folder: bool = False) -> bool:
+def fits(parts: tuple[str, ...], glob: str, is_folder: bool = False) -> bool:
     """Whether a path matches a glob or, for a folder, whether something in it could."""
     patterns = glob.split('/')
     for part, pattern in zip(parts, patterns, strict=False):
@@ -281,14 +203,14 @@ def _walk(
                 continue
             # DirEntry.is_dir raises for a link that leads to itself.
             if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and is_folder(Path(entry.path))):
-                if any(_fits(path, glob, is_folder=True) for glob in globs):
+                if any(fits(path, glob, is_folder=True) for glob in globs):
                     if not entry.is_symlink():
                         folders.append(path)
                     elif follow_links:
                         links.append(path)
                     else:
                         yield path, RefusedLink('/'.join(path), 'a link to a folder')
-            elif extension.lower() in known and any(_fits((*parts, stem), glob) for glob in globs):
+            elif extension.lower() in known and any(fits((*parts, stem), glob) for glob in globs):
                 name = '/'.join(path)
                 problem = link_problem(Path(entry.path), root, follow_links, name) if entry.is_symlink() else None
                 yield path, problem or (None if entry.is_file() else Refused(name, 'not a regular file'))

@@ -19,7 +19,8 @@ _WORKER = re.compile(r'DataLoader worker \(pid.*?(?:killed by signal: \w+|exited
 _DEVICE = re.compile(
     r'\bCUDA (?:error|driver|runtime)|\bNo CUDA GPUs|Torch not compiled with|Found no NVIDIA driver|HIP error|'
     r'\bNCCL\b|\bcuDNN\b|CUDNN_STATUS|CUBLAS_STATUS|Expected one of cpu, cuda|Invalid device|invalid device ordinal|'
-    r"Cannot access accelerator device|with arguments from the '\w+' backend|XPU device|deserialize object on a",
+    r"Cannot access accelerator device|No module named 'torch\.\w+'|with arguments from the '\w+' backend|XPU device|"
+    r'deserialize object on a',
 )
 _TOO_SMALL = re.compile(r"Kernel size can't be greater than actual input size|Output size is too small")
 _AMOUNT = re.compile(r'(?:[Tt]ried to allocate|you tried to allocate) ([\d.]+ ?(?:[KMGT]iB|bytes))')

@@ -59,11 +59,21 @@ def plain_types() -> list[Any]:
     Making one, whatever the values, runs no code but its own constructor.
     """
     dtypes = [getattr(np.dtypes, name) for name in np.dtypes.__all__ if re.match(r'(U?Int|Float|Bool)\w*DType', name)]
-    # The functions that pickle calls to make a number and an array; NumPy has no public name for them.
-    makers = [np.float32(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
-    values = [argparse.Namespace, types.SimpleNamespace, TorchVersion, pathlib.PosixPath, pathlib.PurePosixPath]
+    values = [argparse.Namespace, types.SimpleNamespace, TorchVersion]
     dates = [datetime.datetime, datetime.date, datetime.timedelta, datetime.timezone]
-    return [np.ndarray, np.dtype, *makers, *dtypes, *values, *dates]
+    return [np.ndarray, np.dtype, *dtypes, *values, *dates, *_by_any_name()]
+
+
+def _by_any_name() -> Iterator[tuple[Any, str]]:
+    """What other versions of NumPy and Python, or Windows, have under other names."""
+    # The functions that pickle calls to make a number and an array; NumPy has no public name for them.
+    makers: list[Any] = [np.float32(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
+    for maker in makers:
+        for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+            yield maker, f'{module}.{maker.__name__}'
+    for module in ('pathlib', 'pathlib._local'):
+        for name in ('PosixPath', 'PurePosixPath', 'WindowsPath', 'PureWindowsPath'):
+            yield pathlib.PureWindowsPath if 'Windows' in name else pathlib.PurePosixPath, f'{module}.{name}'
 
 
 def read_weights_only(path: Path, map_location: Any = 'cpu', trusted: bool = False, more: Sequence[Any] = ()) -> Any:

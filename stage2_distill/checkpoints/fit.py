@@ -103,7 +103,7 @@ def _check_part(part: torch.nn.Module, name: str, path: str, prefix: str | None,
         if sets:
             return
         below = {}
-    bad, whole = missing_from(below, needed), hasattr(part, 'decode_head')
+    bad, whole = missing_from(below, needed), name == 'model' or hasattr(part, 'decode_head')
     if bad and (whole or 2 * len(bad) > len(needed)):
         remedy = f'give weights of a {type(part).__name__} of this size'
         if sets and not missing_from(sets[0].weights, needed):

@@ -8,9 +8,11 @@ tools/browse_pseudo_labels.py CONFIG CHECKPOINT --panels image assistant ensembl
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag, use_refusal_flags
 from stage2_distill.errors import ConfigError
@@ -51,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     """Draw the panels of every panorama, below each other, and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/browse_pseudo_labels.py', os.environ)
     if args.columns < 1:
         parser.error('--columns needs at least 1')
     import_libraries()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import textwrap
 import warnings
 from pathlib import Path
@@ -21,6 +22,7 @@ from pathlib import Path
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.commands.paper.figures import SCORES, Row, all_rows, figures_of
@@ -75,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure the rows, print the table, and return 0."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/check_paper.py', os.environ)
     if args.limit is not None and args.limit < 1:
         parser.error('--limit has to be at least 1')
     if args.input_scale is not None and args.input_scale <= 0:

@@ -11,9 +11,11 @@ not installed with init_model('student_mmseg.py', 'student.pth').
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_trust_flag
 from stage2_distill.libraries import import_libraries
 
@@ -35,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     """Write the files that the flags ask for and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/export_student.py', os.environ)
     if not args.out and not args.onnx:
         parser.error('give --out, --onnx or both')
     import_libraries()  # here and not above, because PyTorch takes seconds, which --help need not wait for

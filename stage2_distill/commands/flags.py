@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from stage1_sam_cache.commands.cli import add_trust_flag as add_trust_flag
+from stage1_sam_cache.errors import LaunchError
+from stage1_sam_cache.system.launched import by_torchrun, launch_of
+
+# The program that each launcher needs, and a variable by which it is known.
+_LAUNCHERS = {
+    'pytorch': ('torchrun', 'LOCAL_RANK'),
+    'slurm': ('srun', 'SLURM_PROCID'),
+    'mpi': ('mpirun', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
 
 
 class KeyValueAction(argparse.Action):
@@ -44,5 +54,33 @@ def use_refusal_flags(dataset: dict[str, Any], args: argparse.Namespace) -> None
 
 def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--launcher``, and the rank that some launchers pass."""
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
+    parser.add_argument(
+        '--launcher',
+        choices=('none', *_LAUNCHERS),
+        default='none',
+        help='job launcher (default: pytorch under torchrun, else none)',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def launcher_of(given: str, environment: Mapping[str, str]) -> str:
+    """The launcher to use: what was given, else ``pytorch`` under torchrun, so that its processes work together.
+
+    Raises:
+        LaunchError: If another program has started several processes, or the given launcher's has started none.
+    """
+    if given == 'none':
+        launch = launch_of(environment)
+        if launch.by in ('srun', 'mpirun'):
+            raise LaunchError(
+                f'{launch.by} has started {launch.processes} processes, and none knows of the others',
+                f'add --launcher {"slurm" if launch.by == "srun" else "mpi"}, or start one',
+            )
+        return 'pytorch' if launch.by else 'none'
+    program, variable = _LAUNCHERS[given]
+    if not (by_torchrun(environment) if given == 'pytorch' else variable in environment):
+        raise LaunchError(
+            f'--launcher {given} is for processes that {program} has started, and this one was not',
+            f'start the command with {program}, or leave --launcher out',
+        )
+    return given

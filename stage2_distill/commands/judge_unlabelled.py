@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.libraries import import_libraries
 
@@ -38,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Judge all images, print the table and return the exit status."""
     args = build_parser().parse_args(argv)
+    require_one_process('tools/judge_unlabelled.py', os.environ)
     import_libraries()
     from stage2_distill.commands.unlabelled_figures import judge_all
     from stage2_distill.training.experiment import read_config

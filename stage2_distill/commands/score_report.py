@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 
 from stage1_sam_cache.system.atomic_file import commit
+from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
 from stage2_distill.evaluation.region_scores import BANDS, RegionSettings
 
@@ -21,18 +22,14 @@ def report(rows: list[dict[str, Any]], coverage: Coverage, config: Config, args:
 
     The last line says how many images the scores are of.
     """
-    if int(os.environ.get('RANK', 0)):
+    if not is_main_process():
         return
-    out = Path(args.out or Path(config.work_dir) / 'scores.json')
-    out.parent.mkdir(parents=True, exist_ok=True)
     dataset = config.test_dataloader.dataset
     about = {'config': args.config, 'checkpoint': args.checkpoint}
     name = dataset.get('name') or dataset.get('images') or dataset.get('type')
     about |= {'dataset': name, 'split': dataset.get('split'), 'images': coverage.record()}
     if args.regions is not None:
         about['regions'] = asdict(args.regions)
-    text = json.dumps({**about, 'scores': [_without_nan(row) for row in rows]}, indent=2) + '\n'
-    commit(out, text.encode(), replace=True)
     print(f'\n{" ".join(filter(None, (name, about["split"])))}: mIoU in %\n')
     scales = sorted({row['input_scale'] for row in rows})
     print('| mode | ' + ' | '.join(f'input scale {scale:g}' for scale in scales) + ' |')
@@ -46,8 +43,27 @@ def report(rows: list[dict[str, Any]], coverage: Coverage, config: Config, args:
     for names, of in absent_classes(rows).items():
         which = '' if len(of) == len(rows) else f' ({"; ".join(of)})'
         print(f'in no label and no prediction, so not in the mean: {", ".join(names)}{which}')
+    out = score_file(config, args)
+    text = json.dumps({**about, 'scores': [_without_nan(row) for row in rows]}, indent=2) + '\n'
+    commit(out, text.encode(), replace=True)  # the last step, so that scores are printed even if the disk is full
     print(f'all classes: {out}')
     print(coverage.line)
+
+
+def score_file(config: Config, args: argparse.Namespace) -> Path:
+    """Return the file of the scores; its folder is made, which is tried before anything is scored.
+
+    Raises:
+        ConfigError: If it is a folder, or its folder can't be made.
+    """
+    out = Path(args.out or Path(config.work_dir) / 'scores.json')
+    if out.is_dir():
+        raise ConfigError(f'--out {out} is a folder', 'give a file')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigError(f'cannot make the folder {out.parent}: {problem.strerror}', 'give another --out') from problem
+    return out
 
 
 def absent_classes(rows: list[dict[str, Any]]) -> dict[tuple[str, ...], list[str]]:

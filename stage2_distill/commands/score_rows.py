@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from stage1_sam_cache.data.own_labels import LabelIds
-from stage2_distill.commands.flags import use_refusal_flags
-from stage2_distill.commands.score_report import report
+from stage2_distill.commands.flags import launcher_of, use_refusal_flags
+from stage2_distill.commands.score_report import report, score_file
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
+from stage2_distill.evaluation.pictures import PictureHook
 from stage2_distill.evaluation.scored_config import scale_input, set_mode, space_of, use_regions
 from stage2_distill.evaluation.scoring import (
     drop_training,
@@ -50,6 +52,7 @@ def score_rows(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         parser.error('a checkpoint is needed')
     if not goodsam and (args.cache or args.predictor or args.wrap):
         parser.error('--cache, --predictor and --wrap are for GoodSAM configs')
+    score_file(config, args)
     rows, coverage = score_goodsam(config, args) if goodsam else score_network(config, args)
     report(rows, coverage, config, args)
 
@@ -61,26 +64,24 @@ def changed_config(args: argparse.Namespace) -> Config:
         ConfigError: If there is nothing to score on, or --label-ids is no encoding and no table.
     """
     config = read_config(args.config, args.cfg_options)
-    config.launcher = args.launcher
+    config.launcher = launcher_of(args.launcher, os.environ)
     config.load_from, config.resume = args.checkpoint, False
     choose_work_dir(config, args.config, args.work_dir)
+    if (args.images or args.dataset) and not config.get('test_dataloader'):
+        use_defaults(config)
     if args.images:
-        if not config.get('test_dataloader'):
-            use_defaults(config)
         ids = read_label_ids(args.label_ids)
         use_images(config, str(args.images), str(args.labels), args.label_space, ids, args.limit)
     if not config.get('test_dataloader'):
         raise ConfigError(
             f'{args.config} has no labelled data to score on',
-            'give images with labels: --images and --labels, or --dataset with a config of these networks that has any',
+            'give some: --images and --labels, or --dataset',
         )
     if args.dataset:
         use_dataset(config, args.dataset, args.split or 'val', args.data_root, args.label_space, args.limit)
     elif args.limit:
         config.test_dataloader.dataset.limit = args.limit
     use_refusal_flags(config.test_dataloader.dataset, args)
-    if args.show_dir:
-        config.default_hooks.visualization.update(draw=True, interval=1)
     drop_training(config)
     return config
 
@@ -110,6 +111,13 @@ def read_label_ids(given: str | None) -> LabelIds | None:
     return {key: str(name) for key, name in table.items()}
 
 
+def draw_into(config: Config, show_dir: str | None, name: str) -> None:
+    """Let a config draw its predictions into a folder of ``show_dir``: pictures are named after their images only."""
+    if show_dir:
+        folder = str(Path(show_dir, name))
+        config.default_hooks.visualization = {'type': PictureHook.__name__, 'draw': True, 'folder': folder}
+
+
 def score_network(config: Config, args: argparse.Namespace) -> Rows:
     """Return one row for every mode and input scale of a plain network, and the images that they are of."""
     use_regions(config, args.regions)
@@ -117,10 +125,7 @@ def score_network(config: Config, args: argparse.Namespace) -> Rows:
     for mode in args.mode or [None]:
         for scale in args.input_scale or [1.0]:
             chosen = copy.deepcopy(config)
-            if args.show_dir:
-                # Pictures are named after their images only, so each combination needs its own folder.
-                chosen.visualizer.save_dir = str(Path(args.show_dir) / f'{mode or "config"}_{scale:g}')
-                chosen.visualizer.name = f'visualizer_{mode}_{scale:g}'  # MMEngine reuses one of the same name
+            draw_into(chosen, args.show_dir, f'{mode or "config"}_{scale:g}')
             scale_input(chosen, scale)
             if mode is not None:
                 set_mode(chosen, mode, scale, args.window, args.stride)
@@ -155,9 +160,7 @@ def score_goodsam(config: Config, args: argparse.Namespace) -> Rows:
         if args.checkpoint:
             for network in NETWORKS:
                 chosen.model[network].init_cfg = None  # the checkpoint has all weights
-        if args.show_dir:
-            chosen.visualizer.save_dir = str(Path(args.show_dir) / f'student_{scale:g}')
-            chosen.visualizer.name = f'visualizer_{scale:g}'
+        draw_into(chosen, args.show_dir, f'student_{scale:g}')
         scores, coverage = score(chosen, args.checkpoint, args.trust_checkpoint, check=not rows)
         rows += [{'mode': name, 'input_scale': scale, **scores_of(scores, name)} for name in predictors]
     return rows, coverage

@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system import folder_lock
+from stage1_sam_cache.system.launched import launch_of
 from stage1_sam_cache.system.memory import keep_freed_memory
-from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag
+from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag, launcher_of
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
@@ -32,7 +36,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one of the project')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config>)')
-    parser.add_argument('--resume', action='store_true', help='continue from the latest checkpoint in the work dir')
+    resume = parser.add_mutually_exclusive_group()
+    resume.add_argument('--resume', action='store_true', help='continue from the latest checkpoint in the work dir')
+    resume.add_argument(
+        '--resume-or-start',
+        action='store_true',
+        help='the same, but begin where there is no checkpoint yet; for jobs that a scheduler starts again',
+    )
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU'
     )
@@ -57,7 +67,11 @@ def main(argv: list[str] | None = None) -> int:
     config = changed_config(args)
     if not torch.cuda.is_available():
         keep_freed_memory()
-    with plain_errors():
+    # Several processes of one run write to its folder; the first of them holds it for all.
+    first = launch_of(os.environ).rank == 0
+    choose_start(config, args)
+    with plain_errors(), folder_lock.hold(config.work_dir) if first else nullcontext():
+        prepare_resume(config, args)
         build_runner(config, args.trust_checkpoint).train()
     return 0
 
@@ -65,12 +79,11 @@ def main(argv: list[str] | None = None) -> int:
 def changed_config(args: argparse.Namespace) -> Config:
     """Return the config with the changes that the flags ask for."""
     from stage2_distill.training.bfloat16 import bfloat16_is_fast
-    from stage2_distill.training.checkpoint_hook import has_resumable
     from stage2_distill.training.experiment import choose_work_dir, read_config
     from stage2_distill.training.runner import optimizer_configs
 
     config = read_config(args.config, args.cfg_options)
-    config.launcher = args.launcher
+    config.launcher = launcher_of(args.launcher, os.environ)
     choose_work_dir(config, args.config, args.work_dir)
     if args.amp:
         for wrapper in optimizer_configs(config):
@@ -82,10 +95,48 @@ def changed_config(args: argparse.Namespace) -> Config:
         config.randomness = {**config.get('randomness', {}), **given, 'deterministic': args.deterministic}
     if args.load_from:
         config.load_from = args.load_from
-    config.resume = args.resume and has_resumable(config.work_dir, args.trust_checkpoint)
+    return config
+
+
+def choose_start(config: Config, args: argparse.Namespace) -> None:
+    """Set ``resume``: whether the run is to continue one, as flags or config say; nothing is written yet.
+
+    Raises:
+        ConfigError: If it is also to begin from other weights.
+        CheckpointError: If its work dir does not exist.
+    """
+    from stage2_distill.training.resuming import nothing_to_resume
+
+    must = args.resume or (config.get('resume', False) and not args.resume_or_start)
+    weights = args.load_from or (args.cfg_options or {}).get('load_from')
+    if must and weights:
+        raise ConfigError(
+            f'a resumed run continues with its own weights, and {weights} was given to begin from',
+            'leave one of the two out, or give --resume-or-start, which begins from them only once',
+        )
+    config.resume = must or args.resume_or_start
+    if must and not Path(config.work_dir).is_dir():
+        raise nothing_to_resume(config.work_dir)
+
+
+def prepare_resume(config: Config, args: argparse.Namespace) -> None:
+    """Find and check the checkpoint that the run continues from; set ``resume`` to whether there is one.
+
+    Raises:
+        CheckpointError: If there is none and there has to be, or if it can't be used.
+    """
+    from stage2_distill.training.resuming import find_latest, folder_of, has_resumable, nothing_to_resume
+
+    folder = folder_of(config)
+    if not config.resume:
+        if (old := find_latest(config.work_dir, folder)) is not None:
+            cli.report(f'warning: {old} is of an earlier run, and this one begins anew; --resume would continue it')
+        return
+    config.resume = has_resumable(config.work_dir, args.trust_checkpoint, folder)
     if config.resume:
         config.load_from = None  # MMEngine would start from those weights instead
-    return config
+    elif not args.resume_or_start:
+        raise nothing_to_resume(config.work_dir, folder)
 
 
 def enable_amp(wrapper: Any) -> None:

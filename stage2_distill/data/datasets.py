@@ -16,16 +16,9 @@ from stage1_sam_cache.cache.reader import MaskCache, open_cache
 from stage1_sam_cache.data import own_labels
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.labels import LabelReader
-from stage1_sam_cache.data.listing import (
-    Listing,
-    Refused,
-    RefusedError,
-    Sample,
-    SomeRefusedError,
-    list_folder,
-    name_refused,
-)
+from stage1_sam_cache.data.listing import Listing, Sample, list_folder
 from stage1_sam_cache.data.own_labels import LabelIds
+from stage1_sam_cache.data.refusals import Refused, RefusedError, SomeRefusedError, name_refused
 from stage2_distill.data.pipeline_steps import built_steps
 from stage2_distill.data.sampler import Draw
 from stage2_distill.data.transforms import LoadCachedMasks, LoadLabel

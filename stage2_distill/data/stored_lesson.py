@@ -136,6 +136,11 @@ def read(path: Path, image_sha256: str) -> StoredLesson:
             refined = tuple(torch.from_numpy(file[f'refined_{i}']) for i in range(len(grid.overlaps)))
             parts = {name: torch.from_numpy(file[name]) for name in ('labels', 'reliable', 'assistant_labels')}
             lesson = StoredLesson(grid=grid, **parts, refined=refined, entropy=float(about['entropy']))
+    except FileNotFoundError as problem:
+        raise TrainingError(
+            f'{path} is missing: these labels were removed, or the image was replaced since they were made',
+            'start the training again: they are made anew, and --resume continues it',
+        ) from problem
     except _DAMAGE as problem:
         raise TrainingError(f'{path}: labels of a panorama are damaged or missing ({problem})', remedy) from problem
     if about['image_sha256'] != image_sha256:

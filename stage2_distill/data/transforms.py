@@ -36,7 +36,7 @@ KNOWLEDGE = ('cached_masks', 'lesson')  # what a sample carries beside its image
 
 @TRANSFORMS.register_module()
 class LoadPanorama(BaseTransform):
-    """Read an image by stage 1's policy, so that both stages see the same pixels.
+    """Read an image by stage 1's policy, so that both stages see the same pixels and damaged files are refused.
 
     Adds ``img`` (uint8 BGR ``(H, W, 3)``, as in mmseg), ``img_shape``, ``ori_shape``, ``pixels`` (the same in RGB) and
     ``img_sha256``.

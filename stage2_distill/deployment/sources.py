@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, AllRefusedError, Refused, is_folder, list_folder, scan
+from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, is_folder, list_folder, scan
+from stage1_sam_cache.data.refusals import AllRefusedError, Refused
 
 VIDEO_EXTENSIONS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
 LIST_EXTENSIONS = ('.txt', '.lst')

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stage1_sam_cache.data.listing import Refused
+from stage1_sam_cache.data.refusals import Refused
 
 
 @dataclass(frozen=True)

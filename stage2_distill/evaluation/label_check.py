@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.errors import GoodSAMError, ImageError
+from stage2_distill.data.pipeline_steps import built_steps
 from stage2_distill.data.transforms import LoadLabel
 from stage2_distill.errors import ConfigError
 
@@ -30,7 +31,7 @@ def check_labels(dataset: Any) -> None:
     Raises:
         ConfigError: If labels can't be used, with the first and how many; or if no pixel of any label is to be scored.
     """
-    read = next((step.read for step in dataset.pipeline.transforms if isinstance(step, LoadLabel)), None)
+    read = next((step.read for step in built_steps(dataset.pipeline.transforms) if isinstance(step, LoadLabel)), None)
     if read is None:
         return
     problems: list[GoodSAMError] = []
@@ -54,7 +55,7 @@ def nothing_to_score(labels: int) -> tuple[str, str]:
     """Return problem and remedy of labels without a pixel to score."""
     return (
         f'all {labels} labels ignore every pixel (255, or ids without a class), so there is nothing to score',
-        'compare their ids with those of the label space: docs/usage.md, scoring custom panoramas',
+        'compare their ids with those of the label space: docs/usage.md, own labels',
     )
 
 

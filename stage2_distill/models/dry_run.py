@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -38,14 +39,20 @@ def needed_bytes(network: nn.Module, size: tuple[int, int]) -> int | None:
     except NotImplementedError:
         return None
     except (RuntimeError, ValueError, ZeroDivisionError) as problem:
-        if not _runs(network, _LARGEST_LEAST):
-            return None
-        least = bisect_left(range(1, _LARGEST_LEAST), True, key=lambda side: _runs(network, side)) + 1
-        if min(size) >= least:
+        least = _least_side(network)
+        if least is None or min(size) >= least:
             return None
         raise InputSizeError(
             f'{size[0]}x{size[1]} pixels are too few for this network, which needs at least {least}x{least}'
         ) from problem
+
+
+@lru_cache(maxsize=4)
+def _least_side(network: nn.Module) -> int | None:
+    """The side of the smallest square image that a network takes; None if it takes none."""
+    if not _runs(network, _LARGEST_LEAST):
+        return None
+    return bisect_left(range(1, _LARGEST_LEAST), True, key=lambda side: _runs(network, side)) + 1
 
 
 def _runs(network: nn.Module, side: int) -> bool:

@@ -107,7 +107,7 @@ def build_with_cache(settings: dict[str, Any], batch_size: int = 1) -> Catalogue
         assert cache is not None
         sealed = {record['file']: record for record in cache.manifest()}
     except MissingCacheError as problem:
-        raise MaskCacheError(problem.problem, f'{_with_its_windows(settings)}run {command}') from problem
+        raise MaskCacheError(problem.problem + _with_its_windows(settings), f'run {command}') from problem
     command = cache_command({**settings, 'expect': cache.fingerprint.settings})  # the one that fills this cache
     entries = [dataset.get_data_info(i) for i in range(len(dataset))]
     _check_complete(cache, entries, command)
@@ -131,7 +131,7 @@ def _with_its_windows(settings: dict[str, Any]) -> str:
                 values['stride'] = found.strides[1]
             differs = [name for name in values if getattr(found, name) != getattr(wanted, name)]
             options = [f'model.grid.{name}={values[name]}'.replace(' ', '') for name in differs]
-            return f'take its windows with --cfg-options {shlex.join(options)}, or '
+            return f' (either take these windows with --cfg-options {shlex.join(options)}, or make masks of others)'
     return ''
 
 
@@ -140,13 +140,13 @@ def _check_complete(cache: MaskCache, entries: list[dict[str, Any]], command: st
     if not missing:
         return
     first = next(entry for entry in entries if entry['image_id'] in missing)
-    problem = f'{cache.path}: {len(missing)} of {len(entries)} images are not in the cache, the first is '
+    problem = f'{cache.path}: {len(missing)} of {len(entries)} training images are not in the cache, the first is '
     problem += str(first['image_id'])
     try:
         read_rgb(first['img_path'])
     except ImageError as reason:
         raise MaskCacheError(
-            f'{problem}, which cannot be cached: {reason}', f'mend or remove such images, then run {command}'
+            f'{problem}, which cannot be cached: {reason}', f'fix or remove such images, then run {command}'
         ) from reason
     raise MaskCacheError(problem, f'run {command}')
 

@@ -62,6 +62,7 @@ def _images(dataset: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
         default = DATASETS[name].default_split if name and key == 'split' else None
         if dataset.get(key) and dataset[key] != default:
             yield from (flags[key], str(dataset[key]))
+    yield from (f'--{name.replace("_", "-")}' for name in ('follow_links', 'skip_refused') if dataset.get(name))
 
 
 def _windows(grid: Mapping[str, Any]) -> Iterator[str]:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.dist import master_only
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, RUNNERS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from stage1_sam_cache.data.listing import RefusedError
+from stage1_sam_cache.data.refusals import RefusedError
+from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
 from stage2_distill.training.config_keys import check_loops, misspelt
 from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
+from stage2_distill.training.resuming import find_latest, folder_of, list_digest, nothing_to_resume
 from stage2_distill.training.schedule_hook import ScheduleHook
 
+_IMAGES = 'images'  # in the meta of a checkpoint
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -74,6 +79,7 @@ class CheckedRunner(Runner):
     """
 
     datasets: ConfigDatasets
+    _image_list: dict[str, Any] | None = None
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> CheckedRunner:
@@ -101,7 +107,7 @@ class CheckedRunner(Runner):
         for line in misspelt(cfg):
             runner.logger.warning(line)
         if cfg.get('train_cfg') and cfg.get('train_dataloader'):
-            samples = len(datasets.of(cfg.train_dataloader['dataset'])) / runner.world_size
+            samples = len(datasets.of(cfg.train_dataloader['dataset'], training=True)) / runner.world_size
             for line in warnings_of(cfg, ceil(samples / (cfg.train_dataloader.get('batch_size') or 1)) or 1):
                 runner.logger.warning(line)
             runner.register_hook(ScheduleHook())
@@ -129,6 +135,51 @@ class CheckedRunner(Runner):
     def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
         """Build a data set from its settings in the config."""
         return DATASETS.build(settings)
+
+    def load_or_resume(self) -> None:
+        """Load or resume as MMEngine does; a run that is to continue does so from a checkpoint of its own folder.
+
+        Raises:
+            CheckpointError: If there is none.
+        """
+        if self.cfg.get('resume') and not self.cfg.get('load_from'):
+            folder = folder_of({**self.cfg, 'work_dir': self.work_dir})
+            if find_latest(self.work_dir, folder) is None:
+                raise nothing_to_resume(self.work_dir, folder)
+        super().load_or_resume()
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Continue a run; warn if its training images are not those that it had."""
+        before = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))['meta'].get(_IMAGES)
+        now = self._images()
+        if before and now and before != now:
+            self.logger.warning(
+                f'{filename} was trained on another list of images: {before["count"]} then, {now["count"]} now. '
+                'The run continues with the list of now'
+            )
+        super().resume(filename, *args, **kwargs)
+
+    def save_checkpoint(self, *args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Save a checkpoint as MMEngine does; its ``meta`` also gets a digest of the list of training images."""
+        super().save_checkpoint(*args, meta={**(meta or {}), _IMAGES: self._images()}, **kwargs)
+
+    def _images(self) -> dict[str, Any]:
+        if self._image_list is None:
+            self._image_list = list_digest(self.train_dataloader.dataset)
+        return self._image_list
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the config of a training run to its work dir; scoring there leaves that file as it is.
+
+        Its ``work_dir`` is written as the folder of the file, whatever that is called later.
+        """
+        if self.cfg.get('train_cfg') is None:
+            return
+        config = copy.deepcopy(self.cfg)
+        config.work_dir, config.resume = '{{ fileDirname }}', False
+        name = Path(config.filename or self.timestamp).with_suffix('.py').name
+        commit(Path(self.work_dir, name), config.pretty_text.encode(), replace=True)
 
     def build_dataloader(
         self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False

@@ -2,12 +2,11 @@
 
 MMEngine writes a checkpoint straight under its name, and deletes the oldest before it writes the next. Here each is
 written next to its place and then renamed, and outdated checkpoints are deleted last. The pointer to the latest is
-MMEngine's, written in place; ``find_latest`` replaces it where it leads nowhere.
+MMEngine's, written in place; ``resuming.find_latest`` replaces it where it leads nowhere.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,8 @@ from mmengine.registry import HOOKS
 from stage1_sam_cache.errors import WriteError
 from stage1_sam_cache.system import interruption
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, check_resumable, use_safe_loaders
-from stage2_distill.errors import CheckpointError
+from stage2_distill.training.resuming import POINTER, checkpoint_folder
 
-POINTER = 'last_checkpoint'  # MMEngine's name of the file that says which checkpoint --resume takes
 _BACKEND = 'atomic'
 
 
@@ -79,7 +76,8 @@ class AtomicCheckpointHook(CheckpointHook):
         super().__init__(*args, backend_args={'backend': _BACKEND}, **options)
 
     def before_train(self, runner: Any) -> None:
-        """Prepare as MMEngine does, and remove what killed runs have left half written."""
+        """Prepare as MMEngine does, within this run's folder, and remove what killed runs have left half written."""
+        stay_inside(runner, checkpoint_folder(runner.work_dir, self.out_dir))
         super().before_train(runner)
         if is_main_process():
             for folder in {str(self.out_dir), str(runner.work_dir)}:
@@ -124,42 +122,21 @@ class AtomicCheckpointHook(CheckpointHook):
             ) from problem
 
 
-def find_latest(work_dir: str | Path) -> Path | None:
-    """The checkpoint to resume from, None if there is none.
+def stay_inside(runner: Any, folder: Path) -> None:
+    """Replace the paths of checkpoints that a resumed run remembers by those of the same names in its own folder.
 
-    The pointer may be missing, empty or out of date: MMEngine writes it in place, and folders are moved. Then it is
-    replaced, for the newest checkpoint of an iteration.
+    Where the best checkpoint was not copied along, its score is forgotten, so that the folder gets a best one of its
+    own.
     """
-    pointer = Path(work_dir, POINTER)
-    named = pointer.read_text(encoding='utf-8', errors='replace').strip() if pointer.is_file() else ''
-    if named and Path(named).is_file():
-        return Path(named)
-    numbered = [(re.fullmatch(r'iter_(\d+)\.pth', path.name), path) for path in Path(work_dir).glob('iter_*.pth')]
-    saved = sorted((int(number[1]), path) for number, path in numbered if number)
-    if not saved:
-        pointer.unlink(missing_ok=True)
-        return None
-    commit(pointer, str(saved[-1][1]).encode(), replace=True)
-    return saved[-1][1]
-
-
-def has_resumable(work_dir: str | Path, trusted: bool = False) -> bool:
-    """Whether there is a checkpoint to resume from, and that it can be used, before anything is built.
-
-    Args:
-        work_dir: Where a run has saved it.
-        trusted: Let the file run code.
-
-    Raises:
-        CheckpointError: If it is damaged, asks to run code, or lacks what resuming needs.
-    """
-    use_safe_loaders(trusted)
-    latest = find_latest(work_dir)
-    if latest is None:
-        return False
-    try:
-        checkpoint = check_checkpoint(str(latest), trusted)
-    except CheckpointError as problem:
-        raise CheckpointError(f'{problem}; without it, --resume continues from the newest of the others') from problem
-    check_resumable(checkpoint, str(latest))
-    return True
+    hub = runner.message_hub
+    for key in [name for name in hub.runtime_info if name == 'last_ckpt' or name.startswith('best_ckpt')]:
+        path = folder / Path(hub.get_info(key) or '').name
+        if path.is_file():
+            hub.update_info(key, str(path))
+            continue
+        hub.pop_info(key)
+        if key != 'last_ckpt':
+            hub.pop_info(key.replace('best_ckpt', 'best_score', 1), None)
+            runner.logger.warning(
+                f'{path}, the best checkpoint so far, is not there: the next score counts as the best'
+            )

@@ -36,7 +36,7 @@ def misspelt(config: Config) -> list[str]:
     return [
         f'{config.filename}: nothing reads {key}; was {near[0]} meant?'
         for key in config
-        if key not in KNOWN and (near := nearest(key, KNOWN, likeness=_LIKENESS)) and near[0] not in config
+        if key not in KNOWN and (near := nearest(key, KNOWN, likeness=_LIKENESS))
     ]
 
 

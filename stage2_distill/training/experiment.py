@@ -91,7 +91,7 @@ def plain_errors() -> Iterator[None]:
     """Raise an error from a loader's worker, which comes wrapped in its traceback, as what it was."""
     try:
         yield
-    except GoodSAMError as problem:
+    except (GoodSAMError, OSError) as problem:
         lines = str(problem).strip().splitlines()
         if lines and lines[0].startswith('Caught '):
             raise type(problem)(lines[-1].partition(': ')[2]) from None

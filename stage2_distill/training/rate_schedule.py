@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
 _DEAD = 1e-6  # share of the configured rate below which nothing is learned
-_SPANS = {'T_max': 'CosineAnnealing', 'total_steps': 'OneCycle'}  # lengths beside ``end``, and whose they are
+_SPANS = ('T_max', 'total_steps')  # lengths beside ``end``: of cosine annealing and of one cycle
 
 
 class RunLength(NamedTuple):
@@ -58,9 +58,11 @@ def follow_length(config: Config, before: RunLength) -> None:
         if old is None or new is None:
             continue
         begin = scheduler.get('begin', 0)
-        for name in ('end', *_SPANS):
-            if scheduler.get(name) in ((old,) if name == 'end' else (old, old - begin)):
-                scheduler[name] = max(scheduler[name] + new - old, begin + 1 if name == 'end' else 1)
+        if scheduler.get('end') == max(old, begin + 1):
+            scheduler['end'] = max(new, begin + 1)
+        for name in _SPANS:
+            if scheduler.get(name) in (old, old - begin):
+                scheduler[name] = max(scheduler[name] + new - old, 1)
 
 
 def end_schedulers(config: Config) -> None:

@@ -20,7 +20,9 @@ from stage2_distill.models.names import NETWORKS
 from stage2_distill.training import lesson_store
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.checked_runner import LOADERS, CheckedRunner
-from stage2_distill.training.checkpoint_hook import find_latest
+from stage2_distill.training.resuming import find_latest, folder_of
+
+_ASSISTANT_FILE = 'assistant_sha256'  # in the meta of a checkpoint
 
 
 @RUNNERS.register_module()
@@ -92,10 +94,15 @@ class GoodSAMRunner(CheckedRunner):
         Raises:
             CheckpointError: If the checkpoint is of another assistant.
         """
-        path = self.cfg.get('load_from') or (find_latest(self.work_dir) if self.cfg.get('resume') else None)
+        path, resumed = self.cfg.get('load_from'), self.cfg.get('resume')
+        if resumed and not path:
+            path = find_latest(self.work_dir, folder_of({**self.cfg, 'work_dir': self.work_dir}))
         prefix, weights = 'teacher_assistant.', {}
         if path:
-            state = weights_in(load_any(str(path), self.cfg.get('trust_checkpoint', False)))
+            loaded = load_any(str(path), self.cfg.get('trust_checkpoint', False))
+            if resumed:
+                self._check_assistant_file(str(path), loaded)
+            state = weights_in(loaded)
             weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         if weights:
             bad = missing_from(weights, assistant.state_dict())
@@ -121,7 +128,7 @@ class GoodSAMRunner(CheckedRunner):
         """Continue a run.
 
         Raises:
-            ConfigError: If it began with another seed, or trained other networks.
+            ConfigError: If it began with another seed or another assistant's file, or trained other networks.
         """
         checkpoint = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))
         seed = checkpoint['meta'].get('seed')
@@ -129,6 +136,7 @@ class GoodSAMRunner(CheckedRunner):
             raise ConfigError(
                 f'{filename} was trained with seed {seed}, this run has {self.seed}', f'add --seed {seed}'
             )
+        self._check_assistant_file(filename, checkpoint)
         trained, trains = set(checkpoint.get('optimizer', {})) & set(NETWORKS), set(_names(self.optim_wrapper))
         if trained and trains and trained != trains:
             raise ConfigError(
@@ -137,6 +145,32 @@ class GoodSAMRunner(CheckedRunner):
                 f'begin a new run from its weights: --load-from {filename}',
             )
         super().resume(filename, *args, **kwargs)
+
+    def save_checkpoint(self, *args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Save a checkpoint; ``meta`` gets the digest of the assistant's file, which holds weights of no other kind."""
+        super().save_checkpoint(*args, meta={**(meta or {}), _ASSISTANT_FILE: self._assistant_file()}, **kwargs)
+
+    def _assistant_file(self) -> str:
+        """SHA-256 (hex) of the file that the assistant is; empty if its weights are in the checkpoint."""
+        model: Any = getattr(self.model, 'module', self.model)
+        assistant = getattr(model.teacher_assistant, 'module', model.teacher_assistant)
+        return str(getattr(assistant, 'weights_sha256', ''))
+
+    def _check_assistant_file(self, path: str, checkpoint: dict[str, Any]) -> None:
+        """Check that the assistant is the one that a resumed run had, where it is a file or was one.
+
+        Raises:
+            ConfigError: If not.
+        """
+        before, now = checkpoint['meta'].get(_ASSISTANT_FILE), self._assistant_file()
+        if before is None or before == now:
+            return
+        known = f'a file with SHA-256 {before[:12]}...' if before else 'no file but a network of its own'
+        has = f'the file with SHA-256 {now[:12]}...' if now else 'such a network'
+        raise ConfigError(
+            f"{path} was trained with a teacher assistant that is {known}, this run's is {has}",
+            f'give the same assistant, or begin a new run from its weights: --load-from {path}',
+        )
 
 
 def _names(wrapper: Any) -> list[str]:

@@ -78,7 +78,7 @@ def test_killed_while_it_writes_it_goes_on_from_the_last_whole_checkpoint(trials
         assert saved or last <= 1
         for path in saved:
             check_checkpoint(str(path))
-        resumed = run(work, 0, '--resume')
+        resumed = run(work, 0, '--resume-or-start')
         assert resumed.returncode == 0, resumed.stderr[-3000:]
         after = {step: values for step, values in losses(work).items() if step > max(numbers, default=0)}
         begun = max(numbers, default=0)
@@ -104,7 +104,7 @@ def test_a_disk_that_fails_under_a_checkpoint_ends_training_in_one_line(trials, 
         lines = [line for line in failed.stderr.splitlines() if line.startswith('error: ')]
         # A temporary file that can't be removed is not worth a training run.
         assert (failed.returncode, len(lines)) in ((2, 1), (1, 1), (0, 0)), failed.stderr[-3000:]
-        resumed = run(work, 0, '--resume')
+        resumed = run(work, 0, '--resume-or-start')
         assert resumed.returncode == 0, resumed.stderr[-3000:]
         ends = check_checkpoint(str(work / f'iter_{_ITERATIONS}.pth'))['state_dict']
         same = all(torch.equal(value, ends[name]) for name, value in weights.items())
@@ -135,7 +135,7 @@ def test_ended_at_any_moment_it_goes_on_as_if_it_had_not_been(
             assert process.returncode == 130, errors[-3000:]
             assert errors.endswith('interrupted\n')
             assert 'Traceback' not in errors
-        resumed = run(work, 0, '--resume')
+        resumed = run(work, 0, '--resume-or-start')
         assert resumed.returncode == 0, resumed.stderr[-3000:]
         found = losses(work)
         same = all(found.get(step, values) == values for step, values in expected.items())
@@ -183,7 +183,7 @@ def test_a_signal_that_a_library_swallows_ends_the_training(trials, warm, tiny_g
 
 def test_a_pointer_that_leads_nowhere_is_mended(trials, tmp_path):
     """MMEngine's own hook empties it before it writes; folders are moved; disks fail."""
-    from stage2_distill.training.checkpoint_hook import find_latest
+    from stage2_distill.training.resuming import find_latest
 
     for name in ('iter_2.pth', 'iter_10.pth', 'iter_x.pth', 'best_mIoU_iter_11.pth'):
         (tmp_path / name).write_bytes(b'')

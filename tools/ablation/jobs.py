@@ -84,8 +84,10 @@ def is_done(job: Job, args: argparse.Namespace) -> bool:
 
 
 def settings_of(job: Job, args: argparse.Namespace) -> dict[str, Any]:
-    """Return what a job's scores depend on, apart from the code."""
-    return {'config': config_of(job, args).pretty_text, 'masks': masks_of(job.row, args)}
+    """Return what a job's scores depend on, apart from the code; not where its folder is."""
+    config = config_of(job, args)
+    config.lessons_dir = None
+    return {'config': config.pretty_text, 'masks': masks_of(job.row, args)}
 
 
 def masks_of(row: Row, args: argparse.Namespace) -> str | None:
@@ -99,11 +101,13 @@ def config_of(job: Job, args: argparse.Namespace) -> Config:
     """Build the complete config of a job."""
     from mmengine.config import Config
 
+    from stage2_distill.training.config_keys import check_options
     from stage2_distill.training.config_options import apply_options
 
     config = Config.fromfile(job.row.config)
     config.merge_from_dict(copy.deepcopy(job.row.changes))  # MMEngine removes _delete_ from what it merges
     config.randomness = {'seed': job.seed}
+    check_options(config, args.cfg_options or {})
     apply_options(config, args.cfg_options or {})
     if args.iterations:
         shorten(config, args.iterations)

@@ -13,18 +13,30 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ablation.jobs import Job, config_of, masks_of, measure_settings, settings_of, slug
+from ablation.jobs import Job, config_of, is_done, masks_of, measure_settings, settings_of, slug
 from ablation.pictures import COLUMNS, PANELS
 from ablation.rows import BASE, MASKS, SIMULATED, Row
+from stage1_sam_cache.system import folder_lock
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.bfloat16 import bfloat16_is_fast
+from stage2_distill.training.resuming import find_latest
 
 TOOLS = Path(__file__).resolve().parents[1]
 
 
 def run(job: Job, args: argparse.Namespace) -> None:
-    """Train and score a job."""
-    job.folder.mkdir(parents=True, exist_ok=True)
+    """Train and score a job, unless another process has done so by now.
+
+    Raises:
+        FolderInUseError: If another process is doing it.
+        ConfigError: If the job was run with other settings, or a tool fails.
+    """
+    with folder_lock.hold(job.folder):
+        if not is_done(job, args):
+            _run(job, args)
+
+
+def _run(job: Job, args: argparse.Namespace) -> None:
     write(job.folder / 'settings.json', settings_of(job, args))
     config = config_of(job, args)
     file = job.folder / 'config.py'
@@ -40,11 +52,11 @@ def run(job: Job, args: argparse.Namespace) -> None:
             job,
             file,
             *(['--amp'] if bfloat16_is_fast() else []),
-            '--resume',
+            '--resume-or-start',
             '--work-dir',
             job.folder / 'work',
         )
-        weights = [(job.folder / 'work/last_checkpoint').read_text().strip()]
+        weights = [str(find_latest(job.folder / 'work'))]
     seconds = time.perf_counter() - begun
     flags = ['--work-dir', job.folder / 'work', '--regions', '--out', job.folder / 'test_scores.json']
     if job.row.config == BASE:
@@ -65,11 +77,12 @@ def measure(jobs: Sequence[Job], args: argparse.Namespace) -> None:
     configs = [config_of(job, args) for job in jobs]
     caches = [cache(job.row, config, 'val', args) for job, config in zip(jobs, configs, strict=True)]
     folder = jobs[0].measures.parents[1]
-    folder.mkdir(parents=True, exist_ok=True)
-    configs[0].dump(folder / 'assistant.py')
-    flags = ['--data', args.data, '--config', folder / 'assistant.py', '--json', folder / 'scores.json']
-    log('score_masks.py', folder / 'score_masks.log', *caches, *flags)
-    for job, scores in zip(jobs, json.loads((folder / 'scores.json').read_text()), strict=True):
+    with folder_lock.hold(folder):
+        configs[0].dump(folder / 'assistant.py')
+        flags = ['--data', args.data, '--config', folder / 'assistant.py', '--json', folder / 'scores.json']
+        log('score_masks.py', folder / 'score_masks.log', *caches, *flags)
+        found = json.loads((folder / 'scores.json').read_text())
+    for job, scores in zip(jobs, found, strict=True):
         job.measures.parent.mkdir(parents=True, exist_ok=True)
         write(job.measures, {'settings': measure_settings(job, args), 'scores': scores})
 

@@ -11,6 +11,7 @@ cache then calls its generator 'simulated', and the amounts belong to its identi
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.images import RgbImage, read_rgb
 from stage1_sam_cache.errors import DatasetError
+from stage1_sam_cache.system.launched import require_one_process
 from toypass.truth.simulated_masks import DamageSettings, SimulatedMaskGenerator
 from toypass.truth.truth_masks import KINDS, TruthMaskGenerator, encode
 
@@ -58,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     """Cache what is missing and seal the cache."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/cache_truth.py', os.environ)
     args.dataset, args.images, args.list = 'toypass', None, None
     values = {'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
     settings = cli.make_settings(parser, CacheSettings, values)

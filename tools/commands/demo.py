@@ -17,11 +17,16 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ablation.rows import MASKS
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system import folder_lock
+from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.launched import require_one_process
+from stage2_distill.errors import ConfigError
 
 TOOLS = Path(__file__).resolve().parents[1]
 CONFIG = TOOLS.parent / 'mmseg_configs/goodsam_b0_toypass.py'
@@ -70,10 +75,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the demo and return the exit status; that of the first tool that fails."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/demo.py', os.environ)
     if args.iterations <= WARM_UP:
         parser.error(f'--iterations needs more than the {WARM_UP} of the warm-up')
     try:
-        demonstrate(args)
+        with folder_lock.hold(args.out / args.masks):
+            demonstrate(args)
     except subprocess.CalledProcessError as failure:
         return failure.returncode
     return 0
@@ -88,10 +95,12 @@ def demonstrate(args: argparse.Namespace) -> None:
     import torch
 
     from stage2_distill.training.bfloat16 import bfloat16_is_fast
+    from stage2_distill.training.resuming import find_latest
 
     processes = 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, 4)
     world, out = args.out / 'ToyPASS', args.out / args.masks
     work = out / 'work'
+    settings = keep_settings(out, args)
     caches = {split: out / 'cache' / split for split in ('train', 'val')}
     tool, *flags = MASKS[args.masks]
     times: dict[str, float] = {}
@@ -108,8 +117,11 @@ def demonstrate(args: argparse.Namespace) -> None:
     # Without a checkpoint, the networks are scored with their initial weights.
     scored = ('--cache', caches['val'], '--work-dir', work)
     before, after = out / 'before.json', out / 'after.json'
-    if not before.exists():
+    # What they are of is kept in the file: training changes none of it.
+    made_of = {key: value for key, value in settings.items() if key != 'iterations'}
+    if read_json(before).get('made_of') != made_of:
         run(times, 'scoring', 'test.py', CONFIG, *scored, '--out', before, '--cfg-options', *options)
+        commit(before, json.dumps({**read_json(before), 'made_of': made_of}, indent=2).encode(), replace=True)
     else:
         print(f'\nscores before training exist: {before}')
     # The demo scores once, at the end.
@@ -118,8 +130,9 @@ def demonstrate(args: argparse.Namespace) -> None:
     training += [f'train_cfg.max_iters={args.iterations}']
     amp = ('--amp',) if bfloat16_is_fast() else ()
     print(f'\ntraining in {"mixed precision" if amp else "float32: this CPU has no instructions for bfloat16"}')
-    run(times, 'training', 'train.py', CONFIG, *amp, '--resume', '--work-dir', work, '--cfg-options', *training)
-    weights = (work / 'last_checkpoint').read_text()
+    trained = ('--resume-or-start', '--work-dir', work, '--cfg-options', *training)
+    run(times, 'training', 'train.py', CONFIG, *amp, *trained)
+    weights = str(find_latest(work))
     # The assistant is frozen: its scores, and those of the ensemble, are as before.
     student = ('--predictor', 'student', '--work-dir', work, '--out', after)
     run(times, 'scoring', 'test.py', CONFIG, weights, *student, '--cfg-options', *options)
@@ -129,6 +142,42 @@ def demonstrate(args: argparse.Namespace) -> None:
     print_table(scores(before), scores(after), SOURCES[args.masks])
     print('\n' + ', '.join(f'{part} {seconds:.0f} s' for part, seconds in times.items()))
     print(f'Look at {picture}')
+
+
+def keep_settings(out: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the results in a folder depend on, apart from the code, and write it there.
+
+    Raises:
+        ConfigError: If the folder has a training run of other settings, which would be continued with these.
+    """
+    from mmengine.config import Config
+
+    from stage2_distill.training.resuming import find_latest
+
+    settings = {
+        'preset': args.preset,
+        'masks': [*MASKS[args.masks], *WINDOWS],
+        'config': Config.fromfile(CONFIG).pretty_text,
+        'iterations': args.iterations,
+    }
+    file = out / 'settings.json'
+    earlier = read_json(file)
+    other = [name for name, value in settings.items() if earlier.get(name) != value]
+    if other and (out / 'work').is_dir() and find_latest(out / 'work') is not None:
+        raise ConfigError(
+            f'{out / "work"} is a run of other settings than these, or of an older demo: {", ".join(other)}',
+            'remove that folder or give another --out',
+        )
+    commit(file, json.dumps(settings, indent=1).encode(), replace=True)
+    return settings
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON file; empty if it is missing or damaged, so that it is made again."""
+    with suppress(OSError, ValueError):
+        content = json.loads(file.read_text())
+        return content if isinstance(content, dict) else {}
+    return {}
 
 
 def scores(file: Path) -> dict[str, float]:

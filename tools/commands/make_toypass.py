@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
+from stage1_sam_cache.system.launched import require_one_process
 from toypass.dataset.description import prepare
 from toypass.dataset.jobs import DOMAINS, DatasetPlan, jobs
 from toypass.dataset.making import make_all, statistics
@@ -90,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     """Make what is missing and print the class statistics."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/make_toypass.py', os.environ)
     if args.source_pixels_per_degree is not None and not 0.5 <= args.source_pixels_per_degree <= 60:
         parser.error('--source-pixels-per-degree must lie between 0.5 and 60')
     knobs = preset(args.preset, args.look, args.source_pixels_per_degree, args.panorama_width)

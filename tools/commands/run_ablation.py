@@ -12,6 +12,7 @@ interrupted training run resumes from its last checkpoint.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,6 +24,7 @@ from ablation.report import markdown
 from ablation.rows import MASKS, Row
 from ablation.tables import TABLES
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag
 from stage2_distill.libraries import import_libraries
@@ -52,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run what is missing, then write the table."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/run_ablation.py', os.environ)
     import_libraries()
     from ablation.running import measure, run
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 from stage1_sam_cache import open_cache
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.libraries import import_libraries
 from toypass.truth.cache_scores import SMALL, SPLITS, CacheScores, TruthFiles, find_split, score_cache
@@ -51,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     """Print a table with a row per cache."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/score_masks.py', os.environ)
     if args.limit is not None and args.limit < 1:
         parser.error('--limit has to be at least 1')
     caches = [open_cache(root) for root in args.caches]

@@ -10,10 +10,15 @@ A GPU is used if there is one. Weights for `cache_sam.py --sam toy --checkpoint 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system import folder_lock
+from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_trust_flag
 from stage2_distill.libraries import import_libraries
 
@@ -45,22 +50,31 @@ def main(argv: list[str] | None = None) -> int:
     """Train, score and write the weights."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    require_one_process('tools/train_toy_sam.py', os.environ)
     if args.iterations < 2 or min(args.batch, args.val_interval, args.checkpoint_interval) < 1 or args.lr <= 0:
         parser.error('--iterations needs at least 2, --batch and intervals at least 1, --lr a positive number')
     import_libraries()
     import torch
 
     from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
+    from stage2_distill.training.resuming import has_resumable, nothing_to_resume
     from toypass.training.segment_dataset import SegmentDataset
 
     use_safe_loaders(args.trust_checkpoint)
     for split in ('train', 'val'):
         SegmentDataset(str(args.data), split)  # reports missing data before anything is built
-    runner = make_runner(args)
-    runner.train()
+    if args.resume and not args.work_dir.is_dir():
+        raise nothing_to_resume(args.work_dir)
     file = args.work_dir / 'toy_sam.pth'
-    weights = {name: value.detach().cpu().half() for name, value in runner.model.sam.state_dict().items()}
-    torch.save(weights, file)
+    with folder_lock.hold(args.work_dir):
+        if args.resume and not has_resumable(args.work_dir, args.trust_checkpoint):
+            raise nothing_to_resume(args.work_dir)
+        runner = make_runner(args)
+        runner.train()
+        weights = {name: value.detach().cpu().half() for name, value in runner.model.sam.state_dict().items()}
+        content = io.BytesIO()
+        torch.save(weights, content)
+        commit(file, content.getvalue(), replace=True)
     print(f'weights in {file}; use them with tools/cache_sam.py --sam toy --checkpoint {file}')
     return 0
 
@@ -70,8 +84,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
     from mmengine.runner import Runner
 
     from stage2_distill.data import sampler  # noqa: F401  registers
-    from stage2_distill.training import bfloat16, hooks, schedule_hook  # noqa: F401  registers
-    from stage2_distill.training.checkpoint_hook import has_resumable
+    from stage2_distill.training import bfloat16, checkpoint_hook, hooks, schedule_hook  # noqa: F401  registers
     from toypass.training import model  # noqa: F401  registers
 
     train, val = loaders(args)
@@ -94,7 +107,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
         },
         custom_hooks=[{'type': name} for name in ('IterationSeedHook', 'StopOnBadLossHook', 'ScheduleHook')],
         log_processor={'by_epoch': False},
-        resume=args.resume and has_resumable(args.work_dir, args.trust_checkpoint),
+        resume=args.resume,
         randomness={'seed': args.seed},
         default_scope='mmengine',
     )

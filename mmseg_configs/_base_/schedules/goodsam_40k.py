@@ -31,6 +31,6 @@ default_hooks = dict(
         type='AtomicCheckpointHook', by_epoch=False, interval=4000, save_best='mIoU', rule='greater', max_keep_ckpts=2
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
+    visualization=dict(type='PictureHook'),
     label_guard=dict(type='LabelGuardHook', interval=500),
 )

@@ -100,7 +100,7 @@ def find_split(data: Path, domain: str, cache: MaskCache) -> str:
 
 def _read(file: Path) -> NDArray[np.integer]:
     if not file.is_file():
-        raise DatasetError(f'{file} does not exist', 'is the cache one of ToyPASS (--data), and of this --domain?')
+        raise DatasetError(f'{file} does not exist; is the cache one of ToyPASS, and of this --domain and --split?')
     with Image.open(file) as image:
         return np.asarray(image)
 
