@@ -161,6 +161,24 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, image_folder, number):
     assert not list((tmp_path / 'cache').glob('*/.claim-*'))
 
 
+def test_child_processes_that_end_by_the_same_signal_raise_nothing(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import os, signal, subprocess, time\n'
+        'from stage1_sam_cache.system import interruption\n'
+        'def fail(*_):\n    raise RuntimeError("DataLoader worker is killed by signal")\n'
+        'interruption.listen()\n'
+        'signal.signal(signal.SIGCHLD, fail)\n'
+        'child = subprocess.Popen(["sleep", "60"])\n'
+        'try:\n    os.killpg(0, signal.SIGTERM)\nexcept KeyboardInterrupt:\n    pass\n'
+        'time.sleep(0.2)\n'
+        'print("ended by", -child.wait())\n'
+    )
+    command = [sys.executable, str(script)]
+    ended = subprocess.run(command, capture_output=True, text=True, start_new_session=True, timeout=60, check=False)
+    assert (ended.stdout, ended.stderr) == (f'ended by {signal.SIGTERM.value}\n', '')
+
+
 LOSES_THE_SIGNAL = """
 import os, signal, sys
 from pathlib import Path
