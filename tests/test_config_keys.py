@@ -62,7 +62,7 @@ def test_a_file_may_define_any_names_and_is_warned_of_those_that_look_like_known
         ('train_cfg.max_iters=ten', 'train_cfg.max_iters=ten is no whole number above 0'),
         ('train_cfg.max_iters=2.5', 'train_cfg.max_iters=2.5 is no whole number above 0'),
         ('train_cfg.val_interval=0', 'train_cfg.val_interval=0 is no whole number above 0'),
-        ('optim_wrapper.student.optimizer.type=Adamm', 'there is no optimizer Adamm; was AdamW meant'),
+        ('optim_wrapper.student.optimizer.type=Adamm', 'there is no optimizer Adamm; was Adam meant'),
         ('optim_wrapper.student.clip_grad=5', 'the config cannot be built: '),
         ('train_dataloader.batch_size=0', 'the config cannot be built: .*batch_size=0'),
         ('train_dataloader.num_workers=-1', 'the config cannot be built: .*num_workers'),

@@ -29,6 +29,7 @@ from stage2_distill.training.resuming import find_latest, folder_of, list_digest
 from stage2_distill.training.schedule_hook import ScheduleHook
 
 _IMAGES = 'images'  # in the meta of a checkpoint
+_OWN_FOLDER = '{{ fileDirname }}'  # MMEngine puts the name there before it reads the file
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -197,14 +198,15 @@ class CheckedRunner(Runner):
     def dump_config(self) -> None:
         """Write the config of a training run to its work dir; scoring there leaves that file as it is.
 
-        Its ``work_dir`` is written as the folder of the file, whatever that is called later.
+        Its ``work_dir`` is written as the folder of the file, whatever that is called later, also with an apostrophe.
         """
         if self.cfg.get('train_cfg') is None:
             return
         config = copy.deepcopy(self.cfg)
-        config.work_dir, config.resume = '{{ fileDirname }}', False
+        config.work_dir, config.resume = _OWN_FOLDER, False
         name = Path(config.filename or self.timestamp).with_suffix('.py').name
-        commit(Path(self.work_dir, name), config.pretty_text.encode(), replace=True)
+        text = config.pretty_text.replace(f"'{_OWN_FOLDER}'", f'"""{_OWN_FOLDER}"""')
+        commit(Path(self.work_dir, name), text.encode(), replace=True)
 
     def build_dataloader(
         self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False

@@ -59,7 +59,7 @@ def run(warm, tiny_goodsam, tmp_path_factory):
 def test_a_copied_work_dir_is_a_run_of_its_own(trials, warm, run, tmp_path):
     """Also by the config in it. Checkpoints name whole paths, and would lead to the original."""
     before = contents(run)
-    copy = shutil.copytree(run, tmp_path / 'copy')
+    copy = shutil.copytree(run, tmp_path / "Ann's copy")
     resumed = warm('train.py', copy / 'tiny_goodsam.py', '--resume', *iterations(4), 'train_dataloader.dataset.limit=1')
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert re.search(r'was trained on another list of images: \d+ then, 1 now', resumed.stdout)
