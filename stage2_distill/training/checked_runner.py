@@ -23,7 +23,7 @@ from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
 from stage2_distill.errors import CheckpointError, ConfigError, building
-from stage2_distill.training.config_keys import check_loops, check_optimizers, misspelt
+from stage2_distill.training.config_keys import check_loaders, check_loops, check_optimizers, misspelt
 from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
 from stage2_distill.training.resuming import find_latest, folder_of, list_digest, nothing_to_resume
 from stage2_distill.training.schedule_hook import ScheduleHook
@@ -98,6 +98,7 @@ class CheckedRunner(Runner):
             for path in initial_files(cfg.model):
                 check_checkpoint(path, cfg.get('trust_checkpoint', False))
         init_default_scope(cfg.get('default_scope', 'mmseg'))
+        check_loaders(cfg, LOADERS)
         check_loops(cfg)
         check_optimizers(cfg)
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
