@@ -33,8 +33,10 @@ def read_value(config: Config, key: str, value: Any) -> Any:
     """Return what was typed for a key as the config takes it; what is no text is returned as it is.
 
     Raises:
-        ConfigError: If brackets of a list have no partner.
+        ConfigError: If brackets of a list have no partner, or there is no value, as from a variable that is not set.
     """
+    if value == '':
+        raise ConfigError(f'--cfg-options {key}= has no value', f'none is {key}=None')
     if not isinstance(value, str) or value == 'None':
         return None if value == 'None' else value
     try:
