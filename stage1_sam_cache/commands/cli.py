@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +49,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     Commands in the line have the names under which the user has them, see ``names``.
     """
     interruption.listen()
+    logging.Handler.handleError = _say_once()  # type: ignore[method-assign]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
@@ -79,6 +81,19 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         _flush_or_drop(stream)
     sys.exit(status)
+
+
+def _say_once() -> Callable[[logging.Handler, logging.LogRecord], None]:
+    """What handlers of logs do where a line can't be written; ``logging`` prints a traceback for each line."""
+    said = set[str]()
+
+    def say(handler: logging.Handler, record: logging.LogRecord) -> None:
+        place = getattr(handler, 'baseFilename', None) or 'the log on the screen'
+        if place not in said:
+            said.add(place)
+            report(f'warning: {place} cannot be written ({sys.exc_info()[1]}), and lines of it are lost')
+
+    return say
 
 
 def _status_of(main: Callable[[], int]) -> int:

@@ -135,8 +135,24 @@ class CheckedRunner(Runner):
             check_fit(model, self.cfg.load_from, trusted, starts=True)
         elif not self.cfg.get('resume'):
             check_initial_weights(model, trusted)
+        elif latest := find_latest(self.work_dir, folder_of({**self.cfg, 'work_dir': self.work_dir})):
+            self.check_resume(str(latest))  # before anything is prepared for another run
         self.prepare()
         return super().train()
+
+    def check_resume(self, filename: str) -> None:
+        """Check that a checkpoint is of this run.
+
+        Raises:
+            CheckpointError: If it is of another model.
+            ConfigError: If the run is given another seed than it had.
+        """
+        trusted = self.cfg.get('trust_checkpoint', False)
+        seed = check_checkpoint(filename, trusted)['meta'].get('seed')
+        given = self._randomness_cfg.get('seed')
+        if seed is not None and given not in (None, seed):
+            raise ConfigError(f'{filename} was trained with seed {seed}, this run has {given}', f'add --seed {seed}')
+        check_fit(getattr(self.model, 'module', self.model), filename, trusted)
 
     def prepare(self) -> None:
         """Do what has to be done before the first iteration; nothing here."""
@@ -163,15 +179,10 @@ class CheckedRunner(Runner):
 
         Raises:
             CheckpointError: If the checkpoint is of another model or of other optimizers.
-            ConfigError: If the run is given another seed than it had.
+            ConfigError: As ``check_resume``.
         """
-        trusted = self.cfg.get('trust_checkpoint', False)
-        meta = check_checkpoint(filename, trusted)['meta']
-        seed, given = meta.get('seed'), self._randomness_cfg.get('seed')
-        if seed is not None and given not in (None, seed):
-            raise ConfigError(f'{filename} was trained with seed {seed}, this run has {given}', f'add --seed {seed}')
-        check_fit(getattr(self.model, 'module', self.model), filename, trusted)
-        before = meta.get(_IMAGES)
+        self.check_resume(filename)
+        before = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))['meta'].get(_IMAGES)
         now = self._images()
         if before and now and before != now:
             self.logger.warning(
