@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import logging
 import os
@@ -69,7 +70,8 @@ def run_command(main: Callable[[], int]) -> NoReturn:
             report(f'error: {explained}')
             status = FAILED
         elif isinstance(problem, OSError):
-            report(f'error: {problem}')
+            full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+            report(f'error: {problem}{"; free some space where the command writes, or give another folder" * full}')
             status = FAILED
         elif isinstance(problem, ModuleNotFoundError):
             report(f'error: {problem}; {how_to_install()}')
