@@ -26,7 +26,7 @@ from stage1_sam_cache import open_cache
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_trust_flag
+from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.libraries import import_libraries
 from toypass.truth.cache_scores import SMALL, SPLITS, CacheScores, TruthFiles, find_split, score_cache
 
@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--limit', type=int, help='only the first N images')
     parser.add_argument('--config', help='GoodSAM config whose assistant and images score ensembles (val panoramas)')
+    add_config_flag(parser)
     add_trust_flag(parser)
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures to a file')
     return parser
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         from ablation.ensembles import score_ensembles
         from stage2_distill.training.experiment import read_config
 
-        config = read_config(args.config)
+        config = read_config(args.config, args.cfg_options)
         config.test_dataloader.dataset.root = str(args.data)
         assistant, ensembles = score_ensembles(config, caches, args.limit, args.trust_checkpoint)
         print(ensemble_table(generators, assistant, ensembles))
