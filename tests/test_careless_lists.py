@@ -306,6 +306,15 @@ def test_the_command_of_a_cache_lists_images_as_the_config_does(tmp_path):
         assert flag in shlex.split(cache_command({**settings, name: True}))
 
 
+def test_the_other_stride_is_offered_with_the_generator_of_the_cache(tmp_path):
+    init_default_scope('mmseg')
+    settings = cached(tmp_path, save(tmp_path / 'images', a=(40, 136)))
+    settings['pipeline'] = [*LOAD, FLIP | {'where_possible': True}]
+    (note,) = build_with_cache(settings).notes
+    assert 'model.grid.stride=36 with the masks of tools/cache_sam.py' in note
+    assert '--generator felzenszwalb' in note
+
+
 def test_masks_are_read_also_in_a_wrapper(tmp_path):
     init_default_scope('mmseg')
     settings = cached(tmp_path, save(tmp_path / 'images', a=(40, 160)))

@@ -65,13 +65,15 @@ def test_images_without_a_label_are_scored_without_and_named_but_not_trained_wit
     (own / 'lab/street/1.png').unlink()
     dataset = scored(own)
     line = Coverage.of(dataset, len(dataset)).line
-    assert line == '2 of 3 images scored; not 1: no label (street/1)'
+    assert line == '2 of 3 images scored; skipped: 1 (no label: street/1)'
     with pytest.raises(ConfigError, match=r'street/1\.png has no label; .* cannot be used for training with labels'):
         scored(own, test_mode=False)
     (own / 'lab/street/1.png').symlink_to(own / 'elsewhere.png')
-    assert 'not 1: label street/1.png: a link' in Coverage.of(scored(own), 2).line
-    assert Coverage.of(scored(own, limit=1), 1).line.endswith('; 1: over the limit')
-    assert Coverage.of(scored(own, indices=1), 0).line.endswith('; 1: the label ignores every pixel; 1: over the limit')
+    assert 'skipped: 1 (label street/1.png: a link' in Coverage.of(scored(own), 2).line
+    assert Coverage.of(scored(own, limit=1), 1).line.endswith(', 1 (over the limit)')
+    assert Coverage.of(scored(own, indices=1), 0).line.endswith(
+        ', 1 (the label ignores every pixel), 1 (over the limit)'
+    )
 
 
 def test_ids_are_those_of_the_space_of_another_encoding_or_of_a_table(own, tmp_path):

@@ -139,7 +139,7 @@ def test_the_last_line_says_what_was_not_scored_and_a_score_of_nothing_is_an_err
     finished = run_tool('test.py', *common)
     assert finished.returncode == 0, finished.stderr[-2000:]
     last = finished.stdout.splitlines()[-1]
-    assert last == '1 of 3 images scored; not 1: no label (more); 1: the label ignores every pixel'
+    assert last == '1 of 3 images scored; skipped: 1 (no label: more), 1 (the label ignores every pixel)'
     Image.fromarray(ignored).save(first)
     finished = run_tool('test.py', *common)
     assert finished.returncode == 2

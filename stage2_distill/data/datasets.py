@@ -112,12 +112,12 @@ class CatalogueDataset(BaseSegDataset):
             One entry per image: id, path, label path.
         """
         listing = self._list()
+        read_label = self._label_reader(listing.root)
         self.listed = len(listing.samples) + len(listing.refused)
         self.left_out = list(listing.refused)
         samples = self._with_labels(listing) if self._labelled else listing.samples
         if self._cache is not None:
             self.mask_cache = open_cache(self._cache, self._expect)
-        read_label = self._label_reader(listing.root)
         for step in built_steps(self.pipeline.transforms):
             if isinstance(step, LoadAnnotations):
                 raise ConfigError(

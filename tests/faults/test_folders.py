@@ -226,7 +226,7 @@ def test_images_that_change_after_they_were_listed_are_cached_as_they_are_or_nam
         (
             'masks',
             lambda path: path.write_bytes(path.read_bytes()[:-40]),
-            'tools/inspect_cache.py repair sets it aside',
+            'damaged: holds',
         ),
         ('label', lambda path: path.unlink(), 'No such file or directory'),
         ('label', lambda path: Image.new('L', (16, 16)).save(path), 'labels of (16, 16) pixels for an image of'),
