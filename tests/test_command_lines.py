@@ -275,7 +275,7 @@ def test_a_list_entry_that_leaves_the_root_is_refused(tmp_path, image_folder, ru
         (['--images', 'pictures', '--device', 'cpu', '--checkpoint', 'missing.pth'], ['missing.pth']),
         (
             ['--images', 'pictures', '--device', 'cpu', '--checkpoint', 'pictures/a.png'],
-            ['not a plain file of weights'],
+            ['damaged or not a PyTorch file'],
         ),
     ],
 )

@@ -468,7 +468,7 @@ def test_mixed_precision_on_a_cpu_without_instructions_for_it_is_warned_of(monke
     from stage2_distill.commands import train
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(train, 'bfloat16_is_fast', lambda: fast)
+    monkeypatch.setattr('stage2_distill.training.bfloat16.bfloat16_is_fast', lambda: fast)
     flags = [str(ROOT / 'mmseg_configs/goodsam_b0.py'), '--amp', '--work-dir', str(tmp_path)]
     config = train.changed_config(train.build_parser().parse_args(flags))
     assert config.optim_wrapper.student.type == 'BFloat16OptimWrapper'

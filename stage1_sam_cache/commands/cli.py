@@ -271,6 +271,13 @@ def picture_path(text: str) -> Path:
     return path
 
 
+def given_text(text: str) -> str:
+    """Return the text; refuse an empty one, as from an unset variable, which would mean the default or nothing."""
+    if not text:
+        raise argparse.ArgumentTypeError('it is empty')
+    return text
+
+
 def pixel_pair(text: str) -> tuple[int, int]:
     """Return rows and columns of ``'400x512'``."""
     rows, times, columns = text.lower().partition('x')

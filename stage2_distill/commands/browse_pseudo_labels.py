@@ -25,7 +25,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a GoodSAM config')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint of its training run (default: the initial weights)')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        type=cli.given_text,
+        help='checkpoint of its training run (default: the initial weights)',
+    )
     parser.add_argument(
         '--split', choices=('train', 'val'), default='train', help="the config's images (default: train)"
     )

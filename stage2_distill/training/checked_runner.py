@@ -22,7 +22,8 @@ from stage1_sam_cache.data.refusals import RefusedError
 from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
-from stage2_distill.training.config_keys import check_loops, misspelt
+from stage2_distill.errors import CheckpointError, ConfigError, building
+from stage2_distill.training.config_keys import check_loops, check_optimizers, misspelt
 from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
 from stage2_distill.training.resuming import find_latest, folder_of, list_digest, nothing_to_resume
 from stage2_distill.training.schedule_hook import ScheduleHook
@@ -97,6 +98,7 @@ class CheckedRunner(Runner):
                 check_checkpoint(path, cfg.get('trust_checkpoint', False))
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         check_loops(cfg)
+        check_optimizers(cfg)
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
         join_processes(cfg)
         end_schedulers(cfg)
@@ -118,7 +120,13 @@ class CheckedRunner(Runner):
 
         Raises:
             CheckpointError: If it does not.
+            ConfigError: If loaders, optimizers or loops can't be built.
         """
+        with building():  # MMEngine's ``train`` would do so later, and takes what is built as it is
+            self._train_loop = self.build_train_loop(self._train_loop)
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            if self._val_loop is not None:
+                self._val_loop = self.build_val_loop(self._val_loop)
         model: Any = getattr(self.model, 'module', self.model)
         trusted = self.cfg.get('trust_checkpoint', False)
         if self.cfg.get('load_from') and not self.cfg.get('resume'):
@@ -149,15 +157,32 @@ class CheckedRunner(Runner):
         super().load_or_resume()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Continue a run; warn if its training images are not those that it had."""
-        before = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))['meta'].get(_IMAGES)
+        """Continue a run; warn if its training images are not those that it had.
+
+        Raises:
+            CheckpointError: If the checkpoint is of another model or of other optimizers.
+            ConfigError: If the run is given another seed than it had.
+        """
+        trusted = self.cfg.get('trust_checkpoint', False)
+        meta = check_checkpoint(filename, trusted)['meta']
+        seed, given = meta.get('seed'), self._randomness_cfg.get('seed')
+        if seed is not None and given not in (None, seed):
+            raise ConfigError(f'{filename} was trained with seed {seed}, this run has {given}', f'add --seed {seed}')
+        check_fit(getattr(self.model, 'module', self.model), filename, trusted)
+        before = meta.get(_IMAGES)
         now = self._images()
         if before and now and before != now:
             self.logger.warning(
                 f'{filename} was trained on another list of images: {before["count"]} then, {now["count"]} now. '
                 'The run continues with the list of now'
             )
-        super().resume(filename, *args, **kwargs)
+        try:
+            super().resume(filename, *args, **kwargs)
+        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as problem:
+            raise CheckpointError(
+                f'{filename} cannot be continued with this config ({type(problem).__name__}: {problem})',
+                f'give the config that it was made with, or begin a new run from its weights: --load-from {filename}',
+            ) from problem
 
     def save_checkpoint(self, *args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Save a checkpoint as MMEngine does; its ``meta`` also gets a digest of the list of training images."""

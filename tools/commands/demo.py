@@ -60,7 +60,7 @@ def run(times: dict[str, float], part: str, tool: str, *arguments: str | Path, p
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for all results')
+    parser.add_argument('--out', type=cli.named_path, default=Path('demo'), help='folder for all results')
     parser.add_argument(
         '--preset', choices=('tiny', 'quick', 'demo'), default='quick', help='preset of ToyPASS (default: %(default)s)'
     )
