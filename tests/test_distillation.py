@@ -374,7 +374,8 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     tiny_goodsam, tiny_caches, tiny_toypass, run_tool, tmp_path, monkeypatch
 ):
     data, _ = tiny_toypass
-    command = r'tools/cache_sam\.py --dataset toypass --data-root \S+ --window 100x128 --stride 64 --wrap --out \S+$'
+    command = r'tools/cache_sam\.py --dataset toypass --data-root \S+ '
+    command += r'--sam toy --window 100x128 --stride 64 --wrap --out \S+$'
 
     def told(*options):
         return complaint('train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options', *options)
