@@ -408,7 +408,8 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     (folder / 'manifest.json').unlink()
     assert re.search(r'the cache was not finished and sealed; run ' + command, told(cache + str(copy)))
     (folder / 'manifest.json').write_text(manifest)
-    assert 'has no cache' in told(f'{cache}')
+    assert 'has no value; none is train_dataloader.dataset.cache=None' in told(cache)
+    assert 'has no cache' in told(f'{cache}None')
     assert 'cannot be rolled' in told('model.grid.wrap=False', f'{cache}{open_grid(data, run_tool, tmp_path)}')
     assert 'none.pth does not exist' in told(
         'model.student.init_cfg.type=Pretrained', 'model.student.init_cfg.checkpoint=none.pth'
