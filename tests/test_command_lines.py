@@ -409,6 +409,9 @@ def test_showing_another_image_or_writing_nonsense_is_one_line(tmp_path, image_f
     show = ('inspect_cache.py', 'show', tmp_path / 'cache')
     for out in ('x.foo', 'x', str(tmp_path)):
         assert_one_error_line(run_tool(*show, '--out', out), 'is not the name of a .png file')
+    for name in ('x.foo', 'x', tmp_path):  # refused before anything is drawn
+        drawn = run_tool('browse_dataset.py', '--dataset', 'toypass', '--data-root', tmp_path, '--out', name)
+        assert_one_error_line(drawn, 'is not the name of a picture')
     assert_one_error_line(run_tool(*show, '--id', 'nobody'), 'nobody is not cached')
     Image.fromarray(picture(40, 170)).save(folder / 'a.png')
     other = run_tool(*show, '--images', folder, '--out', tmp_path / 'x.png')

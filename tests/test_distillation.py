@@ -374,7 +374,8 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     tiny_goodsam, tiny_caches, tiny_toypass, run_tool, tmp_path, monkeypatch
 ):
     data, _ = tiny_toypass
-    command = r'tools/cache_sam\.py --dataset toypass --data-root \S+ --window 100x128 --stride 64 --wrap --out \S+$'
+    command = r'tools/cache_sam\.py --dataset toypass --data-root \S+ '
+    command += r'--sam toy --window 100x128 --stride 64 --wrap --out \S+$'
 
     def told(*options):
         return complaint('train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options', *options)
@@ -386,6 +387,9 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     other = told('model.grid.stride=32')
     assert 'made with other settings: grid.stride' in other
     assert '--stride 32 --wrap' in other
+    # The command that makes a cache which is there names its settings.
+    settings = r'--window 100x128 --stride 64 --wrap --overlap-source window --scales 50\.0'
+    command = rf'tools/cache_sam\.py --dataset toypass --data-root \S+ --generator felzenszwalb {settings} --out \S+$'
     copy = tmp_path / 'copy'
     shutil.copytree(tiny_caches['train'], copy)
     folder = next(path for path in copy.iterdir() if path.is_dir())
@@ -449,7 +453,7 @@ def test_weights_of_other_classes_are_refused(trained, tiny_goodsam, tmp_path, m
         'train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options',
         'model.student.init_cfg.type=Pretrained', f'model.student.init_cfg.checkpoint={start}',
     )  # fmt: skip
-    assert 'start.pth does not fit model.student: 2 of ' in found
+    assert 'start.pth does not fit model.student: it has 13 classes, not 19: 2 of ' in found
     assert 'decode_head.conv_seg.' in found
 
 

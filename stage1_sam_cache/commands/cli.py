@@ -18,7 +18,7 @@ from stage1_sam_cache.commands.installation import how_to_install
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.images import MAX_PIXELS
-from stage1_sam_cache.data.listing import Listing, list_folder
+from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, Listing, list_folder
 from stage1_sam_cache.data.refusals import Refused, RefusedError, RefusedLink
 from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.system import interruption, resources
@@ -278,6 +278,14 @@ def named_path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError('the path is empty')
     return Path(text)
+
+
+def picture_path(text: str) -> Path:
+    """Return the path of a picture to write, of a format that can be written."""
+    path = named_path(text)
+    if path.suffix.lower() not in IMAGE_EXTENSIONS or path.is_dir():
+        raise argparse.ArgumentTypeError(f'{text!r} is not the name of a picture, such as look.png')
+    return path
 
 
 def given_text(text: str) -> str:
