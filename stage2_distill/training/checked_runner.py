@@ -82,6 +82,9 @@ class CheckedRunner(Runner):
 
     datasets: ConfigDatasets
     _image_list: dict[str, Any] | None = None
+    _train_loop: Any  # MMEngine's: a config, then what is built of it
+    _val_loop: Any
+    optim_wrapper: Any
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> CheckedRunner:
@@ -152,7 +155,8 @@ class CheckedRunner(Runner):
         given = self._randomness_cfg.get('seed')
         if seed is not None and given not in (None, seed):
             raise ConfigError(f'{filename} was trained with seed {seed}, this run has {given}', f'add --seed {seed}')
-        check_fit(getattr(self.model, 'module', self.model), filename, trusted)
+        model: Any = getattr(self.model, 'module', self.model)
+        check_fit(model, filename, trusted)
 
     def prepare(self) -> None:
         """Do what has to be done before the first iteration; nothing here."""

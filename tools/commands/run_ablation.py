@@ -54,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run what is missing, then write the table."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    if min(args.seeds) < 0:
+        parser.error('--seeds are whole numbers of at least 0')
     require_one_process('tools/run_ablation.py', os.environ)
     import_libraries()
     from ablation.running import measure, run
