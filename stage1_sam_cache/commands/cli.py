@@ -263,6 +263,34 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+def make_parent(path: Path, flag: str) -> None:
+    """Make the folder of a file that will be written; tried before anything is computed.
+
+    Args:
+        path: The file.
+        flag: Which names it.
+
+    Raises:
+        GoodSAMError: If the folder can't be made, or if the path is a folder itself.
+    """
+    if path.is_dir():
+        raise GoodSAMError(f'{path} is a folder', f'give a file with {flag}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise GoodSAMError(
+            f'cannot make the folder {path.parent}: {problem.strerror}', f'give another {flag}'
+        ) from None
+
+
+def png_file(text: str) -> Path:
+    """Return the path of a PNG file to write."""
+    path = named_path(text)
+    if path.suffix.lower() != '.png' or path.is_dir():
+        raise argparse.ArgumentTypeError(f'{text!r} is not the name of a .png file')
+    return path
+
+
 def pixel_pair(text: str) -> tuple[int, int]:
     """Return rows and columns of ``'400x512'``."""
     rows, times, columns = text.lower().partition('x')

@@ -62,7 +62,10 @@ def score_file(config: Config, args: argparse.Namespace) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise ConfigError(f'cannot make the folder {out.parent}: {problem.strerror}', 'give another --out') from problem
+        raise ConfigError(
+            f'cannot make the folder {out.parent}: {problem.strerror}',
+            'give another ' + ('--out' if args.out else '--work-dir'),
+        ) from problem
     return out
 
 
