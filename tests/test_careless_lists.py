@@ -1,5 +1,6 @@
 """Lists of images as users make them by accident: links, twins, other formats and sizes; nothing is lost silently."""
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -353,7 +354,8 @@ def test_scores_of_masks_say_how_many_images_they_are_of(tmp_path, run_tool):
     assert done.stdout.strip().endswith(': 1 of 3 images scored; skipped: 1 (over the limit), 1 (not cached)')
     assert json.loads(file.read_text())[0]['images'] == 1
     (tmp_path / 'file').touch()
-    refused = run_tool(*command, '--json', tmp_path / 'file/scores.json', status=2)
+    refused = run_tool(*command, '--json', tmp_path / 'file/scores.json')
+    assert refused.returncode == 2
     assert 'cannot make the folder' in refused.stderr
     assert 'give another --json' in refused.stderr
 

@@ -43,5 +43,6 @@ class _Check:
 
     def remember(self, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Remember which image is next, which the network itself does not know."""
-        samples = named.get('data_samples') or ()
-        self._image = ''.join(f'{sample.img_path}: ' for sample in samples[:1] if 'img_path' in sample)
+        samples = named.get('data_samples')
+        if samples:  # not in the check's own run
+            self._image = f'{samples[0].img_path}: ' if 'img_path' in samples[0] else ''
