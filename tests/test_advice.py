@@ -68,6 +68,8 @@ def users_of(module):
     """The tools in which the messages of a module can appear."""
     if module in PRINTED_BY:
         return [f'{tool}.py' for tool in PRINTED_BY[module].split()]
+    if module.startswith('stage2_distill.training.'):
+        return ['train.py']
     users = []
     for tool in TOOLS:
         names = imported_by(module_of(tool))
@@ -94,14 +96,11 @@ PRINTED_BY = {
     'stage2_distill.checkpoints.fit': 'train test browse_pseudo_labels judge_unlabelled check_paper score_masks',
     'stage2_distill.commands.flags': '',
     'stage2_distill.commands.label_panels': 'browse_pseudo_labels judge_unlabelled',
+    'stage2_distill.data.stored_lesson': 'train',
     'stage2_distill.training.cache_check': 'train test browse_pseudo_labels judge_unlabelled check_paper',
     'stage2_distill.training.checkpoint_hook': _TRAINED,
     'stage2_distill.training.config_keys': 'train test browse_pseudo_labels judge_unlabelled check_paper',
     'stage2_distill.training.hooks': _TRAINED,
-    'stage2_distill.training.lesson_store': 'train',
-    'stage2_distill.training.rate_schedule': 'train',
-    'stage2_distill.training.runner': 'train',
-    'stage2_distill.training.size_check': 'train',
 }
 # Flags that a message names for some of its tools only, because the others never get there.
 PARTLY = {('stage1_sam_cache.commands.cli', '--images'): ('browse_dataset.py', 'cache_truth.py')}

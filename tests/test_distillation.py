@@ -374,7 +374,8 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     tiny_goodsam, tiny_caches, tiny_toypass, run_tool, tmp_path, monkeypatch
 ):
     data, _ = tiny_toypass
-    command = r'tools/cache_sam\.py --dataset toypass --data-root \S+ --window 100x128 --stride 64 --wrap --out \S+$'
+    command = r'tools/cache_sam\.py --dataset toypass --data-root \S+ '
+    command += r'--sam toy --window 100x128 --stride 64 --wrap --out \S+$'
 
     def told(*options):
         return complaint('train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options', *options)
@@ -394,7 +395,7 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     content = file.read_bytes()
     file.write_bytes(content[:-1])
     assert re.search(
-        r'has \d+ bytes, not \d+; run tools/inspect_cache.py repair, then tools/cache_sam', told(cache + str(copy))
+        r'has \d+ bytes, not \d+; run tools/inspect_cache.py repair \S+, then tools/cache_sam', told(cache + str(copy))
     )
     file.unlink()
     assert re.search(
@@ -414,7 +415,7 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
 def test_tools_that_read_masks_refuse_those_of_another_generator(tiny_goodsam, tiny_caches, tmp_path, monkeypatch):
     val, sam = tiny_caches['val'], ('--cfg-options', 'expected_cache.generator.name=sam')
     for tool, *flags in (
-        ('test', 'any.pth', '--cache', val, '--work-dir', tmp_path),
+        ('test', '--cache', val, '--work-dir', tmp_path),
         ('browse_pseudo_labels', '--split', 'val', '--cache', val),
     ):
         told = complaint(tool, monkeypatch, tiny_goodsam, *flags, *sam)
@@ -449,7 +450,7 @@ def test_weights_of_other_classes_are_refused(trained, tiny_goodsam, tmp_path, m
         'train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options',
         'model.student.init_cfg.type=Pretrained', f'model.student.init_cfg.checkpoint={start}',
     )  # fmt: skip
-    assert 'start.pth does not fit the model: 2 of ' in found
+    assert 'start.pth does not fit model.student: 2 of ' in found
     assert 'decode_head.conv_seg.' in found
 
 

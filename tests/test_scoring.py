@@ -160,6 +160,7 @@ def test_labels_of_a_catalogue_entry_that_ignore_everything_are_an_error_too(
 
 
 def test_with_a_cache_the_data_set_is_listed_once(tiny_goodsam, tiny_caches, tmp_path, monkeypatch):
+    from stage2_distill import components  # noqa: F401  registers
     from stage2_distill.evaluation.scoring import drop_training, use_cache
     from stage2_distill.training.experiment import build_runner, read_config
 

@@ -497,8 +497,8 @@ def test_browse_dataset_shows_images_without_labels_and_refuses_unknown_ids(tiny
     assert 'make_toypass.py' in missing.stderr
     (tmp_path / 'file').touch()
     for wrong, message in (
-        (('--out', tmp_path / 'a.xyz'), 'is not the name of a .png file'),
-        (('--out', tmp_path), 'is not the name of a .png file'),
+        (('--out', tmp_path / 'a.xyz'), 'is not the name of a picture'),
+        (('--out', tmp_path), 'is not the name of a picture'),
         (('--out', tmp_path / 'file/a.png'), 'give another --out'),
         (('--width', 1_000_000), '--width 64 to 8192'),
     ):

@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--columns', type=int, default=0, help='images beside each other (default: by their shape)')
     parser.add_argument('--width', type=int, default=1024, help='of one image in the picture (default: %(default)s)')
     parser.add_argument('--opacity', type=float, default=0.6, help='of the labels, 0 to 1 (default: %(default)s)')
-    parser.add_argument('--out', type=cli.png_file, default=Path('browse.png'), help='PNG (default: %(default)s)')
+    parser.add_argument('--out', type=cli.picture_path, default=Path('browse.png'), help='default: %(default)s')
     return parser
 
 

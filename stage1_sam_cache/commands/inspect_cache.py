@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument('--drop', nargs='+', metavar='ID', default=[], help='also set these panoramas aside')
         if name == 'show':
             command.add_argument('--id', help='which panorama (default: the first)')
-            command.add_argument('--out', type=cli.png_file, help='PNG to write (default: <id>_masks.png)')
+            command.add_argument('--out', type=_png, help='PNG to write (default: <id>_masks.png)')
             cli.add_max_pixels_flag(command)
             cli.add_image_flags(command, required=False)
     return parser
@@ -83,6 +83,14 @@ def main(argv: list[str] | None = None) -> int:
             cli.report(f'error: {problem}')
             statuses.append(cli.BAD_INPUT)
     return max(statuses)
+
+
+def _png(text: str) -> Path:
+    """Return the path of a PNG file to write, as argparse's ``type``."""
+    path = cli.named_path(text)
+    if path.suffix.lower() != '.png' or path.is_dir():
+        raise argparse.ArgumentTypeError(f'{text!r} is not the name of a .png file')
+    return path
 
 
 def _restore_descriptions(root: Path) -> None:

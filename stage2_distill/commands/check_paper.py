@@ -67,7 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
         '--label-space', choices=sorted(LABEL_SPACES), help="score these classes (default: the data set's)"
     )
     parser.add_argument('--json', metavar='FILE', help='also write all rows, with the scores of all classes')
-    parser.add_argument('--work-dir', default='work_dirs/check_paper', help='for logs (default: %(default)s)')
+    parser.add_argument(
+        '--work-dir', type=cli.given_text, default='work_dirs/check_paper', help='for logs (default: %(default)s)'
+    )
     add_trust_flag(parser)
     add_config_flag(parser)
     return parser

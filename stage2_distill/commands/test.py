@@ -44,9 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'checkpoint',
         nargs='?',
+        type=cli.given_text,
         help='weights, a file or an address; without one the initial weights of a GoodSAM config are scored',
     )
-    parser.add_argument('--work-dir', help='where logs and results go (default: work_dirs/<config>)')
+    parser.add_argument(
+        '--work-dir', type=cli.given_text, help='where logs and results go (default: work_dirs/<config>)'
+    )
     add_data_flags(parser)
     parser.add_argument('--mode', nargs='+', choices=MODES, help="(default: the config's)")
     parser.add_argument(
@@ -65,15 +68,27 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='S',
         help="how much images, or the assistant's windows, are enlarged (default: 1, or the config's)",
     )
-    parser.add_argument('--cache', metavar='DIR', help='masks of the scored images, for the ensemble of GoodSAM')
+    parser.add_argument(
+        '--cache',
+        type=cli.given_text,
+        metavar='DIR',
+        help='masks of the scored images, for the ensemble of GoodSAM',
+    )
     parser.add_argument(
         '--predictor', nargs='+', choices=PREDICTORS, help="predictors of GoodSAM (default: the config's)"
     )
     parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
     parser.add_argument('--regions', action='store_true', help='also score contours, the seam and bands of latitude')
     cli.add_settings_flags(parser, RegionSettings, 'settings of --regions')
-    parser.add_argument('--out', metavar='FILE', help='JSON file of the scores (default: <work dir>/scores.json)')
-    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions there')
+    parser.add_argument(
+        '--out',
+        type=cli.given_text,
+        metavar='FILE',
+        help='JSON file of the scores (default: <work dir>/scores.json)',
+    )
+    parser.add_argument(
+        '--show-dir', type=cli.given_text, metavar='DIR', help='write pictures of the predictions there'
+    )
     add_trust_flag(parser)
     add_config_flag(parser)
     add_launcher_flags(parser)
@@ -87,7 +102,9 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     source.add_argument('--dataset', choices=sorted(DATASETS), help='a data set of the catalogue')
     source.add_argument('--images', type=cli.named_path, metavar='DIR', help='any folder of panoramas, with --labels')
     group.add_argument('--split', help='split of --dataset (default: val)')
-    group.add_argument('--data-root', metavar='DIR', help='folder of --dataset (default: data/<Name>)')
+    group.add_argument(
+        '--data-root', type=cli.given_text, metavar='DIR', help='folder of --dataset (default: data/<Name>)'
+    )
     group.add_argument('--labels', type=cli.named_path, metavar='DIR', help='labels of --images')
     group.add_argument(
         '--label-space',

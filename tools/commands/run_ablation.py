@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='for rows that do not name masks (default: %(default)s)',
     )
     parser.add_argument('--untrained', action='store_true', help='leave out what has to be trained')
-    parser.add_argument('--iterations', type=int, help="of training (default: the config's)")
+    parser.add_argument('--iterations', type=cli.positive, help="of training (default: the config's)")
     add_config_flag(parser)
     return parser
 
