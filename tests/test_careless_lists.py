@@ -1,5 +1,6 @@
 """Lists of images as users make them by accident: links, twins, other formats and sizes; nothing is lost silently."""
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -344,6 +345,27 @@ def test_scores_of_masks_find_the_split_and_are_never_nan(tmp_path):
     assert find_split(tmp_path, 'target', cache) == 'train'
     with pytest.raises(DatasetError, match='are 255'):
         score_cache(cache, TruthFiles(tmp_path, 'target', 'train'), 32)
+
+
+def test_scores_of_masks_say_how_many_images_they_are_of(tmp_path, run_tool):
+    images = save(tmp_path / 'images', a=(40, 160), b=(40, 160))
+    cached(tmp_path, images)
+    truth = tmp_path / 'truth/target/train'
+    truth.mkdir(parents=True)
+    blank = np.zeros((40, 160), np.uint8)
+    for image_id in ('a', 'b', 'c'):
+        for name, values in (('instances', blank + 1), ('parts', blank), ('labelTrainIds', blank)):
+            Image.fromarray(values).save(truth / f'{image_id}_{name}.png')
+    file = tmp_path / 'made/scores.json'
+    command = ('score_masks.py', tmp_path / 'cache', '--data', tmp_path)
+    done = run_tool(*command, '--limit', 1, '--json', file)
+    assert done.stdout.strip().endswith(': 1 of 3 images scored; skipped: 1 (over the limit), 1 (not cached)')
+    assert json.loads(file.read_text())[0]['images'] == 1
+    (tmp_path / 'file').touch()
+    refused = run_tool(*command, '--json', tmp_path / 'file/scores.json')
+    assert refused.returncode == 2
+    assert 'cannot make the folder' in refused.stderr
+    assert 'give another --json' in refused.stderr
 
 
 def test_a_score_of_fewer_images_than_have_labels_is_refused(tmp_path):

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from PIL import Image
 from test_source_training import load_tool
 
@@ -181,8 +182,12 @@ def test_inputs_that_a_network_cannot_take_are_one_line():
     network = MODELS.build(config.model).eval()
     refuse_small_inputs(network)
     assert network(torch.zeros(1, 3, 32, 64), mode='tensor').shape[1] == 19
-    with pytest.raises(InputSizeError, match='16x16 pixels are too few for this network, which needs at least'):
-        network(torch.zeros(1, 3, 16, 16), mode='tensor')
+    small = torch.zeros(1, 3, 16, 16)
+    with pytest.raises(InputSizeError, match=r'^16x16 pixels are too few for this network, which needs at least'):
+        network(small, mode='tensor')
+    samples = [SegDataSample(metainfo={'img_path': 'street/7.png', 'ori_shape': (16, 16)})]
+    with pytest.raises(InputSizeError, match=r'^street/7\.png: 16x16 pixels are too few for this network'):
+        network(small, data_samples=samples, mode='predict')
     for window, stride, message in (
         ((0, 9), None, 'are empty'),
         ((9, 9), (0, 0), 'are empty'),

@@ -468,6 +468,8 @@ def test_mistakes_are_told_and_no_code_is_run(hostile, tmp_path, monkeypatch, ca
     for flags, expected in (
         (('--split', 'val'), '--split and --data-root go with --dataset'),
         (('--input-scale', '0'), '--input-scale must be above 0'),
+        (('--input-scale', 'nan'), '--input-scale must be above 0'),
+        (('--input-scale', '0.001'), '--input-scale must be above 0'),
         (('--cache', 'x'), '--cache, --predictor and --wrap are for GoodSAM configs'),
         (('--window', '12'), "'12' is not ROWSxCOLUMNS"),
     ):

@@ -280,6 +280,26 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+def make_parent(path: Path, flag: str) -> None:
+    """Make the folder of a file that will be written; tried before anything is computed.
+
+    Args:
+        path: The file.
+        flag: Which names it.
+
+    Raises:
+        GoodSAMError: If the folder can't be made, or if the path is a folder itself.
+    """
+    if path.is_dir():
+        raise GoodSAMError(f'{path} is a folder', f'give a file with {flag}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise GoodSAMError(
+            f'cannot make the folder {path.parent}: {problem.strerror}', f'give another {flag}'
+        ) from None
+
+
 def picture_path(text: str) -> Path:
     """Return the path of a picture to write, of a format that can be written."""
     path = named_path(text)

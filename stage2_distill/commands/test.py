@@ -29,7 +29,7 @@ import os
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
-from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag
+from stage2_distill.commands.flags import SCALES, add_config_flag, add_launcher_flags, add_trust_flag
 from stage2_distill.evaluation.region_scores import RegionSettings
 from stage2_distill.libraries import import_libraries
 from stage2_distill.models.names import PREDICTORS
@@ -134,8 +134,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse flags that contradict each other, and replace ``args.regions`` by the settings of --regions or None."""
-    if min(args.input_scale or [1]) <= 0:
-        parser.error('--input-scale must be above 0')
+    if not all(SCALES[0] <= scale <= SCALES[1] for scale in args.input_scale or ()):
+        parser.error(f'--input-scale must be above 0: from {SCALES[0]} to {SCALES[1]}')
     modes = set(args.mode or ())
     if modes and args.stride and 'slide' not in modes:
         parser.error('--stride goes with --mode slide; tiles lie side by side')
