@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +50,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     Commands in the line have the names under which the user has them, see ``names``.
     """
     interruption.listen()
+    logging.Handler.handleError = _say_once()  # type: ignore[method-assign]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
@@ -67,7 +70,8 @@ def run_command(main: Callable[[], int]) -> NoReturn:
             report(f'error: {explained}')
             status = FAILED
         elif isinstance(problem, OSError):
-            report(f'error: {problem}')
+            full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+            report(f'error: {problem}{"; free some space where the command writes, or give another folder" * full}')
             status = FAILED
         elif isinstance(problem, ModuleNotFoundError):
             report(f'error: {problem}; {how_to_install()}')
@@ -79,6 +83,19 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         _flush_or_drop(stream)
     sys.exit(status)
+
+
+def _say_once() -> Callable[[logging.Handler, logging.LogRecord], None]:
+    """What handlers of logs do where a line can't be written; ``logging`` prints a traceback for each line."""
+    said = set[str]()
+
+    def say(handler: logging.Handler, record: logging.LogRecord) -> None:
+        place = getattr(handler, 'baseFilename', None) or 'the log on the screen'
+        if place not in said:
+            said.add(place)
+            report(f'warning: {place} cannot be written ({sys.exc_info()[1]}), and lines of it are lost')
+
+    return say
 
 
 def _status_of(main: Callable[[], int]) -> int:

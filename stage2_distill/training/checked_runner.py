@@ -23,12 +23,13 @@ from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
 from stage2_distill.errors import CheckpointError, ConfigError, building
-from stage2_distill.training.config_keys import check_loops, check_optimizers, misspelt
+from stage2_distill.training.config_keys import check_loaders, check_loops, check_optimizers, misspelt
 from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
 from stage2_distill.training.resuming import find_latest, folder_of, list_digest, nothing_to_resume
 from stage2_distill.training.schedule_hook import ScheduleHook
 
 _IMAGES = 'images'  # in the meta of a checkpoint
+_OWN_FOLDER = '{{ fileDirname }}'  # MMEngine puts the name there before it reads the file
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -97,6 +98,7 @@ class CheckedRunner(Runner):
             for path in initial_files(cfg.model):
                 check_checkpoint(path, cfg.get('trust_checkpoint', False))
         init_default_scope(cfg.get('default_scope', 'mmseg'))
+        check_loaders(cfg, LOADERS)
         check_loops(cfg)
         check_optimizers(cfg)
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
@@ -133,8 +135,24 @@ class CheckedRunner(Runner):
             check_fit(model, self.cfg.load_from, trusted, starts=True)
         elif not self.cfg.get('resume'):
             check_initial_weights(model, trusted)
+        elif latest := find_latest(self.work_dir, folder_of({**self.cfg, 'work_dir': self.work_dir})):
+            self.check_resume(str(latest))  # before anything is prepared for another run
         self.prepare()
         return super().train()
+
+    def check_resume(self, filename: str) -> None:
+        """Check that a checkpoint is of this run.
+
+        Raises:
+            CheckpointError: If it is of another model.
+            ConfigError: If the run is given another seed than it had.
+        """
+        trusted = self.cfg.get('trust_checkpoint', False)
+        seed = check_checkpoint(filename, trusted)['meta'].get('seed')
+        given = self._randomness_cfg.get('seed')
+        if seed is not None and given not in (None, seed):
+            raise ConfigError(f'{filename} was trained with seed {seed}, this run has {given}', f'add --seed {seed}')
+        check_fit(getattr(self.model, 'module', self.model), filename, trusted)
 
     def prepare(self) -> None:
         """Do what has to be done before the first iteration; nothing here."""
@@ -161,15 +179,10 @@ class CheckedRunner(Runner):
 
         Raises:
             CheckpointError: If the checkpoint is of another model or of other optimizers.
-            ConfigError: If the run is given another seed than it had.
+            ConfigError: As ``check_resume``.
         """
-        trusted = self.cfg.get('trust_checkpoint', False)
-        meta = check_checkpoint(filename, trusted)['meta']
-        seed, given = meta.get('seed'), self._randomness_cfg.get('seed')
-        if seed is not None and given not in (None, seed):
-            raise ConfigError(f'{filename} was trained with seed {seed}, this run has {given}', f'add --seed {seed}')
-        check_fit(getattr(self.model, 'module', self.model), filename, trusted)
-        before = meta.get(_IMAGES)
+        self.check_resume(filename)
+        before = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))['meta'].get(_IMAGES)
         now = self._images()
         if before and now and before != now:
             self.logger.warning(
@@ -197,14 +210,15 @@ class CheckedRunner(Runner):
     def dump_config(self) -> None:
         """Write the config of a training run to its work dir; scoring there leaves that file as it is.
 
-        Its ``work_dir`` is written as the folder of the file, whatever that is called later.
+        Its ``work_dir`` is written as the folder of the file, whatever that is called later, also with an apostrophe.
         """
         if self.cfg.get('train_cfg') is None:
             return
         config = copy.deepcopy(self.cfg)
-        config.work_dir, config.resume = '{{ fileDirname }}', False
+        config.work_dir, config.resume = _OWN_FOLDER, False
         name = Path(config.filename or self.timestamp).with_suffix('.py').name
-        commit(Path(self.work_dir, name), config.pretty_text.encode(), replace=True)
+        text = config.pretty_text.replace(f"'{_OWN_FOLDER}'", f'"""{_OWN_FOLDER}"""')
+        commit(Path(self.work_dir, name), text.encode(), replace=True)
 
     def build_dataloader(
         self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False

@@ -99,7 +99,7 @@ def check_loops(config: Config) -> None:
     """Check ``train_cfg``, ``val_cfg`` and ``test_cfg``, whose loops are built when the networks are there already.
 
     Raises:
-        ConfigError: If one has a key that its loop does not take, or an interval that is no whole number above 0.
+        ConfigError: If one has a key that its loop does not take, or an interval that is no whole number.
     """
     if config.get('val_cfg'):
         whole_number((config.get('train_cfg') or {}).get('val_interval'), 'train_cfg.val_interval')
@@ -115,6 +115,19 @@ def check_loops(config: Config) -> None:
                 f'{name} has {unknown[0]}, which {settings["type"]} does not take',
                 f'was {near[0]} meant?' if near else '',
             )
+
+
+def check_loaders(config: Config, loaders: Iterable[str]) -> None:
+    """Check and convert the numbers of each loader, which PyTorch would fail at later, without their names.
+
+    Raises:
+        ConfigError: If one is no whole number, or too small.
+    """
+    for loader in loaders:
+        settings = config.get(loader) or {}
+        for name, least in (('batch_size', 1), ('num_workers', 0)):
+            if name in settings:
+                settings[name] = whole_number(settings[name], f'{loader}.{name}', least)
 
 
 def check_optimizers(config: Config) -> None:

@@ -54,7 +54,7 @@ def choose_work_dir(config: Config, path: str, given: str | None) -> None:
     """Set where logs and checkpoints go: what was given, else what the config says, else work_dirs/<config>."""
     if given is not None:
         config.work_dir = given
-    elif config.get('work_dir') is None:
+    elif not config.get('work_dir'):
         config.work_dir = str(Path('work_dirs') / Path(path).stem)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -82,7 +83,12 @@ def main(argv: list[str] | None = None) -> int:
         with folder_lock.hold(args.out / args.masks):
             demonstrate(args)
     except subprocess.CalledProcessError as failure:
-        return failure.returncode
+        if failure.returncode > 0:
+            return failure.returncode
+        tool = next(word for word in failure.cmd if word.startswith(f'{TOOLS}/'))
+        ended = signal.Signals(-failure.returncode).name
+        cli.report(f'error: tools/{Path(tool).name} was ended by {ended}; SIGKILL most often means that memory ran out')
+        return cli.FAILED
     return 0
 
 
