@@ -50,7 +50,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     Commands in the line have the names under which the user has them, see ``names``.
     """
     interruption.listen()
-    logging.Handler.handleError = _say_once()  # type: ignore[method-assign]
+    logging.Handler.handleError = _say_once()  # type: ignore[method-assign, assignment]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
