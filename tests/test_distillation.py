@@ -374,8 +374,9 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     tiny_goodsam, tiny_caches, tiny_toypass, run_tool, tmp_path, monkeypatch
 ):
     data, _ = tiny_toypass
-    command = r'tools/cache_sam\.py --dataset toypass --data-root \S+ '
-    command += r'--sam toy --window 100x128 --stride 64 --wrap --out \S+$'
+    images, windows = r'tools/cache_sam\.py --dataset toypass --data-root \S+', '--window 100x128 --stride 64 --wrap'
+    anew = rf'{images} --sam toy {windows} --out \S+$'
+    filling = rf'{images} --generator felzenszwalb {windows} --overlap-source window --scales 50(\.0)? --out \S+$'
 
     def told(*options):
         return complaint('train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options', *options)
@@ -383,7 +384,7 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     cache = 'train_dataloader.dataset.cache='
     sam = told('expected_cache.generator.name=sam', 'expected_cache.boundary.source=crop')
     assert "generator.name is 'felzenszwalb', not 'sam'; boundary.source is 'window', not 'crop'; run tools/" in sam
-    assert re.search(r'none: no mask cache here; run ' + command, told(f'{cache}{tmp_path}/none'))
+    assert re.search(r'none: no mask cache here; run ' + anew, told(f'{cache}{tmp_path}/none'))
     other = told('model.grid.stride=32')
     assert 'made with other settings: grid.stride' in other
     assert '--stride 32 --wrap' in other
@@ -402,11 +403,11 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     )
     file.unlink()
     assert re.search(
-        r'1 of 4 training images are not in the cache, the first is \S+; run ' + command, told(cache + str(copy))
+        r'1 of 4 training images are not in the cache, the first is \S+; run ' + filling, told(cache + str(copy))
     )
     file.write_bytes(content)
     (folder / 'manifest.json').unlink()
-    assert re.search(r'the cache was not finished and sealed; run ' + command, told(cache + str(copy)))
+    assert re.search(r'the cache was not finished and sealed; run ' + filling, told(cache + str(copy)))
     (folder / 'manifest.json').write_text(manifest)
     assert 'has no value; none is train_dataloader.dataset.cache=None' in told(cache)
     assert 'has no cache' in told(f'{cache}None')

@@ -127,11 +127,12 @@ class CheckedRunner(Runner):
             CheckpointError: If it does not.
             ConfigError: If loaders, optimizers or loops can't be built.
         """
+        runner: Any = self  # whose attributes hold settings first, then what is built of them
         with building():  # MMEngine's ``train`` would do so later, and takes what is built as it is
-            self._train_loop = self.build_train_loop(self._train_loop)
-            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
-            if self._val_loop is not None:
-                self._val_loop = self.build_val_loop(self._val_loop)
+            runner._train_loop = runner.build_train_loop(runner._train_loop)
+            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+            if runner._val_loop is not None:
+                runner._val_loop = runner.build_val_loop(runner._val_loop)
         model: Any = getattr(self.model, 'module', self.model)
         trusted = self.cfg.get('trust_checkpoint', False)
         if self.cfg.get('load_from') and not self.cfg.get('resume'):
