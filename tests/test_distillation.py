@@ -388,9 +388,6 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     other = told('model.grid.stride=32')
     assert 'made with other settings: grid.stride' in other
     assert '--stride 32 --wrap' in other
-    # The command that makes a cache which is there names its settings.
-    settings = r'--window 100x128 --stride 64 --wrap --overlap-source window --scales 50\.0'
-    command = rf'tools/cache_sam\.py --dataset toypass --data-root \S+ --generator felzenszwalb {settings} --out \S+$'
     copy = tmp_path / 'copy'
     shutil.copytree(tiny_caches['train'], copy)
     folder = next(path for path in copy.iterdir() if path.is_dir())

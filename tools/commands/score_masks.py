@@ -85,8 +85,8 @@ def main(argv: list[str] | None = None) -> int:
             row |= {'assistant': assistant, 'ensembles': {name: s._asdict() for name, s in by_fusion.items()}}
     if args.json:
         commit(args.json, json.dumps(rows, indent=1).encode(), replace=True)
-    for cache, row in zip(caches, scores, strict=True):
-        print(f'{cache.path}: {coverage_line(row.images, len(cache), truth.image_count())}')
+    for cache, found in zip(caches, scores, strict=True):
+        print(f'{cache.path}: {coverage_line(found.images, len(cache), truth.image_count())}')
     return 0
 
 
