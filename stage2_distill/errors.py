@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from stage1_sam_cache.errors import GoodSAMError
 
 
@@ -23,3 +26,12 @@ class TrainingError(Stage2Error):
 
 class NotFiniteError(Stage2Error):
     """A network's output is NaN or infinite."""
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Raise what a wrong setting makes of the libraries that build the parts of a config as ``ConfigError``."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AssertionError, ImportError) as problem:
+        raise ConfigError(f'the config cannot be built: {type(problem).__name__}: {problem}') from problem

@@ -68,6 +68,8 @@ def users_of(module):
     """The tools in which the messages of a module can appear."""
     if module in PRINTED_BY:
         return [f'{tool}.py' for tool in PRINTED_BY[module].split()]
+    if module.startswith('stage2_distill.training.'):
+        return ['train.py']
     users = []
     for tool in TOOLS:
         names = imported_by(module_of(tool))
@@ -91,19 +93,20 @@ PRINTED_BY = {
     'stage1_sam_cache.sam.weights': 'cache_sam',  # the benchmark takes the weights that come with the project
     'stage2_distill.checkpoints.safe_checkpoints': f'{_TRAINED} test predict export_student browse_pseudo_labels '
     'judge_unlabelled check_paper score_masks',
+    'stage2_distill.checkpoints.fit': 'train test browse_pseudo_labels judge_unlabelled check_paper score_masks',
     'stage2_distill.commands.flags': '',
     'stage2_distill.commands.label_panels': 'browse_pseudo_labels judge_unlabelled',
+    'stage2_distill.data.stored_lesson': 'train',
     'stage2_distill.training.cache_check': 'train test browse_pseudo_labels judge_unlabelled check_paper',
     'stage2_distill.training.checkpoint_hook': _TRAINED,
     'stage2_distill.training.config_keys': 'train test browse_pseudo_labels judge_unlabelled check_paper',
     'stage2_distill.training.hooks': _TRAINED,
-    'stage2_distill.training.lesson_store': 'train',
-    'stage2_distill.training.runner': 'train',
-    'stage2_distill.training.size_check': 'train',
 }
 # Flags that a message names for some of its tools only, because the others never get there.
 PARTLY = {('stage1_sam_cache.commands.cli', '--images'): ('browse_dataset.py', 'cache_truth.py')}
 PARTLY[('stage1_sam_cache.commands.cli', '--dataset')] = ('cache_truth.py',)
+_SCORED = ('test.py', 'browse_pseudo_labels.py', 'judge_unlabelled.py', 'check_paper.py', 'score_masks.py')
+PARTLY[('stage2_distill.checkpoints.fit', '--load-from')] = _SCORED  # these do not begin training
 
 
 def test_every_flag_that_a_message_names_exists_where_it_can_appear():

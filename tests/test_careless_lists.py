@@ -1,5 +1,6 @@
 """Lists of images as users make them by accident: links, twins, other formats and sizes; nothing is lost silently."""
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -83,6 +84,14 @@ def test_a_folder_without_images_says_what_it_holds(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(DatasetError, match=r'holds no images, but 2 \.mp4, 1 '):
         list_folder(tmp_path)
+
+
+def test_a_single_refusal_is_told_without_counting(tmp_path):
+    (tmp_path / 'a.png').touch()
+    (tmp_path / 'list.txt').write_text('b.png')
+    with pytest.raises(DatasetError) as refused:
+        list_folder(tmp_path, tmp_path / 'list.txt')
+    assert str(refused.value).startswith(f'{tmp_path}: b.png: line 1 of ')
 
 
 def test_training_sees_every_image_that_stage_1_took_or_ends(tmp_path):
@@ -303,7 +312,16 @@ def test_the_command_of_a_cache_lists_images_as_the_config_does(tmp_path):
     settings = settings_of(tmp_path / 'images', stride=[40, 32])
     for name, flag in (('follow_links', '--follow-links'), ('skip_refused', '--skip-refused')):
         assert flag not in cache_command(settings)
-        assert flag in shlex.split(cache_command({**settings, name: True}))
+        assert shlex.split(cache_command({**settings, name: True})).count(flag) == 1
+
+
+def test_the_other_stride_is_offered_with_the_generator_of_the_cache(tmp_path):
+    init_default_scope('mmseg')
+    settings = cached(tmp_path, save(tmp_path / 'images', a=(40, 136)))
+    settings['pipeline'] = [*LOAD, FLIP | {'where_possible': True}]
+    (note,) = build_with_cache(settings).notes
+    assert 'model.grid.stride=36 with the masks of tools/cache_sam.py' in note
+    assert '--generator felzenszwalb' in note
 
 
 def test_masks_are_read_also_in_a_wrapper(tmp_path):
@@ -327,6 +345,27 @@ def test_scores_of_masks_find_the_split_and_are_never_nan(tmp_path):
     assert find_split(tmp_path, 'target', cache) == 'train'
     with pytest.raises(DatasetError, match='are 255'):
         score_cache(cache, TruthFiles(tmp_path, 'target', 'train'), 32)
+
+
+def test_scores_of_masks_say_how_many_images_they_are_of(tmp_path, run_tool):
+    images = save(tmp_path / 'images', a=(40, 160), b=(40, 160))
+    cached(tmp_path, images)
+    truth = tmp_path / 'truth/target/train'
+    truth.mkdir(parents=True)
+    blank = np.zeros((40, 160), np.uint8)
+    for image_id in ('a', 'b', 'c'):
+        for name, values in (('instances', blank + 1), ('parts', blank), ('labelTrainIds', blank)):
+            Image.fromarray(values).save(truth / f'{image_id}_{name}.png')
+    file = tmp_path / 'made/scores.json'
+    command = ('score_masks.py', tmp_path / 'cache', '--data', tmp_path)
+    done = run_tool(*command, '--limit', 1, '--json', file)
+    assert done.stdout.strip().endswith(': 1 of 3 images scored; skipped: 1 (over the limit), 1 (not cached)')
+    assert json.loads(file.read_text())[0]['images'] == 1
+    (tmp_path / 'file').touch()
+    refused = run_tool(*command, '--json', tmp_path / 'file/scores.json')
+    assert refused.returncode == 2
+    assert 'cannot make the folder' in refused.stderr
+    assert 'give another --json' in refused.stderr
 
 
 def test_a_score_of_fewer_images_than_have_labels_is_refused(tmp_path):

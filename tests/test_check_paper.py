@@ -190,6 +190,8 @@ def test_mistakes_are_told(monkeypatch, capsys):
         (('--rows', 'tile', 'tiles'), '--rows: there is no tiles'),
         (('--limit', '0'), '--limit has to be at least 1'),
         (('--input-scale', '0'), '--input-scale must be above 0'),
+        (('--input-scale', 'nan'), '--input-scale must be above 0'),
+        (('--input-scale', '0.001'), '--input-scale must be above 0'),
     ):
         assert complaint('check_paper', monkeypatch, *flags) == '2'
         assert message in capsys.readouterr().err

@@ -161,6 +161,44 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, image_folder, number):
     assert not list((tmp_path / 'cache').glob('*/.claim-*'))
 
 
+def test_child_processes_that_end_by_the_same_signal_raise_nothing(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import os, signal, subprocess, time\n'
+        'from stage1_sam_cache.system import interruption\n'
+        'def fail(*_):\n    raise RuntimeError("DataLoader worker is killed by signal")\n'
+        'interruption.listen()\n'
+        'signal.signal(signal.SIGCHLD, fail)\n'
+        'child = subprocess.Popen(["sleep", "60"])\n'
+        'try:\n    os.killpg(0, signal.SIGTERM)\nexcept KeyboardInterrupt:\n    pass\n'
+        'time.sleep(0.2)\n'
+        'print("ended by", -child.wait())\n'
+    )
+    command = [sys.executable, str(script)]
+    ended = subprocess.run(command, capture_output=True, text=True, start_new_session=True, timeout=60, check=False)
+    assert (ended.stdout, ended.stderr) == (f'ended by {signal.SIGTERM.value}\n', '')
+
+
+def test_a_log_that_cannot_be_written_is_one_line_and_so_is_a_full_disk(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import logging\n'
+        'from stage1_sam_cache.commands.cli import run_command\n'
+        'def main():\n'
+        '    logging.getLogger().addHandler(logging.FileHandler("/dev/full"))\n'
+        '    for i in range(3):\n        logging.warning("line %d", i)\n'
+        '    open("/dev/full", "w").write("x" * 9999)\n'
+        'run_command(main)\n'
+    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    warning, error = ended.stderr.splitlines()
+    assert warning.startswith('warning: /dev/full cannot be written ([Errno 28] No space left on device)')
+    assert (ended.returncode, error) == (
+        1,
+        'error: [Errno 28] No space left on device; free some space where the command writes, or give another folder',
+    )
+
+
 LOSES_THE_SIGNAL = """
 import os, signal, sys
 from pathlib import Path
@@ -275,7 +313,7 @@ def test_a_list_entry_that_leaves_the_root_is_refused(tmp_path, image_folder, ru
         (['--images', 'pictures', '--device', 'cpu', '--checkpoint', 'missing.pth'], ['missing.pth']),
         (
             ['--images', 'pictures', '--device', 'cpu', '--checkpoint', 'pictures/a.png'],
-            ['not a plain file of weights'],
+            ['damaged or not a PyTorch file'],
         ),
     ],
 )
@@ -371,6 +409,9 @@ def test_showing_another_image_or_writing_nonsense_is_one_line(tmp_path, image_f
     show = ('inspect_cache.py', 'show', tmp_path / 'cache')
     for out in ('x.foo', 'x', str(tmp_path)):
         assert_one_error_line(run_tool(*show, '--out', out), 'is not the name of a .png file')
+    for name in ('x.foo', 'x', tmp_path):  # refused before anything is drawn
+        drawn = run_tool('browse_dataset.py', '--dataset', 'toypass', '--data-root', tmp_path, '--out', name)
+        assert_one_error_line(drawn, 'is not the name of a picture')
     assert_one_error_line(run_tool(*show, '--id', 'nobody'), 'nobody is not cached')
     Image.fromarray(picture(40, 170)).save(folder / 'a.png')
     other = run_tool(*show, '--images', folder, '--out', tmp_path / 'x.png')

@@ -8,6 +8,7 @@ from stage2_distill.errors import ConfigError
 from stage2_distill.training.checked_runner import ConfigDatasets
 from stage2_distill.training.config_keys import check_loops, misspelt
 from stage2_distill.training.experiment import build_runner, read_config
+from stage2_distill.training.rate_schedule import run_length
 
 CONFIG = str(ROOT / 'mmseg_configs/goodsam_b0_toypass.py')
 
@@ -52,6 +53,37 @@ def test_a_file_may_define_any_names_and_is_warned_of_those_that_look_like_known
     own.write_text(f"_base_ = '{CONFIG}'\ntrain_cfg = dict(max_iter=3)\n")
     with pytest.raises(ConfigError, match=r'train_cfg has max_iter, which IterBasedTrainLoop .* was max_iters'):
         check_loops(Config.fromfile(own))
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('train_cfg.max_iters=0', 'train_cfg.max_iters=0 is no whole number of at least 1'),
+        ('train_cfg.max_iters=ten', 'train_cfg.max_iters=ten is no whole number of at least 1'),
+        ('train_cfg.max_iters=2.5', 'train_cfg.max_iters=2.5 is no whole number of at least 1'),
+        ('train_cfg.val_interval=0', 'train_cfg.val_interval=0 is no whole number of at least 1'),
+        ('optim_wrapper.student.optimizer.type=Adamm', 'there is no optimizer Adamm; was Adam meant'),
+        ('optim_wrapper.student.clip_grad=5', 'the config cannot be built: '),
+        ('train_dataloader.batch_size=0', 'train_dataloader.batch_size=0 is no whole number of at least 1'),
+        ('val_dataloader.batch_size=two', 'val_dataloader.batch_size=two is no whole number of at least 1'),
+        ('train_dataloader.num_workers=-1', 'train_dataloader.num_workers=-1 is no whole number of at least 0'),
+        ('train_dataloader.num_workers=1.5', 'train_dataloader.num_workers=1.5 is no whole number of at least 0'),
+        ('train_dataloader.sampler.type=Samplerr', 'the config cannot be built: .*Samplerr'),
+        ('val_evaluator.type=IoU', 'the config cannot be built: .*IoU'),
+    ],
+)
+def test_values_that_nothing_can_be_built_from_are_told_before_anything_is_computed(
+    tiny_goodsam, tmp_path, option, message
+):
+    with pytest.raises(ConfigError, match=f'^{message}'):
+        config = read_config(str(tiny_goodsam), dict([option.split('=')]))
+        config.work_dir = str(tmp_path)
+        build_runner(config).train()
+    assert not (tmp_path / 'lessons').exists()
+
+
+def test_a_length_may_be_written_as_1e3():
+    assert run_length(read_config(CONFIG, {'train_cfg.max_iters': '1e3'})).iterations == 1000
 
 
 def test_training_images_are_an_object_of_their_own_that_may_read_lessons():

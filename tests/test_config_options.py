@@ -1,5 +1,7 @@
 """Values of --cfg-options: numbers and lists as MMEngine reads them, names of files and folders as they were typed."""
 
+import re
+
 import pytest
 from conftest import ROOT
 from mmengine.config import Config
@@ -82,6 +84,40 @@ def test_a_path_in_the_config_is_text_where_nothing_is_documented():
     assert config.to_dict() == {'place': '20240501', 'mode': 3}
 
 
+@pytest.mark.parametrize(
+    'typed', ['store_lessons=no', 'model.update_ta=Flase', 'train_dataloader.dataset.follow_links=on', 'resume=Yes']
+)
+def test_a_switch_that_is_neither_on_nor_off_is_refused(typed):
+    key, value = typed.split('=')
+    with pytest.raises(ConfigError, match=f'^{typed} is neither True nor False$'):
+        read_config(str(CONFIG), {key: value})
+
+
+@pytest.mark.parametrize('key', ['work_dir', 'load_from', 'train_dataloader.dataset.images', 'train_cfg.max_iters'])
+def test_no_value_is_not_the_current_folder_nor_a_default(key):
+    with pytest.raises(ConfigError, match=rf'^--cfg-options {key}= has no value; none is {key}=None$'):
+        read_config(str(CONFIG), {key: ''})
+
+
 def test_a_list_without_its_end_is_one_line():
     with pytest.raises(ConfigError, match=r'model\.grid\.window=\[100,128 cannot be read'):
         read_config(str(CONFIG), {'model.grid.window': '[100,128'})
+
+
+@pytest.mark.parametrize(
+    ('typed', 'meant'),
+    [
+        ('segformer_b0_toypass.py', 'source/segformer_b0_toypass.py'),  # in a folder
+        ('mmseg_configs/goodsam_b0_onx.py', 'goodsam_b0_onnx.py'),  # misspelt
+        ('ablations/goodsam_b2.py', 'goodsam_b2.py'),  # in another folder
+    ],
+)
+def test_a_config_that_does_not_exist_names_the_one_that_is_meant_where_it_lies(typed, meant):
+    with pytest.raises(ConfigError, match='does not exist') as refused:
+        read_config(typed)
+    folder, near = re.fullmatch(
+        'those of the project are in (.+); did you mean ([^ ]+).*', refused.value.remedy
+    ).groups()
+    assert folder == str(ROOT / 'mmseg_configs')
+    assert near.rstrip('?') == meant
+    assert (ROOT / 'mmseg_configs' / meant).is_file()

@@ -148,7 +148,7 @@ def test_the_cache_command_of_a_config_is_the_one_of_the_readme():
     assert command('goodsam_b0') == 'tools/cache_sam.py --dataset densepass --out cache/densepass'
     assert command('goodsam_b1_wildpass') == 'tools/cache_sam.py --dataset wildpass --out cache/wildpass'
     assert command('goodsam_b0_toypass') == (
-        'tools/cache_sam.py --dataset toypass --window 200x256 --stride 128 --wrap --out cache/toypass'
+        'tools/cache_sam.py --dataset toypass --sam toy --window 200x256 --stride 128 --wrap --out cache/toypass'
     )
     assert command('goodsam_b0_own') == 'tools/cache_sam.py --images data/panoramas --out cache/panoramas'
     assert command('ablations/table4_stride400') == (

@@ -1,9 +1,12 @@
 """The demo reuses what an earlier one made only if that is what it would make itself."""
 
 import json
+import signal
+import subprocess
 
 import pytest
 
+from commands import demo
 from commands.demo import build_parser, keep_settings, read_json
 from stage2_distill.errors import ConfigError
 
@@ -27,3 +30,12 @@ def test_a_run_of_other_settings_is_not_continued(tmp_path):
     (moved / 'settings.json').write_text('{"preset": ')  # or of a demo that wrote none
     with pytest.raises(ConfigError, match='of an older demo: preset, masks, config, iterations'):
         settings(moved, '--iterations', 600)
+
+
+def test_a_tool_that_is_killed_is_one_line(tmp_path, monkeypatch, capsys):
+    def killed(command, **_):
+        raise subprocess.CalledProcessError(-signal.SIGKILL, command)
+
+    monkeypatch.setattr('subprocess.run', killed)
+    assert demo.main(['--out', str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith('error: tools/make_toypass.py was ended by SIGKILL')

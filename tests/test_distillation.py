@@ -374,7 +374,9 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     tiny_goodsam, tiny_caches, tiny_toypass, run_tool, tmp_path, monkeypatch
 ):
     data, _ = tiny_toypass
-    command = r'tools/cache_sam\.py --dataset toypass --data-root \S+ --window 100x128 --stride 64 --wrap --out \S+$'
+    images, windows = r'tools/cache_sam\.py --dataset toypass --data-root \S+', '--window 100x128 --stride 64 --wrap'
+    anew = rf'{images} --sam toy {windows} --out \S+$'
+    filling = rf'{images} --generator felzenszwalb {windows} --overlap-source window --scales 50(\.0)? --out \S+$'
 
     def told(*options):
         return complaint('train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options', *options)
@@ -382,7 +384,7 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     cache = 'train_dataloader.dataset.cache='
     sam = told('expected_cache.generator.name=sam', 'expected_cache.boundary.source=crop')
     assert "generator.name is 'felzenszwalb', not 'sam'; boundary.source is 'window', not 'crop'; run tools/" in sam
-    assert re.search(r'none: no mask cache here; run ' + command, told(f'{cache}{tmp_path}/none'))
+    assert re.search(r'none: no mask cache here; run ' + anew, told(f'{cache}{tmp_path}/none'))
     other = told('model.grid.stride=32')
     assert 'made with other settings: grid.stride' in other
     assert '--stride 32 --wrap' in other
@@ -394,17 +396,18 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
     content = file.read_bytes()
     file.write_bytes(content[:-1])
     assert re.search(
-        r'has \d+ bytes, not \d+; run tools/inspect_cache.py repair, then tools/cache_sam', told(cache + str(copy))
+        r'has \d+ bytes, not \d+; run tools/inspect_cache.py repair \S+, then tools/cache_sam', told(cache + str(copy))
     )
     file.unlink()
     assert re.search(
-        r'1 of 4 training images are not in the cache, the first is \S+; run ' + command, told(cache + str(copy))
+        r'1 of 4 training images are not in the cache, the first is \S+; run ' + filling, told(cache + str(copy))
     )
     file.write_bytes(content)
     (folder / 'manifest.json').unlink()
-    assert re.search(r'the cache was not finished and sealed; run ' + command, told(cache + str(copy)))
+    assert re.search(r'the cache was not finished and sealed; run ' + filling, told(cache + str(copy)))
     (folder / 'manifest.json').write_text(manifest)
-    assert 'has no cache' in told(f'{cache}')
+    assert 'has no value; none is train_dataloader.dataset.cache=None' in told(cache)
+    assert 'has no cache' in told(f'{cache}None')
     assert 'cannot be rolled' in told('model.grid.wrap=False', f'{cache}{open_grid(data, run_tool, tmp_path)}')
     assert 'none.pth does not exist' in told(
         'model.student.init_cfg.type=Pretrained', 'model.student.init_cfg.checkpoint=none.pth'
@@ -414,7 +417,7 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
 def test_tools_that_read_masks_refuse_those_of_another_generator(tiny_goodsam, tiny_caches, tmp_path, monkeypatch):
     val, sam = tiny_caches['val'], ('--cfg-options', 'expected_cache.generator.name=sam')
     for tool, *flags in (
-        ('test', 'any.pth', '--cache', val, '--work-dir', tmp_path),
+        ('test', '--cache', val, '--work-dir', tmp_path),
         ('browse_pseudo_labels', '--split', 'val', '--cache', val),
     ):
         told = complaint(tool, monkeypatch, tiny_goodsam, *flags, *sam)
@@ -449,7 +452,7 @@ def test_weights_of_other_classes_are_refused(trained, tiny_goodsam, tmp_path, m
         'train', monkeypatch, tiny_goodsam, '--work-dir', tmp_path, '--cfg-options',
         'model.student.init_cfg.type=Pretrained', f'model.student.init_cfg.checkpoint={start}',
     )  # fmt: skip
-    assert 'start.pth does not fit the model: 2 of ' in found
+    assert 'start.pth does not fit model.student: it has 13 classes, not 19: 2 of ' in found
     assert 'decode_head.conv_seg.' in found
 
 

@@ -1,4 +1,4 @@
-"""The commands of README.md and docs/*.md as they are printed: parsers take them, and a whole sequence runs.
+"""The commands of README.md and docs/*.md as they are printed: parsers take all, and two sequences of usage.md run.
 
 What is not run here needs a GPU, SAM's weights, a download or hours; of these commands the parser takes the arguments.
 """
@@ -10,6 +10,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -24,8 +25,13 @@ FOREIGN = {'make', 'pip', 'conda', 'mkdir', 'ln', 'cd', 'for', 'do', 'done', 'ex
 
 
 def commands_of(document: Path) -> list[list[str]]:
-    """The words of every command in the shell blocks of a document, as a shell reads them."""
-    blocks = re.findall(r'^```sh\n(.*?)^```', document.read_text(), re.MULTILINE | re.DOTALL)
+    """The words of every command in the shell blocks of a document."""
+    return shell_commands(document.read_text())
+
+
+def shell_commands(text: str) -> list[list[str]]:
+    """The words of every command in shell blocks, as a shell reads them."""
+    blocks = re.findall(r'^```sh\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.replace('\\\n', ' ').splitlines()]
     # In a loop, a variable stands for a number; what a loop does is a command of its own.
     lines = [re.sub(r'\$\{?\w+\}?', '1', part) for line in lines for part in re.split(r'; (?:do|done)\b|;$', line)]
@@ -95,26 +101,99 @@ def scratch(tmp_path: Path, picture) -> Path:
     return tmp_path
 
 
-def test_custom_panoramas_from_masks_to_labels_as_the_documents_print_it(scratch, run_tool):
+# Commands of the sections below that are not run, and why.
+NOT_RUN = {
+    'torchrun': 'starts several processes; test_predict.py has shards',
+    '--dry-run': "needs SAM's weights",
+    '--dataset wildpass': 'the same as with DensePASS, with other images',
+    'cache_sam.py --dataset densepass --split val': "needs SAM's weights",
+}
+
+
+def section(title: str, end: str) -> list[list[str]]:
+    """The commands of docs/usage.md from one heading to another that can be run here."""
     text = (ROOT / 'docs/usage.md').read_text()
-    part = text[text.index('\n## Custom panoramas') : text.index('\n### From a folder of photographs')]
-    (scratch / 'part.md').write_text(part)
-    calls = [tool_call(words) for words in commands_of(scratch / 'part.md')]
-    by_sam, *rest = calls
-    assert '--generator' not in by_sam[1]  # needs SAM's weights
-    assert [tool for tool, _ in rest] == ['cache_sam.py', 'inspect_cache.py', 'train.py', 'predict.py']
-    for tool, arguments in rest:
-        if tool == 'predict.py':  # the run was 1 iteration long, not 40000
-            work = scratch / 'work_dirs/goodsam_b0_own'
-            shutil.copy(work / 'iter_1.pth', work / 'iter_40000.pth')
-        finished = run_tool(tool, *arguments, cwd=scratch)
-        assert finished.returncode == 0, f'{tool} {arguments}\n{finished.stdout[-1000:]}\n{finished.stderr[-3000:]}'
+    blocks = text[text.index(f'# {title}\n') : text.index(f'# {end}\n')]
+    return [words for words in shell_commands(blocks) if not any(part in shlex.join(words) for part in NOT_RUN)]
+
+
+def run_all(commands: list[list[str]], scratch: Path, run_tool) -> list[str]:
+    """Run commands one after the other; return the last lines that they print."""
+    last = []
+    for words in commands:
+        call = tool_call(words)
+        assert call is not None, words
+        finished = run_tool(call[0], *call[1], cwd=scratch)
+        assert finished.returncode == 0, f'{words}\n{finished.stdout[-1000:]}\n{finished.stderr[-3000:]}'
         assert 'Could not import' not in finished.stdout + finished.stderr
         assert 'UserWarning' not in finished.stderr, finished.stderr
+        last.append((finished.stdout.strip().splitlines() or [''])[-1])
+    return last
+
+
+def test_custom_panoramas_from_masks_to_scores_as_the_documents_print_it(scratch, run_tool):
+    by_sam, *rest = section('Custom panoramas', 'From a folder of photographs and any network to a student')
+    assert '--generator' not in by_sam  # needs SAM's weights
+    *making, predicting = rest
+    assert [tool_call(words)[0] for words in rest] == ['cache_sam.py', 'inspect_cache.py', 'train.py', 'predict.py']
+    run_all(making, scratch, run_tool)
+    work = scratch / 'work_dirs/goodsam_b0_own'
+    shutil.copy(work / 'iter_1.pth', work / 'iter_40000.pth')  # the run was 1 iteration long, not 40000
+    run_all([predicting], scratch, run_tool)
     assert (scratch / 'street_7.png').is_file()
     for image in ('street_7', 'street_8'):
         with Image.open(scratch / f'predictions/labels/{image}.png') as labels:
             assert labels.size == (768, 400)
+    (scratch / 'my_labels').mkdir()
+    ids = np.random.default_rng(0).integers(0, 3, (400, 768), dtype=np.uint8)
+    Image.fromarray(ids).save(scratch / 'my_labels/street_7.png')
+    (scratch / 'my_ids.json').write_text('{"0": "ignore", "1": "road", "2": "car"}')
+    scoring = section('Own labels', "The paper's figures")
+    assert len(scoring) == 2
+    for line in run_all(scoring, scratch, run_tool):
+        assert line == '1 of 2 images scored; skipped: 1 (no label: street_8)'
+
+
+def test_densepass_from_a_cache_to_an_exported_student_as_the_documents_print_it(scratch, run_tool, picture):
+    name = 'mmseg_configs/goodsam_b0.py'
+    more = "expected_cache = dict(generator=dict(name='felzenszwalb'))\n"
+    more += ''.join(f'{part}_dataloader = dict(num_workers=0, persistent_workers=False)\n' for part in ('val', 'test'))
+    (scratch / name).write_text(OVERLAY.format(base=ROOT / name) + more)
+    data = scratch / 'data/DensePASS'
+    for file in ('leftImg8bit/train/Amsterdam/1.png', 'leftImg8bit/val/cs/1.png'):
+        (data / file).parent.mkdir(parents=True)
+        Image.fromarray(np.ascontiguousarray(picture(400, 768, len(file)))).save(data / file)
+    (data / 'gtFine/val/cs').mkdir(parents=True)
+    Image.fromarray(np.ones((400, 768), np.uint8)).save(data / 'gtFine/val/cs/1_labelTrainIds.png')
+    for split in ('train', 'val'):
+        felzenszwalb = ['tools/cache_sam.py', '--dataset', 'densepass', '--split', split]
+        run_all([[*felzenszwalb, '--generator', 'felzenszwalb', '--scales', '200']], scratch, run_tool)
+    training = section('Stage 2: training', 'When labels drift')[0]
+    commands = [*section('Inspecting a cache', 'Stage 2: training'), training]
+    run_all(commands, scratch, run_tool)
+    work = scratch / 'work_dirs/goodsam_b0'
+    shutil.copy(work / 'iter_1.pth', work / 'iter_40000.pth')
+    looking = [words for words in section('Stage 2: training', 'When labels drift') if 'browse' in words[0]]
+    run_all(looking, scratch, run_tool)
+    assert (scratch / 'look.png').is_file() and (scratch / 'labels.png').is_file()
+    scores = run_all(section('Scoring', 'Own labels'), scratch, run_tool)
+    assert scores == ['1 of 1 images scored'] * 2
+    run_all(section('Using and exporting a student', 'Labelling images and videos'), scratch, run_tool)
+    assert {'student.safetensors', 'student.py', 'student.onnx'} <= {file.name for file in scratch.iterdir()}
+    for folder in ('other', 'photos/a'):
+        (scratch / folder).mkdir(parents=True)
+        Image.open(scratch / 'my_panoramas/street_7.png').save(scratch / folder / 'a.jpg')
+    (scratch / 'list.txt').write_text('my_panoramas/street_8.png\n')  # named twice, labelled once
+    video = cv2.VideoWriter(str(scratch / 'ride.mp4'), cv2.VideoWriter.fourcc(*'mp4v'), 5, (768, 400))
+    for seed in range(2):
+        video.write(np.ascontiguousarray(picture(400, 768, seed)))
+    video.release()
+    shutil.rmtree(scratch / 'predictions')
+    run_all(section('Labelling images and videos', 'Initial weights'), scratch, run_tool)
+    made = {
+        str(file.relative_to(scratch / 'predictions/labels')) for file in scratch.glob('predictions/labels/**/*.png')
+    }
+    assert {'my_panoramas/street_7.png', 'photos/a/a.png', 'ride.mp4/000000.png', 'ride.mp4/000001.png'} <= made
 
 
 def test_every_tool_of_the_documents_is_known():

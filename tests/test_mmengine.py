@@ -20,6 +20,7 @@ from mmseg.models.segmentors.base import BaseSegmentor
 
 from stage2_distill.data.sampler import DrawSampler
 from stage2_distill.data.transforms import PanoramaPreProcessor
+from stage2_distill.errors import ConfigError
 from stage2_distill.models.goodsam import GoodSAM
 from stage2_distill.training.checked_runner import CheckedRunner
 from stage2_distill.training.checkpoint_hook import AtomicCheckpointHook
@@ -110,6 +111,8 @@ def test_a_checkpoint_goes_when_the_next_one_is_there(tmp_path):
         hook.after_val_epoch(runner, {'mIoU': score})
         assert [path.name for path in tmp_path.glob('best_*.pth')] == [f'best_mIoU_iter_{runner.iter}.pth']
     assert any('best_mIoU_iter_3.pth' in names for names in seen[5:])
+    with pytest.raises(ConfigError, match='save_best=mIoU is no score; scores: aAcc, miou'):
+        hook.after_val_epoch(runner, {'aAcc': 1.0, 'miou': 1.0})
 
 
 def test_the_checkpoint_hook_removes_by_its_backend():

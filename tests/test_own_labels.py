@@ -8,6 +8,7 @@ from PIL import Image
 from stage1_sam_cache.data.listing import list_folder
 from stage1_sam_cache.data.own_labels import OwnLabelReader, with_labels
 from stage1_sam_cache.errors import DatasetError, ImageError
+from stage2_distill.commands.score_rows import read_label_ids
 from stage2_distill.data.datasets import CatalogueDataset
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
@@ -65,13 +66,15 @@ def test_images_without_a_label_are_scored_without_and_named_but_not_trained_wit
     (own / 'lab/street/1.png').unlink()
     dataset = scored(own)
     line = Coverage.of(dataset, len(dataset)).line
-    assert line == '2 of 3 images scored; not 1: no label (street/1)'
+    assert line == '2 of 3 images scored; skipped: 1 (no label: street/1)'
     with pytest.raises(ConfigError, match=r'street/1\.png has no label; .* cannot be used for training with labels'):
         scored(own, test_mode=False)
     (own / 'lab/street/1.png').symlink_to(own / 'elsewhere.png')
-    assert 'not 1: label street/1.png: a link' in Coverage.of(scored(own), 2).line
-    assert Coverage.of(scored(own, limit=1), 1).line.endswith('; 1: over the limit')
-    assert Coverage.of(scored(own, indices=1), 0).line.endswith('; 1: the label ignores every pixel; 1: over the limit')
+    assert 'skipped: 1 (label street/1.png: a link' in Coverage.of(scored(own), 2).line
+    assert Coverage.of(scored(own, limit=1), 1).line.endswith(', 1 (over the limit)')
+    assert Coverage.of(scored(own, indices=1), 0).line.endswith(
+        ', 1 (the label ignores every pixel), 1 (over the limit)'
+    )
 
 
 def test_ids_are_those_of_the_space_of_another_encoding_or_of_a_table(own, tmp_path):
@@ -114,6 +117,24 @@ def test_labels_that_do_not_fit_are_known_before_anything_is_scored(own, wrong, 
     save(own / 'lab/a_gtFine_labelTrainIds.png', wrong)
     with pytest.raises(ConfigError, match=r'^2 of 3 labels cannot be used; the first: \S*a_gtFine'):
         check_labels(scored(own))
+
+
+def test_a_label_that_is_no_image_and_an_image_that_is_refused_are_known_before_anything_is_scored(own):
+    (own / 'lab/street/1.png').write_text('road')
+    with pytest.raises(ConfigError, match=r'street/1\.png: damaged or no PNG; save one class id per pixel'):
+        check_labels(scored(own))
+    Image.fromarray(np.zeros((2, 3), np.uint16)).save(own / 'im/street/1.png')
+    with pytest.raises(ConfigError, match=r'im/street/1\.png: 16-bit or floating-point image'):
+        check_labels(scored(own))
+
+
+def test_a_table_of_ids_that_gives_one_twice_is_refused(tmp_path):
+    table = tmp_path / 'ids.json'
+    table.write_bytes(b'\xef\xbb\xbf{"0": "road", "1": "car"}')
+    assert read_label_ids(str(table)) == {'0': 'road', '1': 'car'}
+    table.write_text('{"0": "road", "0": "car"}')
+    with pytest.raises(ConfigError, match=r"ids\.json cannot be read: '0' is given twice"):
+        read_label_ids(str(table))
 
 
 def test_labels_that_ignore_everything_are_nothing_to_score(own):

@@ -1,6 +1,7 @@
 """Labelling images with a student: whole and in windows, bounded memory, many and mixed files, resuming, refusals."""
 
 import json
+import os
 import shutil
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stage1_sam_cache.errors import InputSizeError, OutOfMemory
+from stage1_sam_cache.errors import DatasetError, InputSizeError, OutOfMemory
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.system import memory
 from stage2_distill.commands import predict
@@ -27,6 +28,7 @@ from stage2_distill.deployment.labelling import label_in_windows, label_whole
 from stage2_distill.deployment.own_output import read_note
 from stage2_distill.deployment.plans import Mode
 from stage2_distill.deployment.predictor import Labeller, Progress
+from stage2_distill.deployment.sources import find_sources
 from stage2_distill.deployment.student import Student
 from stage2_distill.errors import NotFiniteError
 from stage2_distill.models.dry_run import needed_bytes
@@ -166,7 +168,7 @@ def test_needed_bytes_are_those_of_the_tensors_that_live_at_once(student):
         (Mode('whole'), [None, (1024, 768), (512, 384), (256, 192), (128, 96)]),
         (Mode('slide', (600, 600), (300, 300)), [(600, 300), (300, 150), (150, 75)]),
         (Mode('tile', (256, 256)), [(256, 256), (128, 128)]),
-        (Mode('tile', (4000, 512)), [(4000, 4000), (2000, 2000), (1000, 1000), (500, 500), (250, 250), (125, 125)]),
+        (Mode('tile', (4000, 512)), [(4000, 4000), (2000, 2000), (1000, 1000), (500, 500), (250, 250)]),
     ],
 )
 def test_plans_go_from_most_to_least_memory(mode, expected):
@@ -292,7 +294,8 @@ def test_a_mixed_folder_is_labelled_and_all_that_is_refused_has_a_reason(tmp_pat
     assert np.asarray(Image.open(out / 'labels/ride.avi/000001.png')).shape == (64, 96)
     assert json.loads((out / 'predictions.json').read_text())['classes'][13] == 'car'
     tiny = run(capsys, '--images', folder / 'ok.png', '--scale', '0.1', '--out', out, status=1)
-    assert 'ok.png (resized by --scale 0.1): 6x13 pixels are too few' in tiny
+    assert 'ok.png: 6x13 pixels are too few' in tiny
+    assert 'it was resized by --scale 0.1' in tiny
 
 
 def test_finished_files_are_kept_and_those_of_another_student_image_or_mode_are_made_again(tmp_path, capsys):
@@ -370,6 +373,74 @@ def test_files_globs_lists_and_folders_together_keep_their_folders(tmp_path, cap
     assert list(files_of(tmp_path / 'single/labels')) == ['1.png']
 
 
+def test_globs_take_links_as_folders_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw(tmp_path / 'elsewhere/far.png')
+    draw(tmp_path / 'in/sub/a.png')
+    for name, target in (('sub/loop', '..'), ('far', '../elsewhere'), ('far.png', '../elsewhere/far.png')):
+        (tmp_path / 'in' / name).symlink_to(target)
+    (tmp_path / 'in/gone.png').symlink_to('nowhere.png')
+    for pattern in ('in/**/*.png', f'{tmp_path}/in/**/*.png'):
+        sources = find_sources([pattern])
+        assert [source.id for source in sources.images] == ['sub/a']
+        reasons = {Path(name).name: reason for name, reason in sources.refused}
+        assert len(reasons) == len(sources.refused) == 4
+        assert reasons['far'] == 'a link to a folder'
+        assert reasons['far.png'].startswith('a link that leads out of')
+        assert reasons['gone.png'] == 'a link that leads nowhere'
+        followed = find_sources([pattern], follow_links=True)
+        assert [source.id for source in followed.images] == ['far', 'far/far', 'sub/a']
+        assert {Path(name).name for name, _ in followed.refused} == {'loop', 'gone.png'}
+    assert [source.id for source in find_sources(['in/far.png']).images] == ['far']  # named itself
+
+
+def test_a_path_that_is_no_file_has_its_own_reason(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw(tmp_path / 'a.png')
+    (tmp_path / 'gone.png').symlink_to('nowhere.png')
+    os.mkfifo(tmp_path / 'pipe.png')
+    sources = find_sources(['a.png', 'gone.png', 'pipe.png', 'a.png/b.png', 'x' * 300, 'no.png'])
+    assert [reason for _, reason in sources.refused] == [
+        'a link that leads nowhere',
+        'not a regular file',
+        "can't be read: Not a directory",
+        "can't be read: File name too long",
+        'does not exist',
+    ]
+
+
+def test_globs_in_a_list_are_looked_for_beside_it(tmp_path):
+    for name in ('set [1]/a.png', 'set [1]/b.png'):
+        draw(tmp_path / name)
+    (tmp_path / 'set [1]/list.txt').write_bytes(b'\xef\xbb\xbf# some\r\n\r\n*.png\r\na.png\r\n')
+    sources = find_sources([str(tmp_path / 'set [1]/list.txt')])
+    assert [source.id for source in sources.images] == ['a', 'b']
+    assert not sources.refused
+
+
+def test_a_list_of_comments_alone_is_called_that(tmp_path):
+    (tmp_path / 'list.txt').write_text('# nothing\n')
+    with pytest.raises(DatasetError, match=r'list.txt names no images; write one path per line'):
+        find_sources([str(tmp_path / 'list.txt')])
+
+
+def test_videos_that_differ_in_their_extension_are_two(tmp_path):
+    for name in ('ride.avi', 'ride.mp4', 'ride.png'):
+        (tmp_path / name).touch()
+    sources = find_sources([str(tmp_path)])
+    assert [video.id for video in sources.videos] == ['ride.avi', 'ride.mp4']
+    assert [image.id for image in sources.images] == ['ride']
+
+
+def test_a_video_that_cannot_be_read_is_one_line(tmp_path, capfd):
+    draw(tmp_path / 'a.png')
+    (tmp_path / 'text.mp4').write_text('no video')
+    said = run(capfd, '--images', tmp_path, '--out', tmp_path / 'out', status=1)
+    assert 'text.mp4: not a video that OpenCV can read' in said
+    assert 'moov' not in said
+    assert 'cap.cpp' not in said
+
+
 def test_the_note_of_a_label_says_how_it_was_made(tmp_path, capsys, monkeypatch):
     draw(tmp_path / 'p.png', size=(128, 400))
     command = ('--images', tmp_path / 'p.png', '--out', tmp_path / 'out', '--window', '128x128')
@@ -388,6 +459,7 @@ def test_the_note_of_a_label_says_how_it_was_made(tmp_path, capsys, monkeypatch)
     ('flags', 'part'),
     [
         (['--scale', 'nan'], '--scale has to be above 0'),
+        (['--scale', '1e308'], '--scale has to be above 0 and at most'),
         (['--window', '64x64', '--stride', '65x64'], 'stride (65, 64) is larger than the window'),
         (['--mode', 'tile', '--stride', '32x32'], 'tiles lie side by side'),
         (['--window', '0x10'], 'two positive whole numbers'),

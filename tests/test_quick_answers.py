@@ -66,11 +66,12 @@ def test_help_and_wrong_flags_are_answered_without_large_imports(answers, tool):
 
 STARTS = """
 import sys
+missing = sys.argv[1]
 class Missing:
     def find_spec(name, path=None, target=None):
-        if name.split('.')[0] == sys.argv[1]:
+        if name.split('.')[0] == missing:
             raise ModuleNotFoundError(f'No module named {name!r}', name=name)
-if sys.argv[1]:
+if missing:
     sys.meta_path.insert(0, Missing)
 from stage1_sam_cache.commands import entry
 command, sys.argv = sys.argv[2], ['goodsam-' + sys.argv[2], *sys.argv[3:]]

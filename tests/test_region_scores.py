@@ -206,7 +206,7 @@ def score(metric, classes, *images, predictor='pred_sem_seg'):
 def test_regions_are_off_by_default_and_change_no_other_score():
     images = [(drawn('.#.. / .###'), drawn('..#. / ??##')), (drawn('#### / ....'), drawn('##.. / ....'))]
     plain = score(PerClassIoUMetric(), ('road', 'car'), *images)
-    assert list(plain) == ['aAcc', 'mIoU', 'mAcc', 'IoU.road', 'IoU.car']
+    assert list(plain) == ['aAcc', 'mIoU', 'mAcc', 'images', 'IoU.road', 'IoU.car']
     more = score(PerClassIoUMetric(regions={}), ('road', 'car'), *images)
     assert {name: more[name] for name in plain} == plain
     new = {f'{region}_{name}' for region in REGIONS for name in ('mIoU', 'IoU.road', 'IoU.car')}

@@ -214,6 +214,10 @@ def test_a_run_that_fails_is_told_in_one_line(monkeypatch, capsys, tmp_path):
     flags = ('table3', '--data', tmp_path / 'nothing', '--out', tmp_path, '--rows')
     complaint('run_ablation', monkeypatch, *flags, 'row 9')
     assert 'no row of table3 contains row 9' in capsys.readouterr().err
+    complaint('run_ablation', monkeypatch, *flags, '2:', '--seeds', '-1')
+    assert '--seeds are whole numbers of at least 0' in capsys.readouterr().err
+    complaint('run_ablation', monkeypatch, *flags, '2:', '--iterations', '0')
+    assert "'0' is not a whole number above 0" in capsys.readouterr().err
     last = complaint('run_ablation', monkeypatch, *flags, '2:')
     assert last.startswith('tools/test.py stopped with status 2: error: toypass has no images')
 

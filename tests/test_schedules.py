@@ -150,7 +150,7 @@ def test_what_a_run_is_too_short_to_save_or_validate_is_said(options, expected):
 
 def test_the_warning_is_logged_when_the_runner_is_built_and_bad_schedules_are_one_line(tiny_goodsam, tmp_path, caplog):
     config = read_config(str(tiny_goodsam), {'work_dir': str(tmp_path), 'visualizer.vis_backends': []})
-    config.param_scheduler = literal(0.5, 2, 3)
+    config.param_scheduler = literal(0.5, 1, 3)
     runner = build_runner(config)
     runner.logger.handlers[0].flush()
     (log,) = tmp_path.glob('*/*.log')

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from PIL import Image
 from test_source_training import load_tool
 
@@ -139,7 +140,7 @@ def test_the_last_line_says_what_was_not_scored_and_a_score_of_nothing_is_an_err
     finished = run_tool('test.py', *common)
     assert finished.returncode == 0, finished.stderr[-2000:]
     last = finished.stdout.splitlines()[-1]
-    assert last == '1 of 3 images scored; not 1: no label (more); 1: the label ignores every pixel'
+    assert last == '1 of 3 images scored; skipped: 1 (no label: more), 1 (the label ignores every pixel)'
     Image.fromarray(ignored).save(first)
     finished = run_tool('test.py', *common)
     assert finished.returncode == 2
@@ -159,6 +160,7 @@ def test_labels_of_a_catalogue_entry_that_ignore_everything_are_an_error_too(
 
 
 def test_with_a_cache_the_data_set_is_listed_once(tiny_goodsam, tiny_caches, tmp_path, monkeypatch):
+    from stage2_distill import components  # noqa: F401  registers
     from stage2_distill.evaluation.scoring import drop_training, use_cache
     from stage2_distill.training.experiment import build_runner, read_config
 
@@ -180,8 +182,12 @@ def test_inputs_that_a_network_cannot_take_are_one_line():
     network = MODELS.build(config.model).eval()
     refuse_small_inputs(network)
     assert network(torch.zeros(1, 3, 32, 64), mode='tensor').shape[1] == 19
-    with pytest.raises(InputSizeError, match='16x16 pixels are too few for this network, which needs at least'):
-        network(torch.zeros(1, 3, 16, 16), mode='tensor')
+    small = torch.zeros(1, 3, 16, 16)
+    with pytest.raises(InputSizeError, match=r'^16x16 pixels are too few for this network, which needs at least'):
+        network(small, mode='tensor')
+    samples = [SegDataSample(metainfo={'img_path': 'street/7.png', 'ori_shape': (16, 16)})]
+    with pytest.raises(InputSizeError, match=r'^street/7\.png: 16x16 pixels are too few for this network'):
+        network(small, data_samples=samples, mode='predict')
     for window, stride, message in (
         ((0, 9), None, 'are empty'),
         ((9, 9), (0, 0), 'are empty'),

@@ -258,11 +258,13 @@ def test_getattr_reaches_nothing_but_the_log_history(tmp_path):
     assert check_checkpoint(str(tmp_path / 'method.pth')) == {'method': HistoryBuffer.mean, 'count': 2}
 
 
-@pytest.mark.parametrize('damage', ['missing', 'empty', 'truncated', 'text', 'legacy pickle', 'a list'])
+@pytest.mark.parametrize('damage', ['missing', 'a folder', 'empty', 'truncated', 'text', 'legacy pickle', 'a list'])
 def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path, damage):
     use_safe_loaders()
     path = tmp_path / 'x.pth'
-    if damage not in ('missing', 'a list'):
+    if damage == 'a folder':
+        path.mkdir()
+    elif damage not in ('missing', 'a list'):
         torch.save({'state_dict': {'weight': torch.ones(1000)}}, path)
         whole = path.read_bytes()
         content = {'empty': b'', 'truncated': whole[: len(whole) // 2], 'text': b'hello world'}
@@ -273,6 +275,7 @@ def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path, damage):
         check_checkpoint(str(path))
     assert str(path) in str(caught.value)
     assert '\n' not in str(caught.value)
+    assert ('give a file in it' in str(caught.value)) == (damage == 'a folder')
     assert not (tmp_path / 'ran').exists()
 
 
@@ -322,6 +325,28 @@ def test_training_logs_validates_keeps_the_best_and_resumes(trained):
     use_safe_loaders()
     saved = check_checkpoint(str(work / 'iter_4.pth'))
     assert all(weight.dtype != torch.bfloat16 for weight in saved['state_dict'].values())
+
+
+@pytest.mark.parametrize(
+    ('config', 'changes', 'message'),
+    [
+        (B0.with_name('segformer_b1_toypass.py'), ['--seed', '3'], 'does not fit the model: '),
+        (B0, ['--seed', '5'], 'was trained with seed 3, this run has 5; add --seed 3'),
+        (B0, ['--seed', '3', 'optim_wrapper.paramwise_cfg=None'], 'cannot be continued with this config (ValueError: '),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_not_resumed(
+    trained, tiny_toypass, run_tool, tmp_path, config, changes, message
+):
+    flags, options = changes[:2], [*small(tiny_toypass[0]), 'train_cfg.max_iters=6', *changes[2:]]
+    work = tmp_path / 'work'
+    shutil.copytree(trained[0], work)
+    refused = run_tool('train.py', config, '--work-dir', work, '--resume', *flags, *options)
+    assert refused.returncode == 2, refused.stderr[-2000:]
+    line = refused.stderr.strip().splitlines()[-1]
+    assert line.startswith('error: ')
+    assert f'{work / "iter_4.pth"} {message}' in line
+    assert not (work / 'iter_6.pth').exists()
 
 
 def test_every_data_set_is_listed_once_before_the_first_step(tiny_toypass, tmp_path, monkeypatch):
@@ -443,11 +468,17 @@ def test_mistakes_are_told_and_no_code_is_run(hostile, tmp_path, monkeypatch, ca
     for flags, expected in (
         (('--split', 'val'), '--split and --data-root go with --dataset'),
         (('--input-scale', '0'), '--input-scale must be above 0'),
+        (('--input-scale', 'nan'), '--input-scale must be above 0'),
+        (('--input-scale', '0.001'), '--input-scale must be above 0'),
         (('--cache', 'x'), '--cache, --predictor and --wrap are for GoodSAM configs'),
         (('--window', '12'), "'12' is not ROWSxCOLUMNS"),
     ):
         assert complaint('test', monkeypatch, B0, path, *flags) == '2'
         assert expected in capsys.readouterr().err
+    # As from variables that are not set, and not the default or nothing.
+    for tool, flags in (('train', ['--load-from', '']), ('train', ['--work-dir', '']), ('test', [''])):
+        assert complaint(tool, monkeypatch, B0, *flags) == '2'
+        assert 'it is empty' in capsys.readouterr().err
     assert not mark.exists()
 
 
@@ -468,7 +499,7 @@ def test_mixed_precision_on_a_cpu_without_instructions_for_it_is_warned_of(monke
     from stage2_distill.commands import train
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(train, 'bfloat16_is_fast', lambda: fast)
+    monkeypatch.setattr('stage2_distill.training.bfloat16.bfloat16_is_fast', lambda: fast)
     flags = [str(ROOT / 'mmseg_configs/goodsam_b0.py'), '--amp', '--work-dir', str(tmp_path)]
     config = train.changed_config(train.build_parser().parse_args(flags))
     assert config.optim_wrapper.student.type == 'BFloat16OptimWrapper'

@@ -99,7 +99,8 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, damage):
         content[len(content) // 2] ^= 16
     if damage != 'missing':
         path.write_bytes(content[: len(content) // 2] if damage == 'cut' else content)
-    with pytest.raises(TrainingError, match=rf'^{re.escape(str(path))}: .*\n?.*delete it'):
+    remedy = ' is missing: .*start the training again' if damage == 'missing' else ': .*\n?.*delete it and start'
+    with pytest.raises(TrainingError, match=f'^{re.escape(str(path))}{remedy}'):
         read(path, '1' * 64 if damage == 'other image' else DIGEST)
 
 
@@ -138,7 +139,8 @@ def frozen_run(run_tool, tiny_goodsam, tmp_path_factory):
 
     def run(work, *options, resume=False):
         flags = ['--resume'] if resume else []
-        return run_tool('train.py', config, '--work-dir', folder / work, *flags, '--cfg-options', 'x=1', *options)
+        changes = ['--cfg-options', *options] if options else []
+        return run_tool('train.py', config, '--work-dir', folder / work, *flags, *changes)
 
     return folder, run
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import TINY_WINDOWS
 from segment_anything import SamAutomaticMaskGenerator
+from test_source_training import complaint
 
 from stage1_sam_cache import WeightsError, open_cache
 from stage1_sam_cache.sam.toy_sam import SIZE, build_toy_sam
@@ -89,6 +90,12 @@ def test_a_mask_is_taught_to_the_output_that_is_nearest():
     (loss['loss_focal'] + loss['loss_dice']).backward()
     # Output 1 learns the part, output 3 the whole; the box's output 0 and output 2 learn nothing.
     assert masks.grad.abs().sum((0, 2, 3)).gt(0).tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize('flags', [('--overfit', '0'), ('--workers', '-1'), ('--seed', '-1'), ('--lr', 'nan')])
+def test_values_that_train_nothing_are_refused(tmp_path, monkeypatch, flags):
+    monkeypatch.chdir(tmp_path)
+    assert complaint('train_toy_sam', monkeypatch, *flags) == '2'
 
 
 def test_training_resumes_exactly_and_its_weights_make_a_cache(tiny_toypass, run_tool, tmp_path):

@@ -495,6 +495,16 @@ def test_browse_dataset_shows_images_without_labels_and_refuses_unknown_ids(tiny
     missing = run_tool('browse_dataset.py', '--dataset', 'toypass', '--data-root', tmp_path / 'none')
     assert missing.returncode == 2
     assert 'make_toypass.py' in missing.stderr
+    (tmp_path / 'file').touch()
+    for wrong, message in (
+        (('--out', tmp_path / 'a.xyz'), 'is not the name of a picture'),
+        (('--out', tmp_path), 'is not the name of a picture'),
+        (('--out', tmp_path / 'file/a.png'), 'give another --out'),
+        (('--width', 1_000_000), '--width 64 to 8192'),
+    ):
+        refused = run_tool('browse_dataset.py', *flags, *wrong)
+        assert refused.returncode == 2
+        assert message in refused.stderr
 
 
 def test_browse_dataset_reads_raw_ids_and_stanford_instances(run_tool, tmp_path):

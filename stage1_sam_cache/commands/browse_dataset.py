@@ -24,6 +24,7 @@ from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
 
 _MARGIN, _LINE = 6, 24
+_WIDEST = 8192  # pixels of one image in the picture, whose memory grows with their square
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--columns', type=int, default=0, help='images beside each other (default: by their shape)')
     parser.add_argument('--width', type=int, default=1024, help='of one image in the picture (default: %(default)s)')
     parser.add_argument('--opacity', type=float, default=0.6, help='of the labels, 0 to 1 (default: %(default)s)')
-    parser.add_argument('--out', type=cli.named_path, default=Path('browse.png'), help='default: %(default)s')
+    parser.add_argument('--out', type=cli.picture_path, default=Path('browse.png'), help='default: %(default)s')
     return parser
 
 
@@ -49,8 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     require_one_process('tools/browse_dataset.py', os.environ)
-    if args.count < 1 or args.columns < 0 or args.width < 64 or not 0 <= args.opacity <= 1:
-        parser.error('--count needs at least 1, --width at least 64, --opacity 0 to 1')
+    if args.count < 1 or args.columns < 0 or not 64 <= args.width <= _WIDEST or not 0 <= args.opacity <= 1:
+        parser.error(f'--count needs at least 1, --width 64 to {_WIDEST}, --opacity 0 to 1')
+    cli.make_parent(args.out, '--out')
     args.images = None
     dataset = DATASETS[args.dataset]
     listing = cli.list_images(parser, args)
@@ -59,7 +61,6 @@ def main(argv: list[str] | None = None) -> int:
     cells = [cell(sample, read_label, args.width, args.opacity) for sample in samples]
     columns = args.columns or (1 if cells[0].width > 2 * cells[0].height else 2)
     sheet = compose(cells, columns, read_label.space)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.out)
     print(f'{len(samples)} images of {args.dataset} in {args.out}')
     return cli.report_refused(listing.refused, args.skip_refused)

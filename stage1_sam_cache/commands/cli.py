@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +18,7 @@ from stage1_sam_cache.commands.installation import how_to_install
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.images import MAX_PIXELS
-from stage1_sam_cache.data.listing import Listing, list_folder
+from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, Listing, list_folder
 from stage1_sam_cache.data.refusals import Refused, RefusedError, RefusedLink
 from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.system import interruption, resources
@@ -48,6 +50,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     Commands in the line have the names under which the user has them, see ``names``.
     """
     interruption.listen()
+    logging.Handler.handleError = _say_once()  # type: ignore[assignment, method-assign]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
@@ -67,7 +70,8 @@ def run_command(main: Callable[[], int]) -> NoReturn:
             report(f'error: {explained}')
             status = FAILED
         elif isinstance(problem, OSError):
-            report(f'error: {problem}')
+            full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+            report(f'error: {problem}{"; free some space where the command writes, or give another folder" * full}')
             status = FAILED
         elif isinstance(problem, ModuleNotFoundError):
             report(f'error: {problem}; {how_to_install()}')
@@ -79,6 +83,19 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         _flush_or_drop(stream)
     sys.exit(status)
+
+
+def _say_once() -> Callable[[logging.Handler, logging.LogRecord], None]:
+    """What handlers of logs do where a line can't be written; ``logging`` prints a traceback for each line."""
+    said = set[str]()
+
+    def say(handler: logging.Handler, record: logging.LogRecord) -> None:
+        place = getattr(handler, 'baseFilename', None) or 'the log on the screen'
+        if place not in said:
+            said.add(place)
+            report(f'warning: {place} cannot be written ({sys.exc_info()[1]}), and lines of it are lost')
+
+    return say
 
 
 def _status_of(main: Callable[[], int]) -> int:
@@ -261,6 +278,41 @@ def named_path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError('the path is empty')
     return Path(text)
+
+
+def make_parent(path: Path, flag: str) -> None:
+    """Make the folder of a file that will be written; tried before anything is computed.
+
+    Args:
+        path: The file.
+        flag: Which names it.
+
+    Raises:
+        GoodSAMError: If the folder can't be made, or if the path is a folder itself.
+    """
+    if path.is_dir():
+        raise GoodSAMError(f'{path} is a folder', f'give a file with {flag}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise GoodSAMError(
+            f'cannot make the folder {path.parent}: {problem.strerror}', f'give another {flag}'
+        ) from None
+
+
+def picture_path(text: str) -> Path:
+    """Return the path of a picture to write, of a format that can be written."""
+    path = named_path(text)
+    if path.suffix.lower() not in IMAGE_EXTENSIONS or path.is_dir():
+        raise argparse.ArgumentTypeError(f'{text!r} is not the name of a picture, such as look.png')
+    return path
+
+
+def given_text(text: str) -> str:
+    """Return the text; refuse an empty one, as from an unset variable, which would mean the default or nothing."""
+    if not text:
+        raise argparse.ArgumentTypeError('it is empty')
+    return text
 
 
 def pixel_pair(text: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from stage1_sam_cache.data.catalog import Dataset
 from stage1_sam_cache.data.images import limited, read_rgb
@@ -74,6 +74,8 @@ def read_ids(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
             raw = np.asarray(label)
     except (ImageError, MemoryError):
         raise
+    except UnidentifiedImageError:
+        raise ImageError(f'{path}: damaged or no PNG', 'save one class id per pixel as greyscale PNG') from None
     except Exception as problem:  # Pillow lets anything through
         raise ImageError(f'{path}: damaged or no PNG ({problem})') from problem
     if raw.ndim != 2 or raw.dtype != np.uint8 or stored in ('L;2', 'L;4'):

@@ -132,8 +132,13 @@ def fits(parts: tuple[str, ...], glob: str, is_folder: bool = False) -> bool:
     return len(parts) < len(patterns) if is_folder else len(parts) == len(patterns)
 
 
-def scan(root: Path, extensions: tuple[str, ...], globs: tuple[str, ...], follow_links: bool) -> Listing:
-    """List all images below root whose path without extension fits a glob, without labels, in natural order."""
+def scan(
+    root: Path, extensions: tuple[str, ...], globs: tuple[str, ...], follow_links: bool, whole_names: bool = False
+) -> Listing:
+    """List all images below root whose path without extension fits a glob, without labels, in natural order.
+
+    With ``whole_names`` ids keep the extension, so that ``a.mp4`` and ``a.avi`` differ.
+    """
     by_id: dict[str, list[Path]] = defaultdict(list)
     refused, unread = [], []
     for parts, problem in _walk(root, extensions, globs, follow_links):
@@ -143,7 +148,7 @@ def scan(root: Path, extensions: tuple[str, ...], globs: tuple[str, ...], follow
         elif problem:
             refused.append(problem)
         elif name.lower().endswith(extensions):
-            by_id[_image_id(name)].append(root.joinpath(*parts))
+            by_id[_image_id(f'{name}.' if whole_names else name)].append(root.joinpath(*parts))
         else:
             unread.append(name)
     for name in unread:

@@ -63,10 +63,10 @@ class AllRefusedError(RefusedError):
     @staticmethod
     def describe(root: Path, refused: Sequence[Refused]) -> str:
         """Return the first half of the message."""
-        first = refused[0]
-        return (
-            f'{root}: all {len(refused)} images or list entries were refused; the first is {first.name}: {first.reason}'
-        )
+        first = f'{refused[0].name}: {refused[0].reason}'
+        if len(refused) == 1:
+            return first if str(root) == refused[0].name else f'{root}: {first}'
+        return f'{root}: all {len(refused)} images or list entries were refused; the first is {first}'
 
 
 class SomeRefusedError(RefusedError):

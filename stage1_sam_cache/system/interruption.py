@@ -36,11 +36,20 @@ def check() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise ``KeyboardInterrupt``, and ignore further signals so that the cleanup is not interrupted."""
+    """Raise ``KeyboardInterrupt``, and ignore further signals so that the cleanup is not interrupted.
+
+    A signal to all processes of a run, as ``timeout`` and schedulers send it, ends a loader's workers too. PyTorch's
+    handler would raise that as an error, anywhere and as late as the last line is printed.
+    """
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, _ignore)  # not SIG_IGN: the statuses of child processes would be lost
     _requested.set()
     raise KeyboardInterrupt
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing."""
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:

@@ -24,6 +24,7 @@ from torch.torch_version import TorchVersion
 
 # Where files keep the network that was trained, by its key or the prefix of its names; not an average, not a teacher.
 MAIN = ('state_dict', 'model_state_dict', 'model', 'module', '_orig_mod', 'net', 'network', 'weights', 'sam')
+_BEGINNINGS = (b'P', b'\x80')  # of files that torch.save writes: a zip, formerly a pickle
 _DEPTH = 3  # of dictionaries in which weights are looked for
 _LONGEST = 64  # parts of a name
 
@@ -95,7 +96,9 @@ def read_weights_only(path: Path, map_location: Any = 'cpu', trusted: bool = Fal
             warnings.simplefilter('ignore')  # PyTorch's about odd files; the caller says it in one line
             return torch.load(path, map_location=map_location, weights_only=not trusted)
     except UnpicklingError as problem:
-        raise UnreadableFileError(_gist(problem), not trusted) from problem
+        with path.open('rb') as file:
+            can_run_code = file.read(1) in _BEGINNINGS
+        raise UnreadableFileError(_gist(problem), can_run_code and not trusted) from problem
     except Exception as problem:  # damaged files make PyTorch raise almost anything
         raise UnreadableFileError(_gist(problem), False) from problem
 

@@ -127,6 +127,8 @@ def _is_address(path: str) -> bool:
 
 def _load(path: str, trusted: bool, map_location: Any = 'cpu') -> dict[str, Any]:
     """Load a file, or say why it can't be used."""
+    if path and Path(path).is_dir():
+        raise CheckpointError(f'checkpoint {path} is a folder', 'give a file in it')
     if not Path(path).is_file():
         raise CheckpointError(f'checkpoint {path} does not exist', 'give a file that training has written')
     if Path(path).suffix == SUFFIX:

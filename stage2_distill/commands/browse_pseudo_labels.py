@@ -25,7 +25,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a GoodSAM config')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint of its training run (default: the initial weights)')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        type=cli.given_text,
+        help='checkpoint of its training run (default: the initial weights)',
+    )
     parser.add_argument(
         '--split', choices=('train', 'val'), default='train', help="the config's images (default: train)"
     )
@@ -42,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='what is drawn, in this order; before: the student with its initial weights (default: all but that)',
     )
     parser.add_argument('--columns', type=int, default=1, help='columns of panels (default: %(default)s)')
-    parser.add_argument('--out', type=cli.named_path, default=Path('pseudo_labels.png'), help='default: %(default)s')
+    parser.add_argument('--out', type=cli.picture_path, default=Path('pseudo_labels.png'), help='default: %(default)s')
     cli.add_refusal_flags(parser)
     add_config_flag(parser)
     add_trust_flag(parser)

@@ -24,7 +24,7 @@ from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
-from stage2_distill.commands.flags import add_config_flag, add_trust_flag
+from stage2_distill.commands.flags import SCALES, add_config_flag, add_trust_flag
 from stage2_distill.commands.paper.figures import SCORES, Row, all_rows, figures_of
 from stage2_distill.commands.paper.report import Result, coverage_lines, make_records, print_table
 from stage2_distill.libraries import import_libraries
@@ -67,7 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
         '--label-space', choices=sorted(LABEL_SPACES), help="score these classes (default: the data set's)"
     )
     parser.add_argument('--json', metavar='FILE', help='also write all rows, with the scores of all classes')
-    parser.add_argument('--work-dir', default='work_dirs/check_paper', help='for logs (default: %(default)s)')
+    parser.add_argument(
+        '--work-dir', type=cli.given_text, default='work_dirs/check_paper', help='for logs (default: %(default)s)'
+    )
     add_trust_flag(parser)
     add_config_flag(parser)
     return parser
@@ -80,8 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     require_one_process('tools/check_paper.py', os.environ)
     if args.limit is not None and args.limit < 1:
         parser.error('--limit has to be at least 1')
-    if args.input_scale is not None and args.input_scale <= 0:
-        parser.error('--input-scale must be above 0')
+    if args.input_scale is not None and not SCALES[0] <= args.input_scale <= SCALES[1]:
+        parser.error(f'--input-scale must be above 0: from {SCALES[0]} to {SCALES[1]}')
     rows = all_rows()
     names = list(dict.fromkeys([*(row.group for row in rows), *(row.name for row in rows)]))
     unknown = [name for name in args.rows or () if name not in names]

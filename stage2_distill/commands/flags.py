@@ -10,6 +10,7 @@ from stage1_sam_cache.commands.cli import add_trust_flag as add_trust_flag
 from stage1_sam_cache.errors import LaunchError
 from stage1_sam_cache.system.launched import by_torchrun, launch_of
 
+SCALES = (0.02, 50)  # of --input-scale; beyond, images vanish or no memory suffices
 # The program that each launcher needs, and a variable by which it is known.
 _LAUNCHERS = {
     'pytorch': ('torchrun', 'LOCAL_RANK'),

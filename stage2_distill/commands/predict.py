@@ -33,6 +33,7 @@ _SEVERAL = (
     'folders, searched recursively; images; globs; videos (frames are named by their number); text files with one of '
     'these per line'
 )
+_LARGEST_SCALE = 1000
 NOTES = f"""
 modes: 'whole' shows the student the whole image, 'slide' windows whose outputs are averaged where they overlap, 'tile'
 windows side by side. An image of at most one window is labelled whole in each mode. 'auto' takes the whole image if
@@ -82,8 +83,8 @@ def main(argv: list[str] | None = None) -> int:
     """Label every image and return the exit status, 1 if some could not be labelled."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if not 0 < args.scale < float('inf') or not 0 <= args.opacity <= 1:
-        parser.error('--scale has to be above 0, --opacity from 0 to 1')
+    if not 0 < args.scale <= _LARGEST_SCALE or not 0 <= args.opacity <= 1:
+        parser.error(f'--scale has to be above 0 and at most {_LARGEST_SCALE}, --opacity from 0 to 1')
     mode = cli.make_settings(
         parser, Mode, {'name': args.mode, 'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
     )

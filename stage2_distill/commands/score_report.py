@@ -11,8 +11,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system.atomic_file import commit
-from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
 from stage2_distill.evaluation.region_scores import BANDS, RegionSettings
 
@@ -54,15 +54,10 @@ def score_file(config: Config, args: argparse.Namespace) -> Path:
     """Return the file of the scores; its folder is made, which is tried before anything is scored.
 
     Raises:
-        ConfigError: If it is a folder, or its folder can't be made.
+        GoodSAMError: If it is a folder, or its folder can't be made.
     """
     out = Path(args.out or Path(config.work_dir) / 'scores.json')
-    if out.is_dir():
-        raise ConfigError(f'--out {out} is a folder', 'give a file')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise ConfigError(f'cannot make the folder {out.parent}: {problem.strerror}', 'give another --out') from problem
+    cli.make_parent(out, '--out' if args.out else '--work-dir')
     return out
 
 

@@ -103,12 +103,22 @@ def read_label_ids(given: str | None) -> LabelIds | None:
     if given is None or not (Path(given).suffix or Path(given).is_file()):
         return given
     try:
-        table = json.loads(Path(given).read_text(encoding='utf-8'))
+        table = json.loads(Path(given).read_text(encoding='utf-8-sig'), object_pairs_hook=_unique)
     except (OSError, ValueError) as problem:
         raise ConfigError(f'--label-ids {given} cannot be read: {problem}') from problem
     if not isinstance(table, dict):
         raise ConfigError(f'--label-ids {given} is no table', 'write {"3": "road", "9": "ignore"} and so on')
     return {key: str(name) for key, name in table.items()}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dictionary; where a key is given twice, JSON itself takes the last."""
+    table: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f'{key!r} is given twice')
+        table[key] = value
+    return table
 
 
 def draw_into(config: Config, show_dir: str | None, name: str) -> None:

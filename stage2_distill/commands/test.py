@@ -29,7 +29,7 @@ import os
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
-from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag
+from stage2_distill.commands.flags import SCALES, add_config_flag, add_launcher_flags, add_trust_flag
 from stage2_distill.evaluation.region_scores import RegionSettings
 from stage2_distill.libraries import import_libraries
 from stage2_distill.models.names import PREDICTORS
@@ -44,9 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'checkpoint',
         nargs='?',
+        type=cli.given_text,
         help='weights, a file or an address; without one the initial weights of a GoodSAM config are scored',
     )
-    parser.add_argument('--work-dir', help='where logs and results go (default: work_dirs/<config>)')
+    parser.add_argument(
+        '--work-dir', type=cli.given_text, help='where logs and results go (default: work_dirs/<config>)'
+    )
     add_data_flags(parser)
     parser.add_argument('--mode', nargs='+', choices=MODES, help="(default: the config's)")
     parser.add_argument(
@@ -65,15 +68,27 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='S',
         help="how much images, or the assistant's windows, are enlarged (default: 1, or the config's)",
     )
-    parser.add_argument('--cache', metavar='DIR', help='masks of the scored images, for the ensemble of GoodSAM')
+    parser.add_argument(
+        '--cache',
+        type=cli.given_text,
+        metavar='DIR',
+        help='masks of the scored images, for the ensemble of GoodSAM',
+    )
     parser.add_argument(
         '--predictor', nargs='+', choices=PREDICTORS, help="predictors of GoodSAM (default: the config's)"
     )
     parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
     parser.add_argument('--regions', action='store_true', help='also score contours, the seam and bands of latitude')
     cli.add_settings_flags(parser, RegionSettings, 'settings of --regions')
-    parser.add_argument('--out', metavar='FILE', help='JSON file of the scores (default: <work dir>/scores.json)')
-    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions there')
+    parser.add_argument(
+        '--out',
+        type=cli.given_text,
+        metavar='FILE',
+        help='JSON file of the scores (default: <work dir>/scores.json)',
+    )
+    parser.add_argument(
+        '--show-dir', type=cli.given_text, metavar='DIR', help='write pictures of the predictions there'
+    )
     add_trust_flag(parser)
     add_config_flag(parser)
     add_launcher_flags(parser)
@@ -87,7 +102,9 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     source.add_argument('--dataset', choices=sorted(DATASETS), help='a data set of the catalogue')
     source.add_argument('--images', type=cli.named_path, metavar='DIR', help='any folder of panoramas, with --labels')
     group.add_argument('--split', help='split of --dataset (default: val)')
-    group.add_argument('--data-root', metavar='DIR', help='folder of --dataset (default: data/<Name>)')
+    group.add_argument(
+        '--data-root', type=cli.given_text, metavar='DIR', help='folder of --dataset (default: data/<Name>)'
+    )
     group.add_argument('--labels', type=cli.named_path, metavar='DIR', help='labels of --images')
     group.add_argument(
         '--label-space',
@@ -117,8 +134,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse flags that contradict each other, and replace ``args.regions`` by the settings of --regions or None."""
-    if min(args.input_scale or [1]) <= 0:
-        parser.error('--input-scale must be above 0')
+    if not all(SCALES[0] <= scale <= SCALES[1] for scale in args.input_scale or ()):
+        parser.error(f'--input-scale must be above 0: from {SCALES[0]} to {SCALES[1]}')
     modes = set(args.mode or ())
     if modes and args.stride and 'slide' not in modes:
         parser.error('--stride goes with --mode slide; tiles lie side by side')

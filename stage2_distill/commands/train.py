@@ -35,7 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one of the project')
-    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config>)')
+    parser.add_argument(
+        '--work-dir', type=cli.given_text, help='where logs and checkpoints go (default: work_dirs/<config>)'
+    )
     resume = parser.add_mutually_exclusive_group()
     resume.add_argument('--resume', action='store_true', help='continue from the latest checkpoint in the work dir')
     resume.add_argument(
@@ -48,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--seed', type=int, help='seed of weights, order and augmentation')
     parser.add_argument('--deterministic', action='store_true', help='only deterministic kernels; slower')
-    parser.add_argument('--load-from', metavar='FILE', help='start from the weights of a checkpoint')
+    parser.add_argument(
+        '--load-from', type=cli.given_text, metavar='FILE', help='start from the weights of a checkpoint'
+    )
     add_trust_flag(parser)
     add_config_flag(parser)
     add_launcher_flags(parser)

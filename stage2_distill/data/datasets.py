@@ -87,8 +87,8 @@ class CatalogueDataset(BaseSegDataset):
         self._entry = DATASETS.get(name) if name is not None else None
         if name is not None and self._entry is None:
             raise ConfigError(f'the config asks for data set {name!r}; known: {", ".join(DATASETS)}')
-        if limit is not None and limit < 1:
-            raise ConfigError(f'limit={limit} of a data set', 'give at least 1')
+        if limit is not None and (not isinstance(limit, int) or limit < 1):
+            raise ConfigError(f'limit={limit} of a data set', 'give a whole number of at least 1')
         if label_ids is not None and labels is None:
             raise ConfigError('label_ids says what the ids in a folder of labels are', 'give the folder as labels')
         self._space = own_labels.label_space(
@@ -112,12 +112,12 @@ class CatalogueDataset(BaseSegDataset):
             One entry per image: id, path, label path.
         """
         listing = self._list()
+        read_label = self._label_reader(listing.root)
         self.listed = len(listing.samples) + len(listing.refused)
         self.left_out = list(listing.refused)
         samples = self._with_labels(listing) if self._labelled else listing.samples
         if self._cache is not None:
             self.mask_cache = open_cache(self._cache, self._expect)
-        read_label = self._label_reader(listing.root)
         for step in built_steps(self.pipeline.transforms):
             if isinstance(step, LoadAnnotations):
                 raise ConfigError(

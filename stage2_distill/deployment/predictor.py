@@ -108,8 +108,8 @@ class Labeller:
         try:
             first = first_that_fits(plans, size, self.mode.wrap, self._needed, free_memory(self.student.mean.device))
         except InputSizeError as problem:
-            scaled = f' (resized by --scale {self.scale:g})' if self.scale != 1 else ''
-            raise ImageError(f'{name}{scaled}: {problem.problem}') from problem
+            scaled = f'; it was resized by --scale {self.scale:g}' if self.scale != 1 else ''
+            raise ImageError(f'{name}: {problem.problem}{scaled}') from problem
         labels, plan = self._try(seen, plans, max(first, self._failed.get(size, 0)), name)
         if labels.shape != (height, width):
             labels = np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, is_folder, list_folder, scan
-from stage1_sam_cache.data.refusals import AllRefusedError, Refused
+from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, is_folder, link_problem, list_folder, scan
+from stage1_sam_cache.data.refusals import AllRefusedError, Refused, RefusedLink
+from stage1_sam_cache.errors import DatasetError
 
 VIDEO_EXTENSIONS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
 LIST_EXTENSIONS = ('.txt', '.lst')
@@ -90,6 +92,10 @@ def _nothing(values: Sequence[str], follow_links: bool, refused: list[Refused]) 
     if refused:
         raise AllRefusedError(Path(values[0]), refused)
     for value in values:
+        if not is_folder(Path(value)):  # a list
+            raise DatasetError(
+                f'{value} names no images', 'write one path per line; lines that begin with # are comments'
+            )
         list_folder(value, None, follow_links)
 
 
@@ -105,7 +111,7 @@ def _expand(value: str, follow_links: bool, refused: list[Refused], depth: int) 
     elif is_folder(path):
         # Separately, because an image and a video of one name do not get in each other's way.
         images = scan(path, IMAGE_EXTENSIONS, ('**',), follow_links)
-        videos = scan(path, VIDEO_EXTENSIONS, ('**',), follow_links)
+        videos = scan(path, VIDEO_EXTENSIONS, ('**',), follow_links, whole_names=True)
         # What is no video is among the refused images already.
         both = [*images.refused, *(entry for entry in videos.refused if _is_video(Path(entry.name)))]
         refused += [type(entry)(f'{path / entry.name}', entry.reason) for entry in both]
@@ -121,11 +127,45 @@ def _expand(value: str, follow_links: bool, refused: list[Refused], depth: int) 
         if not matches:
             refused.append(Refused(value, 'no file matches'))
         fixed = Path(*_fixed_parts(path))
+        refused_links: set[Path] = set()
         for match in matches:
+            link = _matched_link(Path(match), fixed)
+            if problem := _link_problem(link, fixed, follow_links):
+                refused += [problem] if link not in refused_links else []
+                refused_links.add(link)
+                continue
             for each in _expand(match, follow_links, refused, depth + 1):
                 yield _Found(each.path, fixed)
     else:
-        refused.append(Refused(value, 'does not exist'))
+        refused.append(Refused(value, _why_no_file(path)))
+
+
+def _matched_link(match: Path, fixed: Path) -> Path:
+    """Return the first link on the way from a folder to what a glob matched below it; the match if there is none."""
+    below = [*reversed(match.parents), match][len(fixed.parents) + (fixed != Path()) :]
+    return next((path for path in below if path.is_symlink()), match)
+
+
+def _link_problem(link: Path, root: Path, follow_links: bool) -> Refused | None:
+    """Refuse a link that a glob matched as one in a folder is refused; None for what is no link, or may be taken."""
+    if not link.is_symlink():
+        return None
+    if not is_folder(link):
+        return link_problem(link, root, follow_links, str(link))
+    if link.parent.resolve().is_relative_to(link.resolve()):
+        return Refused(str(link), 'a link to a folder that holds it')
+    return None if follow_links else RefusedLink(str(link), 'a link to a folder')
+
+
+def _why_no_file(path: Path) -> str:
+    """Say why a path is neither a folder nor a file that can be opened."""
+    try:
+        path.stat()
+    except OSError as problem:
+        if os.path.islink(path):  # noqa: PTH114 - Path.is_symlink raises for a name that is too long
+            return 'a link that leads nowhere'
+        return 'does not exist' if isinstance(problem, FileNotFoundError) else f"can't be read: {problem.strerror}"
+    return 'not a regular file'
 
 
 def _exists(path: Path) -> bool:
@@ -136,11 +176,12 @@ def _exists(path: Path) -> bool:
 
 
 def _fixed_parts(path: Path) -> Iterator[str]:
-    """Yield the folders of a glob before its first wildcard."""
+    """Yield the folders of a glob before its first wildcard; ``[*]`` and the like are no wildcards."""
     for part in path.parts[:-1]:
-        if glob.has_magic(part):
+        literal = re.sub(r'\[([*?[])\]', r'\1', part)
+        if part not in (literal, glob.escape(literal)) or (part == literal and glob.has_magic(part)):
             return
-        yield part
+        yield literal
 
 
 def _read_list(path: Path, refused: list[Refused]) -> Iterator[str]:
@@ -154,5 +195,11 @@ def _read_list(path: Path, refused: list[Refused]) -> Iterator[str]:
         entry = line.strip()
         if not entry or entry.startswith('#'):
             continue
-        beside = path.parent / entry
-        yield entry if _exists(Path(entry)) or not (_exists(beside) or is_folder(beside)) else str(beside)
+        beside = f'{glob.escape(str(path.parent))}/{entry}' if glob.has_magic(entry) else str(path.parent / entry)
+        yield entry if _names_something(entry) or not _names_something(beside) else beside
+
+
+def _names_something(entry: str) -> bool:
+    """Whether there is a file or folder of this name, or one that matches this glob."""
+    path = Path(entry)
+    return _exists(path) or is_folder(path) or (glob.has_magic(entry) and bool(glob.glob(entry)))  # noqa: PTH207

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +72,8 @@ def read_frames(path: Path, wanted: Callable[[int], bool], max_pixels: int) -> I
 def _open(path: Path) -> cv2.VideoCapture:
     if not path.is_file():
         raise ImageError(f'{path}: does not exist')
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # what can't be read is said below
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     # Only FFmpeg: other readers take a name with digits as a series of images.
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not video.isOpened():

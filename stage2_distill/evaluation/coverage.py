@@ -44,13 +44,13 @@ class Coverage:
         for name, reason in self.left_out:
             by_reason.setdefault(reason, []).append(name)
         for reason, names in by_reason.items():
-            reasons.append(f'{len(names)}: {reason} ({names[0]}{", ..." if names[1:] else ""})')
+            reasons.append(f'{len(names)} ({reason}: {names[0]}{", ..." if names[1:] else ""})')
         if self.blank:
-            reasons.append(f'{self.blank}: the label ignores every pixel')
+            reasons.append(f'{self.blank} (the label ignores every pixel)')
         limited = self.images - self.scored - self.blank - len(self.left_out)
         if limited:
-            reasons.append(f'{limited}: over the limit')
-        return f'{self.scored} of {self.images} images scored' + (f'; not {"; ".join(reasons)}' if reasons else '')
+            reasons.append(f'{limited} (over the limit)')
+        return f'{self.scored} of {self.images} images scored' + (f'; skipped: {", ".join(reasons)}' if reasons else '')
 
     def record(self) -> dict[str, Any]:
         """Return the same for a JSON file."""

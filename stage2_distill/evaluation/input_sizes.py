@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from stage1_sam_cache.errors import InputSizeError
 from stage2_distill.models.dry_run import needed_bytes
 from stage2_distill.models.names import NETWORKS
 
@@ -21,15 +22,27 @@ def refuse_small_inputs(model: nn.Module) -> None:
     for network in networks:
         network = getattr(network, 'module', network)
         if isinstance(getattr(network, 'backbone', None), nn.Module):
-            network.backbone.register_forward_pre_hook(_Check(network))
+            check = _Check(network)
+            model.register_forward_pre_hook(check.remember, with_kwargs=True)
+            network.backbone.register_forward_pre_hook(check)
 
 
 class _Check:
     def __init__(self, network: Any) -> None:
+        self._image = ''
         self._check = lru_cache(maxsize=1024)(partial(needed_bytes, network))
 
     def __call__(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
         image = inputs[0]
         if image.device.type != 'meta':  # which is the check's own run
             rows, columns = image.shape[-2:]
-            self._check((rows, columns))
+            try:
+                self._check((rows, columns))
+            except InputSizeError as problem:
+                raise InputSizeError(f'{self._image}{problem.problem}', problem.remedy) from None
+
+    def remember(self, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Remember which image is next, which the network itself does not know."""
+        samples = named.get('data_samples')
+        if samples:  # not in the check's own run
+            self._image = f'{samples[0].img_path}: ' if 'img_path' in samples[0] else ''

@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from stage1_sam_cache.data.images import read_size
 from stage1_sam_cache.data.label_spaces import IGNORE
-from stage1_sam_cache.errors import GoodSAMError, ImageError
+from stage1_sam_cache.errors import GoodSAMError
 from stage2_distill.data.pipeline_steps import built_steps
 from stage2_distill.data.transforms import LoadLabel
 from stage2_distill.errors import ConfigError
-
-_ROTATED = range(5, 9)  # values of EXIF's orientation that swap rows and columns
-_ORIENTATION = 0x0112
 
 
 def check_labels(dataset: Any) -> None:
@@ -39,7 +36,7 @@ def check_labels(dataset: Any) -> None:
     for index in tqdm(range(len(dataset)), desc='reading labels', unit='image', leave=False, delay=2):
         entry = dataset.get_data_info(index)
         try:
-            rows, columns = image_size(Path(entry['img_path']))
+            rows, columns = read_size(Path(entry['img_path']))
             pixels = np.broadcast_to(np.uint8(0), (rows, columns, 3))
             scored += bool((read(Path(entry['seg_map_path']), pixels) != IGNORE).any())
         except GoodSAMError as problem:
@@ -57,17 +54,3 @@ def nothing_to_score(labels: int) -> tuple[str, str]:
         f'all {labels} labels ignore every pixel (255, or ids without a class), so there is nothing to score',
         'compare their ids with those of the label space: docs/usage.md, own labels',
     )
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Rows and columns of an image as ``read_rgb`` gives it, from its header alone.
-
-    Raises:
-        ImageError: If it is no image, or can't be read.
-    """
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(_ORIENTATION) in _ROTATED
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as problem:
-        raise ImageError(f'{path}: cannot be read as an image ({problem})') from problem

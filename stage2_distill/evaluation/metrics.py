@@ -76,7 +76,7 @@ class PerClassIoUMetric(IoUMetric):
         # mmseg gives NumPy's numbers, which JSON can't hold.
         areas = [image[:4] for image in results]
         summary = {name: float(score) for name, score in super().compute_metrics(areas).items()}
-        summary['images'] = sum(bool(label.sum() > 0) for *_, label in areas)
+        summary['images'] = float(sum(bool(label.sum() > 0) for *_, label in areas))
         if not summary['images']:
             print_log(
                 f'the labels of all {len(areas)} images ignore every pixel: nothing is scored', 'current', WARNING

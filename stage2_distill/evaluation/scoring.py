@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.catalog import list_dataset
+from stage1_sam_cache.data.images import read_size
 from stage1_sam_cache.data.listing import list_folder
 from stage1_sam_cache.data.own_labels import LabelIds
 from stage2_distill.checkpoints.fit import check_fit
@@ -17,7 +18,6 @@ from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.coverage import Coverage
 from stage2_distill.evaluation.input_sizes import refuse_small_inputs
 from stage2_distill.evaluation.label_check import check_labels, nothing_to_score
-from stage2_distill.evaluation.label_check import image_size as size_of_file
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.experiment import build_runner, plain_errors
 
@@ -84,7 +84,7 @@ def image_size(dataset: dict[str, Any]) -> tuple[int, int]:
         samples = list_folder(dataset['images'], **rest).samples
     else:
         samples = list_dataset(dataset['name'], dataset.get('split'), dataset.get('root'), **rest).samples
-    return size_of_file(samples[0].image)
+    return read_size(samples[0].image)
 
 
 def use_cache(config: Config, cache: str | None) -> None:

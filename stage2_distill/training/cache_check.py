@@ -108,11 +108,12 @@ def build_with_cache(settings: dict[str, Any], batch_size: int = 1) -> Catalogue
         sealed = {record['file']: record for record in cache.manifest()}
     except MissingCacheError as problem:
         raise MaskCacheError(problem.problem + _with_its_windows(settings), f'run {command}') from problem
-    command = cache_command({**settings, 'expect': cache.fingerprint.settings})  # the one that fills this cache
+    found = {**settings, 'expect': cache.fingerprint.settings}
+    command = cache_command(found)  # the one that fills this cache
     entries = [dataset.get_data_info(i) for i in range(len(dataset))]
     _check_complete(cache, entries, command)
     _check_files(cache, sealed, command)
-    dataset.notes += check_sizes(settings, entries, batch_size)
+    dataset.notes += check_sizes(found, entries, batch_size)
     check_unchanged(cache, entries, {record['id']: record for record in sealed.values()}, command)
     return dataset
 

@@ -23,7 +23,6 @@ _FLAGS = {
     ('generator', 'model'): ('--sam', 'vit_h'),
     ('generator', 'level'): ('--level', 'exact'),
 }
-_SWITCHES = {'follow_links': '--follow-links', 'skip_refused': '--skip-refused'}  # of a CatalogueDataset
 _SETTINGS: dict[str, SamSettings | FelzenszwalbSettings] = {
     'sam': SamSettings(),
     'toy_sam': TOY_SETTINGS,
@@ -49,7 +48,6 @@ def cache_command(dataset: Mapping[str, Any]) -> str:
     words = ['tools/cache_sam.py', *_images(dataset, ('name', 'images', 'split', 'root', 'list_file'))]
     words += [*_GENERATORS.get(generator, ()), *_windows(expect['grid']), *_others(expect, generator)]
     words += _generator_settings(expect.get('generator') or {}, generator)
-    words += [flag for key, flag in _SWITCHES.items() if dataset.get(key)]
     return shlex.join([*words, '--out', str(dataset['cache'])])
 
 

@@ -22,12 +22,14 @@ from stage1_sam_cache.data.refusals import RefusedError
 from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
-from stage2_distill.training.config_keys import check_loops, misspelt
+from stage2_distill.errors import CheckpointError, ConfigError, building
+from stage2_distill.training.config_keys import check_loaders, check_loops, check_optimizers, misspelt
 from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
 from stage2_distill.training.resuming import find_latest, folder_of, list_digest, nothing_to_resume
 from stage2_distill.training.schedule_hook import ScheduleHook
 
 _IMAGES = 'images'  # in the meta of a checkpoint
+_OWN_FOLDER = '{{ fileDirname }}'  # MMEngine puts the name there before it reads the file
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -80,6 +82,9 @@ class CheckedRunner(Runner):
 
     datasets: ConfigDatasets
     _image_list: dict[str, Any] | None = None
+    _train_loop: Any  # MMEngine's: a config, then what is built of it
+    _val_loop: Any
+    optim_wrapper: Any
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> CheckedRunner:
@@ -96,7 +101,9 @@ class CheckedRunner(Runner):
             for path in initial_files(cfg.model):
                 check_checkpoint(path, cfg.get('trust_checkpoint', False))
         init_default_scope(cfg.get('default_scope', 'mmseg'))
+        check_loaders(cfg, LOADERS)
         check_loops(cfg)
+        check_optimizers(cfg)
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
         join_processes(cfg)
         end_schedulers(cfg)
@@ -118,15 +125,39 @@ class CheckedRunner(Runner):
 
         Raises:
             CheckpointError: If it does not.
+            ConfigError: If loaders, optimizers or loops can't be built.
         """
+        runner: Any = self  # whose attributes hold settings first, then what is built of them
+        with building():  # MMEngine's ``train`` would do so later, and takes what is built as it is
+            runner._train_loop = runner.build_train_loop(runner._train_loop)
+            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+            if runner._val_loop is not None:
+                runner._val_loop = runner.build_val_loop(runner._val_loop)
         model: Any = getattr(self.model, 'module', self.model)
         trusted = self.cfg.get('trust_checkpoint', False)
         if self.cfg.get('load_from') and not self.cfg.get('resume'):
             check_fit(model, self.cfg.load_from, trusted, starts=True)
         elif not self.cfg.get('resume'):
             check_initial_weights(model, trusted)
+        elif latest := find_latest(self.work_dir, folder_of({**self.cfg, 'work_dir': self.work_dir})):
+            self.check_resume(str(latest))  # before anything is prepared for another run
         self.prepare()
         return super().train()
+
+    def check_resume(self, filename: str) -> None:
+        """Check that a checkpoint is of this run.
+
+        Raises:
+            CheckpointError: If it is of another model.
+            ConfigError: If the run is given another seed than it had.
+        """
+        trusted = self.cfg.get('trust_checkpoint', False)
+        seed = check_checkpoint(filename, trusted)['meta'].get('seed')
+        given = self._randomness_cfg.get('seed')
+        if seed is not None and given not in (None, seed):
+            raise ConfigError(f'{filename} was trained with seed {seed}, this run has {given}', f'add --seed {seed}')
+        model: Any = getattr(self.model, 'module', self.model)
+        check_fit(model, filename, trusted)
 
     def prepare(self) -> None:
         """Do what has to be done before the first iteration; nothing here."""
@@ -149,7 +180,13 @@ class CheckedRunner(Runner):
         super().load_or_resume()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Continue a run; warn if its training images are not those that it had."""
+        """Continue a run; warn if its training images are not those that it had.
+
+        Raises:
+            CheckpointError: If the checkpoint is of another model or of other optimizers.
+            ConfigError: As ``check_resume``.
+        """
+        self.check_resume(filename)
         before = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))['meta'].get(_IMAGES)
         now = self._images()
         if before and now and before != now:
@@ -157,7 +194,13 @@ class CheckedRunner(Runner):
                 f'{filename} was trained on another list of images: {before["count"]} then, {now["count"]} now. '
                 'The run continues with the list of now'
             )
-        super().resume(filename, *args, **kwargs)
+        try:
+            super().resume(filename, *args, **kwargs)
+        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as problem:
+            raise CheckpointError(
+                f'{filename} cannot be continued with this config ({type(problem).__name__}: {problem})',
+                f'give the config that it was made with, or begin a new run from its weights: --load-from {filename}',
+            ) from problem
 
     def save_checkpoint(self, *args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Save a checkpoint as MMEngine does; its ``meta`` also gets a digest of the list of training images."""
@@ -172,14 +215,15 @@ class CheckedRunner(Runner):
     def dump_config(self) -> None:
         """Write the config of a training run to its work dir; scoring there leaves that file as it is.
 
-        Its ``work_dir`` is written as the folder of the file, whatever that is called later.
+        Its ``work_dir`` is written as the folder of the file, whatever that is called later, also with an apostrophe.
         """
         if self.cfg.get('train_cfg') is None:
             return
         config = copy.deepcopy(self.cfg)
-        config.work_dir, config.resume = '{{ fileDirname }}', False
+        config.work_dir, config.resume = _OWN_FOLDER, False
         name = Path(config.filename or self.timestamp).with_suffix('.py').name
-        commit(Path(self.work_dir, name), config.pretty_text.encode(), replace=True)
+        text = config.pretty_text.replace(f"'{_OWN_FOLDER}'", f'"""{_OWN_FOLDER}"""')
+        commit(Path(self.work_dir, name), text.encode(), replace=True)
 
     def build_dataloader(
         self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False

@@ -20,6 +20,7 @@ from mmengine.registry import HOOKS
 from stage1_sam_cache.errors import WriteError
 from stage1_sam_cache.system import interruption
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
+from stage2_distill.errors import ConfigError
 from stage2_distill.training.resuming import POINTER, checkpoint_folder
 
 _BACKEND = 'atomic'
@@ -106,7 +107,16 @@ class AtomicCheckpointHook(CheckpointHook):
             super().after_train_epoch(runner)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, Any]) -> None:
-        """Save the best so far as MMEngine does; the one before goes when the better one is there."""
+        """Save the best so far as MMEngine does; the one before goes when the better one is there.
+
+        Raises:
+            ConfigError: If there is no score of the name that ``save_best`` has.
+        """
+        for name in self.key_indicators if self.save_best else ():
+            if name not in metrics and name != 'auto':
+                raise ConfigError(
+                    f'default_hooks.checkpoint.save_best={name} is no score', f'scores: {", ".join(metrics)}'
+                )
         with self._removing_last(runner):
             super().after_val_epoch(runner, metrics)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from mmengine.config import utils as config_utils
 
+from stage1_sam_cache.system.nearest import nearest
 from stage2_distill.errors import ConfigError
 
 PACKAGE = 'stage2_distill'
-CONFIGS = Path(__file__).resolve().parent.parent / '.mim/configs/goodsam'
+CONFIGS = (Path(__file__).parent.parent / '.mim/configs/goodsam').resolve()
 _CHECKOUT_FOLDER = 'mmseg_configs'
 
 
@@ -35,8 +36,13 @@ def find_config(path: str) -> Path:
     for place in places:
         if place.is_file():
             return place
-    looked = ' and '.join(str(place.absolute()) for place in places)
-    raise ConfigError(f'config {path} does not exist; looked for {looked}', f'those of the project are in {CONFIGS}')
+    looked = ' and '.join(dict.fromkeys(str(place.absolute()) for place in places))
+    own = sorted(file.relative_to(CONFIGS).as_posix() for file in CONFIGS.rglob('*.py'))
+    near = [name for name in own if Path(name).name == given.name] or nearest(given.name, own, count=3, likeness=0.6)
+    meant = f'; did you mean {" or ".join(near)}?' if near else ''
+    raise ConfigError(
+        f'config {path} does not exist; looked for {looked}', f'those of the project are in {CONFIGS}{meant}'
+    )
 
 
 def register_configs() -> None:

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import LOOPS, Registry
+from mmengine.registry import LOOPS, OPTIMIZERS, Registry
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from mmseg import registry
 
 from stage1_sam_cache.system.nearest import nearest
 from stage2_distill.errors import ConfigError
+from stage2_distill.training.rate_schedule import whole_number
 
 # What is read of a config beside the arguments of MMEngine's runner: by MMEngine, and by this project.
 _READ = (
@@ -98,8 +99,10 @@ def check_loops(config: Config) -> None:
     """Check ``train_cfg``, ``val_cfg`` and ``test_cfg``, whose loops are built when the networks are there already.
 
     Raises:
-        ConfigError: If one has a key that its loop does not take.
+        ConfigError: If one has a key that its loop does not take, or an interval that is no whole number.
     """
+    if config.get('val_cfg'):
+        whole_number((config.get('train_cfg') or {}).get('val_interval'), 'train_cfg.val_interval')
     for name in ('train_cfg', 'val_cfg', 'test_cfg'):
         settings = config.get(name)
         if not isinstance(settings, Mapping) or not settings.get('type'):
@@ -112,6 +115,33 @@ def check_loops(config: Config) -> None:
                 f'{name} has {unknown[0]}, which {settings["type"]} does not take',
                 f'was {near[0]} meant?' if near else '',
             )
+
+
+def check_loaders(config: Config, loaders: Iterable[str]) -> None:
+    """Check and convert the numbers of each loader, which PyTorch would fail at later, without their names.
+
+    Raises:
+        ConfigError: If one is no whole number, or too small.
+    """
+    for loader in loaders:
+        settings = config.get(loader) or {}
+        for name, least in (('batch_size', 1), ('num_workers', 0)):
+            if name in settings:
+                settings[name] = whole_number(settings[name], f'{loader}.{name}', least)
+
+
+def check_optimizers(config: Config) -> None:
+    """Check the ``type`` of each optimizer, of which MMEngine would only say that None can't be called.
+
+    Raises:
+        ConfigError: If there is no such optimizer.
+    """
+    wrapper = config.get('optim_wrapper') or {}
+    for part in [wrapper] if 'optimizer' in wrapper else wrapper.values():
+        kind = (part.get('optimizer') or {}).get('type') if isinstance(part, Mapping) else None
+        if isinstance(kind, str) and registry.OPTIMIZERS.get(kind) is None:
+            near = nearest(kind, OPTIMIZERS.module_dict, likeness=0.6)
+            raise ConfigError(f'there is no optimizer {kind}', f'was {near[0]} meant?' if near else '')
 
 
 def _arguments(config: Config, kind: Any, registries: Iterable[Registry] | None = None) -> tuple[set[str], bool]:

@@ -8,12 +8,15 @@ every key; a folder of that name is ``./None``.
 from __future__ import annotations
 
 import argparse
+from functools import reduce
 from typing import Any
 
 from mmengine.config import Config, DictAction
 
 from stage2_distill.errors import ConfigError
-from stage2_distill.training.documented_types import takes_text
+from stage2_distill.training.documented_types import item_of, takes_text
+
+_SWITCHES = ('yes', 'no', 'on', 'off')  # as YAML has them; as text each would count as True
 
 
 def apply_options(config: Config, options: dict[str, Any]) -> None:
@@ -33,8 +36,11 @@ def read_value(config: Config, key: str, value: Any) -> Any:
     """Return what was typed for a key as the config takes it; what is no text is returned as it is.
 
     Raises:
-        ConfigError: If brackets of a list have no partner.
+        ConfigError: If brackets of a list have no partner, a switch is neither on nor off, or there is no value, as
+            from a variable that is not set.
     """
+    if value == '':
+        raise ConfigError(f'--cfg-options {key}= has no value', f'none is {key}=None')
     if not isinstance(value, str) or value == 'None':
         return None if value == 'None' else value
     try:
@@ -43,7 +49,12 @@ def read_value(config: Config, key: str, value: Any) -> Any:
         if takes_text(config, key):
             return value
         raise ConfigError(f'{key}={value} cannot be read: {problem}') from problem
-    return value if parsed != value and takes_text(config, key) else parsed
+    if takes_text(config, key):
+        return value
+    is_switch = isinstance(reduce(item_of, key.split('.'), config), bool)
+    if isinstance(parsed, str) and (is_switch or parsed.casefold() in _SWITCHES):
+        raise ConfigError(f'{key}={value} is neither True nor False')
+    return parsed
 
 
 def _by_dict_action(key: str, value: str) -> Any:

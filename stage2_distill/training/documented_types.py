@@ -31,7 +31,7 @@ def takes_text(config: Any, key: str) -> bool:
     *parents, name = key.split('.')
     holder = config
     for parent in parents:
-        holder = _item(holder, parent)
+        holder = item_of(holder, parent)
     if not isinstance(holder, dict | Config):
         return False
     types = [kind for component in _components(holder, outermost=not parents) for kind in _types(component, name)]
@@ -41,8 +41,8 @@ def takes_text(config: Any, key: str) -> bool:
     return isinstance(present, str) and bool(_LOOKS_LIKE_A_PATH.search(present))
 
 
-def _item(holder: Any, name: str) -> Any:
-    """Return an item of a dict or a list, None if there is none."""
+def item_of(holder: Any, name: str) -> Any:
+    """Return an item of a dict, a list or a config, None if there is none."""
     if isinstance(holder, list | tuple):
         return holder[int(name)] if name.isdecimal() and int(name) < len(holder) else None
     return holder.get(name) if isinstance(holder, dict | Config) else None

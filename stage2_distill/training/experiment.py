@@ -15,7 +15,7 @@ from mmseg.registry import RUNNERS
 
 from stage1_sam_cache.errors import GoodSAMError
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
-from stage2_distill.errors import ConfigError
+from stage2_distill.errors import ConfigError, building
 from stage2_distill.training.checked_runner import CheckedRunner
 from stage2_distill.training.config_files import find_config
 from stage2_distill.training.config_keys import check_options
@@ -54,7 +54,7 @@ def choose_work_dir(config: Config, path: str, given: str | None) -> None:
     """Set where logs and checkpoints go: what was given, else what the config says, else work_dirs/<config>."""
     if given is not None:
         config.work_dir = given
-    elif config.get('work_dir') is None:
+    elif not config.get('work_dir'):
         config.work_dir = str(Path('work_dirs') / Path(path).stem)
 
 
@@ -78,12 +78,10 @@ def build_runner(config: Config, trusted: bool = False) -> Runner:
     imports = config.get('custom_imports')
     if imports:
         import_modules_from_strings(**imports)
-    try:
+    with building():
         if 'runner_type' in config:
             return RUNNERS.build(config)
         return CheckedRunner.from_cfg(config)
-    except (KeyError, TypeError, ValueError, AssertionError, ImportError) as problem:
-        raise ConfigError(f'the config cannot be built: {type(problem).__name__}: {problem}') from problem
 
 
 @contextmanager

@@ -16,6 +16,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
+from stage2_distill.errors import ConfigError
+
 _DEAD = 1e-6  # share of the configured rate below which nothing is learned
 _SPANS = ('T_max', 'total_steps')  # lengths beside ``end``: of cosine annealing and of one cycle
 
@@ -32,9 +34,26 @@ class RunLength(NamedTuple):
 
 
 def run_length(config: Config) -> RunLength:
-    """How long a config trains."""
+    """How long a config trains.
+
+    Raises:
+        ConfigError: If that is no whole number of at least 1.
+    """
     loop = config.get('train_cfg') or {}
-    return RunLength(loop.get('max_iters'), loop.get('max_epochs'))
+    return RunLength(*(whole_number(loop.get(name), f'train_cfg.{name}') for name in ('max_iters', 'max_epochs')))
+
+
+def whole_number(value: Any, name: str, least: int = 1) -> int | None:
+    """A number of a config as a whole one, which may be written as 1e5; None as it is.
+
+    Raises:
+        ConfigError: If it is no whole number, or too small.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least or value % 1:
+        raise ConfigError(f'{name}={value} is no whole number of at least {least}')
+    return int(value)
 
 
 def scheduler_settings(schedule: Any) -> list[dict[str, Any]]:

@@ -52,8 +52,10 @@ def find_latest(work_dir: str | Path, folder: Path | None = None) -> Path | None
     return latest
 
 
-def _newest(folder: Path) -> Path | None:
-    named = [(re.fullmatch(r'(?:iter|epoch)_(\d+)\.pth', path.name), path) for path in folder.glob('*.pth')]
+def _newest(folder: Path, but: Path | None = None) -> Path | None:
+    """The checkpoint of the most iterations or epochs, other than one."""
+    files = [path for path in folder.glob('*.pth') if path != but]
+    named = [(re.fullmatch(r'(?:iter|epoch)_(\d+)\.pth', path.name), path) for path in files]
     saved = sorted((int(number[1]), path) for number, path in named if number)
     return saved[-1][1] if saved else None
 
@@ -76,7 +78,9 @@ def has_resumable(work_dir: str | Path, trusted: bool = False, folder: Path | No
     try:
         checkpoint = check_checkpoint(str(latest), trusted)
     except CheckpointError as problem:
-        raise CheckpointError(f'{problem}; without it, --resume continues from the newest of the others') from problem
+        other = _newest(latest.parent, latest)
+        remedy = f'--resume continues from {other.name}' if other else 'there is none to resume from'
+        raise CheckpointError(f'{problem}; without it, {remedy}') from problem
     check_resumable(checkpoint, str(latest))
     return True
 

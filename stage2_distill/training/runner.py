@@ -124,10 +124,11 @@ class GoodSAMRunner(CheckedRunner):
         for values in model.state_dict().values():
             broadcast(values)  # random ones are to be the same in all processes
 
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Continue a run.
+    def check_resume(self, filename: str) -> None:
+        """Check that a checkpoint is of this run.
 
         Raises:
+            CheckpointError: If it is of another model.
             ConfigError: If it began with another seed or another assistant's file, or trained other networks.
         """
         checkpoint = check_checkpoint(filename, self.cfg.get('trust_checkpoint', False))
@@ -144,7 +145,7 @@ class GoodSAMRunner(CheckedRunner):
                 f'{" and ".join(sorted(trains))}',
                 f'begin a new run from its weights: --load-from {filename}',
             )
-        super().resume(filename, *args, **kwargs)
+        super().check_resume(filename)
 
     def save_checkpoint(self, *args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Save a checkpoint; ``meta`` gets the digest of the assistant's file, which holds weights of no other kind."""

@@ -38,7 +38,7 @@ def check_sizes(settings: dict[str, Any], entries: Sequence[Mapping[str, Any]], 
     """Check the sizes of all images, before anything is computed.
 
     Args:
-        settings: Config of a ``CatalogueDataset`` with ``expect``.
+        settings: Config of a ``CatalogueDataset`` with ``expect``, best the settings of the cache that was found.
         entries: Its images.
         batch_size: Of its loader.
 

@@ -28,8 +28,9 @@ from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, Felzens
 from stage1_sam_cache.system.folder_lock import LOCK_FILE, hold
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
 from stage2_distill.data.datasets import CatalogueDataset
+from stage2_distill.errors import CheckpointError
 from stage2_distill.training.experiment import plain_errors
-from stage2_distill.training.resuming import find_latest
+from stage2_distill.training.resuming import find_latest, has_resumable
 
 SAVED_OFTEN = ('default_hooks.checkpoint.interval=1', 'default_hooks.checkpoint.max_keep_ckpts=1')
 
@@ -58,7 +59,7 @@ def run(warm, tiny_goodsam, tmp_path_factory):
 def test_a_copied_work_dir_is_a_run_of_its_own(trials, warm, run, tmp_path):
     """Also by the config in it. Checkpoints name whole paths, and would lead to the original."""
     before = contents(run)
-    copy = shutil.copytree(run, tmp_path / 'copy')
+    copy = shutil.copytree(run, tmp_path / "Ann's copy")
     resumed = warm('train.py', copy / 'tiny_goodsam.py', '--resume', *iterations(4), 'train_dataloader.dataset.limit=1')
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert re.search(r'was trained on another list of images: \d+ then, 1 now', resumed.stdout)
@@ -108,6 +109,17 @@ def test_pointers_lead_to_files_of_their_own_folder(trials, tmp_path):
             find_latest(tmp_path / 'b') == tmp_path / 'b' / found == Path((tmp_path / 'b/last_checkpoint').read_text())
         )
         trials.count('pointer to another folder', 1, not right or contents(tmp_path / 'a') != before)
+
+
+def test_a_damaged_checkpoint_says_what_there_is_without_it(trials, tmp_path):
+    for name in ('iter_2.pth', 'iter_4.pth'):
+        (tmp_path / name).write_bytes(b'no checkpoint')
+    with pytest.raises(CheckpointError, match=r'iter_4\.pth is .*; without it, --resume continues from iter_2\.pth$'):
+        has_resumable(tmp_path)
+    (tmp_path / 'iter_2.pth').unlink()
+    with pytest.raises(CheckpointError, match=r'iter_4\.pth is .*; without it, there is none to resume from$'):
+        has_resumable(tmp_path)
+    trials.count('damaged checkpoint')
 
 
 def test_nothing_to_resume_is_one_line_and_makes_no_folder(trials, warm, tiny_goodsam, tmp_path):
@@ -226,7 +238,7 @@ def test_images_that_change_after_they_were_listed_are_cached_as_they_are_or_nam
         (
             'masks',
             lambda path: path.write_bytes(path.read_bytes()[:-40]),
-            'tools/inspect_cache.py repair sets it aside',
+            'damaged: holds',
         ),
         ('label', lambda path: path.unlink(), 'No such file or directory'),
         ('label', lambda path: Image.new('L', (16, 16)).save(path), 'labels of (16, 16) pixels for an image of'),

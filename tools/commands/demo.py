@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -60,7 +61,7 @@ def run(times: dict[str, float], part: str, tool: str, *arguments: str | Path, p
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for all results')
+    parser.add_argument('--out', type=cli.named_path, default=Path('demo'), help='folder for all results')
     parser.add_argument(
         '--preset', choices=('tiny', 'quick', 'demo'), default='quick', help='preset of ToyPASS (default: %(default)s)'
     )
@@ -82,7 +83,12 @@ def main(argv: list[str] | None = None) -> int:
         with folder_lock.hold(args.out / args.masks):
             demonstrate(args)
     except subprocess.CalledProcessError as failure:
-        return failure.returncode
+        if failure.returncode > 0:
+            return failure.returncode
+        tool = next(word for word in failure.cmd if word.startswith(f'{TOOLS}/'))
+        ended = signal.Signals(-failure.returncode).name
+        cli.report(f'error: tools/{Path(tool).name} was ended by {ended}; SIGKILL most often means that memory ran out')
+        return cli.FAILED
     return 0
 
 

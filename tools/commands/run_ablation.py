@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='for rows that do not name masks (default: %(default)s)',
     )
     parser.add_argument('--untrained', action='store_true', help='leave out what has to be trained')
-    parser.add_argument('--iterations', type=int, help="of training (default: the config's)")
+    parser.add_argument('--iterations', type=cli.positive, help="of training (default: the config's)")
     add_config_flag(parser)
     return parser
 
@@ -54,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run what is missing, then write the table."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    if min(args.seeds) < 0:
+        parser.error('--seeds are whole numbers of at least 0')
     require_one_process('tools/run_ablation.py', os.environ)
     import_libraries()
     from ablation.running import measure, run

@@ -25,8 +25,9 @@ from typing import Any
 from stage1_sam_cache import open_cache
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_trust_flag
+from stage2_distill.commands.flags import add_config_flag, add_trust_flag
 from stage2_distill.libraries import import_libraries
 from toypass.truth.cache_scores import SMALL, SPLITS, CacheScores, TruthFiles, find_split, score_cache
 
@@ -43,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--limit', type=int, help='only the first N images')
     parser.add_argument('--config', help='GoodSAM config whose assistant and images score ensembles (val panoramas)')
+    add_config_flag(parser)
     add_trust_flag(parser)
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures to a file')
     return parser
@@ -53,8 +55,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     require_one_process('tools/score_masks.py', os.environ)
-    if args.limit is not None and args.limit < 1:
-        parser.error('--limit has to be at least 1')
+    if min(args.min_area, 1 if args.limit is None else args.limit) < 1:
+        parser.error('--limit and --min-area have to be at least 1')
+    if args.json:
+        cli.make_parent(args.json, '--json')
     caches = [open_cache(root) for root in args.caches]
     split = args.split or find_split(args.data, args.domain, caches[0])
     if args.config and (args.domain, split) != ('target', 'val'):
@@ -73,15 +77,24 @@ def main(argv: list[str] | None = None) -> int:
         from ablation.ensembles import score_ensembles
         from stage2_distill.training.experiment import read_config
 
-        config = read_config(args.config)
+        config = read_config(args.config, args.cfg_options)
         config.test_dataloader.dataset.root = str(args.data)
         assistant, ensembles = score_ensembles(config, caches, args.limit, args.trust_checkpoint)
         print(ensemble_table(generators, assistant, ensembles))
         for row, by_fusion in zip(rows, ensembles, strict=True):
             row |= {'assistant': assistant, 'ensembles': {name: s._asdict() for name, s in by_fusion.items()}}
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1))
+        commit(args.json, json.dumps(rows, indent=1).encode(), replace=True)
+    for cache, found in zip(caches, scores, strict=True):
+        print(f'{cache.path}: {coverage_line(found.images, len(cache), truth.image_count())}')
     return 0
+
+
+def coverage_line(scored: int, cached: int, images: int) -> str:
+    """Return how many images of the split the scores of a cache are of, and why others are not among them."""
+    reasons = [f'{cached - scored} (over the limit)'] if cached > scored else []
+    reasons += [f'{images - cached} (not cached)'] if images > cached else []
+    return f'{scored} of {images} images scored' + (f'; skipped: {", ".join(reasons)}' if reasons else '')
 
 
 def describe(cache: MaskCache) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', type=Path, default=Path('data/ToyPASS'), help='default: %(default)s')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/toy_sam'), help='default: %(default)s')
+    parser.add_argument('--data', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
+    parser.add_argument(
+        '--work-dir', type=cli.named_path, default=Path('work_dirs/toy_sam'), help='default: %(default)s'
+    )
     parser.add_argument('--iterations', type=int, default=6000, help='default: %(default)s')
     parser.add_argument('--batch', type=int, default=2, help='images per iteration (default: %(default)s)')
     parser.add_argument('--lr', type=float, default=1e-3, help='default: %(default)s')
@@ -51,13 +54,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     require_one_process('tools/train_toy_sam.py', os.environ)
-    if args.iterations < 2 or min(args.batch, args.val_interval, args.checkpoint_interval) < 1 or args.lr <= 0:
-        parser.error('--iterations needs at least 2, --batch and intervals at least 1, --lr a positive number')
+    counts = [args.batch, args.val_interval, args.checkpoint_interval, 1 if args.overfit is None else args.overfit]
+    if args.iterations < 2 or min(counts) < 1 or not 0 < args.lr < math.inf:
+        parser.error('--iterations needs at least 2, --batch, --overfit and intervals 1, --lr a positive number')
+    if args.workers < 0 or not 0 <= args.seed < 2**32:
+        parser.error('--workers and --seed need at least 0, and --seed less than 2**32')
     import_libraries()
     import torch
 
+    from stage2_distill.checkpoints.fit import check_fit
     from stage2_distill.checkpoints.safe_checkpoints import use_safe_loaders
-    from stage2_distill.training.resuming import has_resumable, nothing_to_resume
+    from stage2_distill.training.experiment import plain_errors
+    from stage2_distill.training.resuming import find_latest, has_resumable, nothing_to_resume
     from toypass.training.segment_dataset import SegmentDataset
 
     use_safe_loaders(args.trust_checkpoint)
@@ -66,10 +74,12 @@ def main(argv: list[str] | None = None) -> int:
     if args.resume and not args.work_dir.is_dir():
         raise nothing_to_resume(args.work_dir)
     file = args.work_dir / 'toy_sam.pth'
-    with folder_lock.hold(args.work_dir):
+    with plain_errors(), folder_lock.hold(args.work_dir):
         if args.resume and not has_resumable(args.work_dir, args.trust_checkpoint):
             raise nothing_to_resume(args.work_dir)
         runner = make_runner(args)
+        if args.resume:
+            check_fit(runner.model, str(find_latest(args.work_dir)), args.trust_checkpoint)
         runner.train()
         weights = {name: value.detach().cpu().half() for name, value in runner.model.sam.state_dict().items()}
         content = io.BytesIO()

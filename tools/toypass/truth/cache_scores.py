@@ -31,7 +31,7 @@ class CacheScores(NamedTuple):
         masks_per_window: Number of masks.
         coverage: Share of the pixels that lie in a mask.
         ceiling_miou: mIoU of labels that give each mask its most frequent true class, in percent.
-        instances, windows: How many were compared.
+        instances, windows, images: How many were compared.
     """
 
     mean_iou: float
@@ -44,6 +44,7 @@ class CacheScores(NamedTuple):
     ceiling_miou: float
     instances: int
     windows: int
+    images: int
 
 
 class TruthFiles(NamedTuple):
@@ -58,6 +59,10 @@ class TruthFiles(NamedTuple):
     data: Path
     domain: str
     split: str
+
+    def image_count(self) -> int:
+        """Return how many images of the split have truth."""
+        return len(list((self.data / 'truth' / self.domain / self.split).rglob('*_instances.png')))
 
     def segments(self, image_id: str, kind: str) -> NDArray[np.integer]:
         """Read segment numbers ``(H, W)``; ``kind`` is ``instances`` or ``parts``."""
@@ -120,7 +125,8 @@ def score_cache(cache: MaskCache, truth: TruthFiles, min_area: int, limit: int |
     best: dict[str, list[NDArray[np.float64]]] = {'instances': [], 'parts': [], 'small': []}
     counts, coverage = [], []
     matrix = np.zeros((CLASSES, CLASSES + 1), np.int64)
-    for image_id in tqdm(list(cache)[:limit], desc=str(cache.path), unit='image', leave=False):
+    image_ids = list(cache)[:limit]
+    for image_id in tqdm(image_ids, desc=str(cache.path), unit='image', leave=False):
         panorama = cache[image_id]
         maps = {kind: truth.segments(image_id, kind) for kind in ('instances', 'parts')}
         labels = truth.labels(image_id)
@@ -158,6 +164,7 @@ def score_cache(cache: MaskCache, truth: TruthFiles, min_area: int, limit: int |
         ceiling_miou=mean_iou(matrix),
         instances=len(joined['instances']),
         windows=len(counts),
+        images=len(image_ids),
     )
 
 
