@@ -52,8 +52,20 @@ def test_every_level_of_mask_generation_is_compared_with_the_stock_generator(mea
     assert all(row['plain'] > 0 and row['fast'] > 0 for row in parts)
 
 
+def test_what_a_device_is_asked_for_is_counted(measured, monkeypatch):
+    monkeypatch.setattr('benchmarks.step.HALF', 64)
+    rows = measured('counts', '--model', 'toy', '--points', '4')
+    window, steps = rows[:3], rows[3:]
+    assert [row['what'].split(': ')[-1] for row in window] == ['kernels', 'moved', 'waits']
+    assert all(0 < row['fast'] < row['plain'] for row in window)
+    assert window[2]['fast'] <= 6  # how many masks, duplicates, scores and bits
+    assert len(steps) == 6
+    assert all(row['fast'] > row['plain'] > 0 for row in steps if not row['what'].endswith('waits'))
+    assert [(row['plain'], row['fast']) for row in steps if row['what'].endswith('waits')] == [(0, 0)] * 2
+
+
 def test_a_training_step_is_taken_apart(measured, monkeypatch):
-    monkeypatch.setattr('benchmarks.step._HALF', 64)
+    monkeypatch.setattr('benchmarks.step.HALF', 64)
     rows = measured('step')
     assert len(rows) == 2
     for row in rows:

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks import step
 from benchmarks.common import Measurement, picture
 from benchmarks.random_sam import answers, mask_side, random_generator
-from benchmarks.step import step_and_parts
 from stage1_sam_cache.sam.settings import SamSettings
 
 # Results whose size, or values that the processor, waits for.
@@ -46,12 +46,12 @@ def measure(model: str, points: int, device: torch.device) -> list[Measurement]:
             found.append(counted(partial(generator.generate, image)))
     rows = _rows(f'{model}, {points}x{points} points, a window', *found)
     for frozen in (True, False):
-        step, *parts = (counted(call) for call in step_and_parts(device, 200, False, frozen))
+        whole, *parts = (counted(call) for call in step.step_and_parts(device, step.HALF, False, frozen))
         alone = _sum(parts)
-        step.waits -= alone.waits  # an optimizer on a CPU reads its own counters, as a GPU does not wait for
+        whole.waits -= alone.waits  # an optimizer on a CPU reads its own counters, as a GPU does not wait for
         alone.waits.clear()
         kind = 'frozen' if frozen else 'trained'
-        rows += _rows(f'training step, 200x1024, assistant {kind}: networks alone, then all', alone, step)
+        rows += _rows(f'training step, {step.HALF} rows, assistant {kind}: networks alone, then all', alone, whole)
     return rows
 
 

@@ -24,13 +24,13 @@ from stage2_distill.data.cached_masks import CachedMasks
 from stage2_distill.fusion.mask_atoms import MaskAtoms
 from stage2_distill.models.goodsam import GoodSAM
 
-_HALF = 200  # rows of a panorama at half size
+HALF = 200  # rows of a panorama at half size
 CONFIGS = Path(__file__).resolve().parents[2] / 'mmseg_configs'
 
 
 def measure(times: int, device: torch.device, half: bool, amp: bool) -> list[Measurement]:
     """Measure steps with a frozen and with a trained assistant, at half or full size, batch 1."""
-    height = _HALF if half else 2 * _HALF
+    height = HALF if half else 2 * HALF
     return [_measure(times, device, height, amp, frozen) for frozen in (True, False)]
 
 
