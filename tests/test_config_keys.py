@@ -69,7 +69,9 @@ def test_a_file_may_define_any_names_and_is_warned_of_those_that_look_like_known
         ('train_dataloader.num_workers=-1', 'train_dataloader.num_workers=-1 is no whole number of at least 0'),
         ('train_dataloader.num_workers=1.5', 'train_dataloader.num_workers=1.5 is no whole number of at least 0'),
         ('train_dataloader.sampler.type=Samplerr', 'the config cannot be built: .*Samplerr'),
-        ('val_evaluator.type=IoU', 'the config cannot be built: .*IoU'),
+        ('val_evaluator.0.type=IoU', 'the config cannot be built: .*IoU'),
+        ('val_evaluator.type=IoU', '.*val_evaluator is a list of .* such as val_evaluator.0.type'),
+        ('val_evaluator.9.type=IoU', '.*val_evaluator is a list of .*, and 9 no place in it'),
     ],
 )
 def test_values_that_nothing_can_be_built_from_are_told_before_anything_is_computed(

@@ -84,6 +84,12 @@ def _check_path(config: Config, option: str) -> None:
         else:
             break
         depth += 1
+    if depth < len(parts) and isinstance(node, (list, tuple)):
+        place, rest = '.'.join(parts[:depth]), '.'.join(parts[depth:])
+        raise ConfigError(
+            f'--cfg-options {option}: {place} is a list of {len(node)}, and {parts[depth]} no place in it',
+            f'number the places from 0, such as {place}.0.{rest}' if node and not parts[depth].isdecimal() else '',
+        )
     if depth in (0, len(parts)) or not isinstance(node, Mapping) or parts[depth - 1] in _FREE:
         return
     accepted, _ = _arguments(config, node.get('type'))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from mmseg.registry import RUNNERS
@@ -75,6 +76,7 @@ def build_runner(config: Config, trusted: bool = False) -> Runner:
     config.trust_checkpoint = trusted
     if config.get('load_from'):
         check_checkpoint(config.load_from, trusted)
+    init_default_scope(config.get('default_scope', 'mmseg'))  # another config of this process may have set its own
     imports = config.get('custom_imports')
     if imports:
         import_modules_from_strings(**imports)
