@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from mmengine.hooks import Hook
 from PIL import Image
 from safetensors.torch import load_file
-from test_goodsam import SIZE, Waits, batch, build, optimizers
+from test_goodsam import SIZE, batch, build, optimizers
 
+from benchmarks.counts import counted
 from stage2_distill.fusion.label_drift import agreement, class_counts, shares, vanishing
 from stage2_distill.training.label_guard import START_LABELS, LabelGuardHook
 
@@ -143,9 +144,7 @@ def test_shares_and_agreement_are_logged_at_the_interval_and_at_the_end(images, 
 def test_between_the_intervals_nothing_waits_for_the_device(images, tmp_path):
     run, hook = Run(tmp_path, images, build()), LabelGuardHook(interval=3, panoramas=0)
     run.train(hook, 1)
-    with Waits() as waits:
-        hook.after_train_iter(run, run.iter)
-    assert waits.found == []
+    assert counted(lambda: hook.after_train_iter(run, run.iter)).waits.total() == 0
 
 
 def test_with_a_copy_its_labels_count_and_the_assistants_are_shown_beside_them(images, tmp_path):
