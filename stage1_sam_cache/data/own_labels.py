@@ -37,7 +37,7 @@ class OwnLabelReader:
             255. 255 is ignored in any case.
 
     Raises:
-        DatasetError: If space, encoding or class is unknown, or an id is no number from 0 to 255.
+        DatasetError: If space, encoding or class is unknown, or an id is not from 0 to 255.
     """
 
     def __init__(self, space: str = 'cityscapes19', ids: LabelIds | None = None) -> None:

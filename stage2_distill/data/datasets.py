@@ -158,7 +158,7 @@ class CatalogueDataset(BaseSegDataset):
         return LabelReader(self._entry, root, self._space.name)
 
     def _with_labels(self, listing: Listing) -> list[Sample]:
-        """The samples that have a label; only where images of one's own are scored may others be left out.
+        """The samples that have a label; only where custom images are scored may others be skipped.
 
         Raises:
             ConfigError: If other samples have none.

@@ -1,4 +1,4 @@
-"""Labels of one's own are read before anything is scored: what is wrong with them is known in seconds, not at the end.
+"""Check custom labels before anything is scored: what is wrong with them is known in seconds, not at the end.
 
 Labels of the catalogue's data sets are read when their image is scored.
 """

@@ -156,11 +156,11 @@ def score(config: Config, checkpoint: str | None = None, trusted: bool = False, 
         config: Its ``load_from`` is the checkpoint.
         checkpoint: Of the whole model; without one GoodSAM's networks get their initial weights.
         trusted: Let checkpoints run code.
-        check: Read labels of one's own before anything is scored.
+        check: Read custom labels before anything is scored.
 
     Raises:
         GoodSAMError: Of the kinds that ``build_runner`` and ``check_fit`` name, in one line.
-        ConfigError: If labels of one's own can't be used, if no pixel is to be scored, or the network can't take its
+        ConfigError: If custom labels can't be used, if no pixel is to be scored, or the network can't take its
             windows.
     """
     with plain_errors():
