@@ -27,6 +27,7 @@ from stage1_sam_cache.sam.fast_networks import accelerate
 from stage1_sam_cache.sam.mask_filters import choose, measure
 
 CPU_POINTS = 16  # decoded at once: what fits the cache of a CPU
+_KNOWN_SIZES = 16  # of crops whose prompts are kept; a folder may have images of any number of sizes
 _POINT_NUMBERS = 4096 * 256 * 8  # that the decoder holds in memory for one point
 
 
@@ -140,6 +141,8 @@ class FastMaskGenerator(ExactMaskGenerator):
         """Return the embeddings of a crop's points, ``(N, 2, C)``; the same for all crops of a size."""
         if (size, layer) not in self._known_prompts:
             points = self.point_grids[layer] * np.array(size[::-1])
+            if len(self._known_prompts) == _KNOWN_SIZES:
+                self._known_prompts.clear()
             encoder = self.predictor.model.prompt_encoder
             prompts, _ = encoder(points=self._prompts(points, size), boxes=None, masks=None)
             self._known_prompts[size, layer] = prompts.to(self._position.dtype)
@@ -177,7 +180,7 @@ class _FastPredictor(SamPredictor):
         super().__init__(sam)
         self._dtype = dtype
         self._ahead: deque[_Embedding] = deque()
-        self._resizing = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), 'resize')
+        self._resizing = ThreadPoolExecutor(min(8, os.cpu_count() or 1), 'resize')
 
     def encode_ahead(self, images: Sequence[NDArray[np.uint8]]) -> None:
         """Encode images that will be set next, in this order."""
