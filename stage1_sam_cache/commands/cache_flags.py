@@ -27,11 +27,12 @@ panorama higher than a window gets further rows of windows by the same rule, wit
 too: 692 rows and windows of 400 make rows of windows at 0 and 292. A panorama smaller than a window is padded at the
 bottom and the right; the padding is never shown to the generator and belongs to no mask.
 
-images: PNG, JPEG, TIFF, BMP, WebP. Greyscale and palette images become RGB, alpha is dropped, EXIF orientation is
-applied. Refused, and reported at the end while the others go on: 16-bit and floating-point images, CMYK, damaged or
-truncated files, images over --max-pixels, two files of one name (a.png and a.jpg), links that leave the folder, other
-formats (HEIC, AVIF, GIF, raw, ...) unless the same picture is there in one of these. The cache is sealed when nothing
-was refused or failed; --skip-refused accepts what was refused before reading.
+images: PNG, JPEG, TIFF, BMP, WebP, GIF, and JPEG 2000 and AVIF if Pillow can. Greyscale and palette images become RGB,
+alpha is dropped, EXIF orientation is applied. Refused, and reported at the end while the others go on: images of 10 or
+more bits, floating point, CMYK, animated GIF and AVIF, damaged or truncated files, images over --max-pixels, two files
+of one name (a.png and a.jpg), links that leave the folder, other formats (HEIC, raw, ...) unless the same picture is
+there in one of these. The cache is sealed when nothing was refused or failed; --skip-refused accepts what was refused
+before reading.
 
 exit status: 0 all cached, 1 some images failed, 2 bad input or nowhere to write, 130 interrupted
 """

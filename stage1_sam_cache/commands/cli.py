@@ -17,8 +17,9 @@ from typing import Any, NoReturn, TypeVar
 from stage1_sam_cache.commands.installation import how_to_install
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
+from stage1_sam_cache.data.image_formats import IMAGE_EXTENSIONS
 from stage1_sam_cache.data.images import MAX_PIXELS
-from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, Listing, list_folder
+from stage1_sam_cache.data.listing import Listing, list_folder
 from stage1_sam_cache.data.refusals import Refused, RefusedError, RefusedLink
 from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.system import interruption, resources

@@ -17,17 +17,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from stage1_sam_cache.data.image_formats import IMAGE_EXTENSIONS, UNREAD_EXTENSIONS
 from stage1_sam_cache.data.refusals import AllRefusedError, Refused, RefusedLink
 from stage1_sam_cache.errors import DatasetError
 
-IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.dib', '.tif', '.tiff', '.webp')
-# Of images that data.images does not read; such a file is refused by name, unless the same picture is there in another
-# format, as cameras write raw and JPEG side by side.
-UNREAD_EXTENSIONS = (
-    *('.heic', '.heif', '.hif', '.avif', '.jxl', '.jp2', '.j2k', '.jpx', '.jpf', '.gif', '.apng', '.mpo', '.insp'),
-    *('.exr', '.hdr', '.pfm', '.ppm', '.pgm', '.pbm', '.pnm', '.tga', '.psd', '.svg', '.ico', '.dds'),
-    *('.dng', '.raw', '.cr2', '.cr3', '.nef', '.arw', '.orf', '.rw2', '.raf', '.srw', '.pef', '.gpr'),
-)
 
 
 @dataclass(frozen=True)
