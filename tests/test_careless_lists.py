@@ -20,7 +20,7 @@ from stage1_sam_cache.data.catalog import list_dataset
 from stage1_sam_cache.data.image_sizes import read_sizes
 from stage1_sam_cache.data.images import RgbImage, read_rgb, read_size
 from stage1_sam_cache.data.listing import list_folder
-from stage1_sam_cache.data.refusals import AllRefusedError, RefusedLink, SomeRefusedError
+from stage1_sam_cache.data.refusals import AllRefusedError, Refused, RefusedLink, SomeRefusedError
 from stage1_sam_cache.errors import DatasetError, ImageError, MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator
@@ -92,6 +92,18 @@ def test_a_single_refusal_is_told_without_counting(tmp_path):
     with pytest.raises(DatasetError) as refused:
         list_folder(tmp_path, tmp_path / 'list.txt')
     assert str(refused.value).startswith(f'{tmp_path}: b.png: line 1 of ')
+
+
+def test_a_link_in_a_circle_is_called_one_and_no_flag_is_said_to_help(tmp_path):
+    (tmp_path / 'images/b').mkdir(parents=True)
+    for name in ('a.png', 'b/c.png'):
+        (tmp_path / 'images' / name).touch()
+    (tmp_path / 'images/b/up').symlink_to('..')
+    (tmp_path / 'images/itself.png').symlink_to('itself.png')
+    for follow in (False, True):
+        listing = list_folder(tmp_path / 'images', follow_links=follow)
+        assert [entry.name for entry in listing.refused] == ['b/up', 'itself.png']
+        assert all('leads back to itself' in entry.reason and type(entry) is Refused for entry in listing.refused)
 
 
 def test_training_sees_every_image_that_stage_1_took_or_ends(tmp_path):

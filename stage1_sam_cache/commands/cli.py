@@ -293,12 +293,25 @@ def make_parent(path: Path, flag: str) -> None:
     """
     if path.is_dir():
         raise GoodSAMError(f'{path} is a folder', f'give a file with {flag}')
+    make_folder(path.parent, flag)
+
+
+def make_folder(path: Path, flag: str) -> None:
+    """Make a folder in which files will be written; tried before anything is computed.
+
+    Args:
+        path: The folder.
+        flag: Which names it, or a file in it.
+
+    Raises:
+        GoodSAMError: If it can't be made or written to.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise GoodSAMError(
-            f'cannot make the folder {path.parent}: {problem.strerror}', f'give another {flag}'
-        ) from None
+        raise GoodSAMError(f'cannot make the folder {path}: {problem.strerror}', f'give another {flag}') from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise GoodSAMError(f'the folder {path} cannot be written to', f'give another {flag}')
 
 
 def picture_path(text: str) -> Path:

@@ -24,9 +24,9 @@ from stage1_sam_cache.cache.reader import (
     MaskCache,
     cache_folders,
     entry_name,
+    no_cache,
     open_cache,
 )
-from stage1_sam_cache.cache.remedies import make_it
 from stage1_sam_cache.cache.writer import QUARANTINE, quarantine, restore_description
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.commands.names import as_typed
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         _restore_descriptions(args.cache)
     folders = cache_folders(args.cache)
     if not folders:
-        raise MaskCacheError(f'{args.cache}: no mask cache here', make_it(args.cache))
+        raise no_cache(args.cache)
     command = {'status': _status, 'verify': _verify, 'repair': _repair, 'stats': _stats}[args.command]
     statuses = []
     for folder in folders:

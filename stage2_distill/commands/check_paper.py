@@ -7,7 +7,8 @@
 
 Nothing is trained, so a difference comes from weights, images, labels, windows, masks or fusion, and is cheap to
 trace. Rows that can't be measured, because data, weights or masks are missing, are listed with what to do, and the
-others are measured. The exit status is 0 whatever the differences: they are reported, not judged.
+others are measured. The exit status is 0 whatever the differences, which are reported and not judged, and 1 if no row
+could be measured.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure the rows, print the table, and return 0."""
+    """Measure the rows, print the table, and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
     require_one_process('tools/check_paper.py', os.environ)
@@ -106,6 +107,9 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         if results:  # also when a long run is interrupted
             report(rows, results, list(notes), args)
+    if not any(result.value is not None for result in results.values()):
+        cli.report(f'none of the {len(rows)} rows could be measured; what each needs is said above')
+        return cli.FAILED
     return 0
 
 

@@ -321,9 +321,9 @@ def write_no_files(folder: Path) -> dict[str, Expected]:
     expected['directory.png/inside.png'] = ACCEPTED
     links = {
         'dangling.png': ('gone.png', 'a link that leads nowhere'),
-        'loop.png': ('loop.png', 'a link that leads nowhere'),
-        'loop of two.png': ('loop of two.jpg', 'a link that leads nowhere'),
-        'loop of two.jpg': ('loop of two.png', 'a link that leads nowhere'),
+        'loop.png': ('loop.png', 'leads back to itself'),
+        'loop of two.png': ('loop of two.jpg', 'leads back to itself'),
+        'loop of two.jpg': ('loop of two.png', 'leads back to itself'),
         'out of here.png': ('../secret.png', '--follow-links'),
         'device.png': ('/dev/zero', '--follow-links'),
         'terminal.png': ('/dev/tty', ('--follow-links', 'leads nowhere')),
