@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS as MMSEG_DATASETS
 from PIL import Image
 
 from stage1_sam_cache.build.builder import CacheBuilder
@@ -33,7 +34,7 @@ from stage2_distill.errors import ConfigError
 from stage2_distill.training.cache_check import build_with_cache
 from stage2_distill.training.cache_command import cache_command
 from stage2_distill.training.checked_runner import ConfigDatasets
-from stage2_distill.training.size_check import check_sizes
+from stage2_distill.training.size_check import check_scored_batches, check_sizes
 from toypass.truth.cache_scores import TruthFiles, find_split, score_cache
 
 FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
@@ -253,6 +254,17 @@ def test_sizes_that_are_no_batch_are_told_with_the_number_of_images(tmp_path):
     ):
         check_sizes(settings_of(images), entries_of(images), batch_size=2)
     assert check_sizes(settings_of(images), entries_of(images), batch_size=1) == []
+    for loader in ('val_dataloader', 'test_dataloader'):
+        dataset = data_set(images, pipeline=[{'type': 'LoadPanorama'}, {'type': 'PackPanorama'}], test_mode=True)
+        config = Config({'model': {}, loader: {'batch_size': 2, 'dataset': dataset}})
+        with pytest.raises(
+            ConfigError, match=rf'{loader}\.batch_size=2, .*2 sizes.*cfg-options {loader}\.batch_size=1$'
+        ):
+            check_scored_batches(config, MMSEG_DATASETS.build)
+        config.model.data_preprocessor = {'test_cfg': {'size_divisor': 32}}  # which pads
+        check_scored_batches(config, MMSEG_DATASETS.build)
+        config.model.data_preprocessor, config[loader].batch_size = None, 1
+        check_scored_batches(config, MMSEG_DATASETS.build)
     paths, names = [images / 'a.png', images / 'b.png'], ['a', 'b']
     assert 'batch_size=1' in warnings_of(paths, names, WindowSettings((40, 64), 32), 10**8)[0]
     assert warnings_of(paths[:1], names[:1], WindowSettings((40, 64), 32), 10**8) == []

@@ -116,7 +116,7 @@ def test_own_labels_are_scored_by_flags_and_by_config_alike(own, tiny_goodsam, r
         assert finished.stdout.splitlines()[-1] == '2 of 2 images scored'
         scores.append(json.loads(out.read_text()))
     assert scores[0] == scores[1]
-    assert scores[0]['images'] == {'images': 2, 'scored': 2, 'left_out': []}
+    assert scores[0]['images'] == {'images': 2, 'scored': 2, 'left_out': [], 'labels_without_image': []}
     assert scores[0]['dataset'] == str(own / 'im')
 
 

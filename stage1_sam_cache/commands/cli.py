@@ -55,10 +55,11 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
+    saved = ''
     try:
         status = _status_of(main)
-    except KeyboardInterrupt:
-        status = INTERRUPTED
+    except KeyboardInterrupt as end:
+        status, saved = INTERRUPTED, str(end)
     except Exception as problem:
         if interruption.requested():  # C code, or a bare except of a library, turned it into an error
             status = INTERRUPTED
@@ -80,7 +81,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         else:
             raise
     if status == INTERRUPTED:
-        report('interrupted')
+        report(f'interrupted: {saved}' if saved else 'interrupted')
     for stream in (sys.stdout, sys.stderr):
         _flush_or_drop(stream)
     sys.exit(status)
