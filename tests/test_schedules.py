@@ -248,7 +248,7 @@ def test_a_run_that_goes_on_unchanged_is_restored_as_it_was_and_another_rate_cou
 
 def test_settings_of_the_optimizer_that_a_resumed_run_keeps_are_said(rates):
     said = {'said': ('the optimizer',)}
-    assert rates([], 2, folder='kept', **said) == ([[0.1, 1.0]] * 2, [])
+    assert rates([], 2, folder='kept', **said)[1] == []
     assert rates([], 4, folder='kept', **said)[1] == []
     _, lines = rates([], 6, folder='kept', weight_decay=0.5, betas=(0.8, 0.999), **said)
     assert [line.partition(';')[0] for line in lines] == [

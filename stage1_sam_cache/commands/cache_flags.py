@@ -10,7 +10,7 @@ from typing import Any
 
 from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
 from stage1_sam_cache.build.shards import Shard, parse_shard
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
 from stage1_sam_cache.masks.boundary_map import RULES
@@ -49,7 +49,9 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
     )
     cli.add_image_flags(parser)
     cli.add_max_pixels_flag(parser)
-    parser.add_argument('--out', type=cli.named_path, help='folder of the cache (default: cache/<data set or folder>)')
+    parser.add_argument(
+        '--out', type=flag_values.named_path, help='folder of the cache (default: cache/<data set or folder>)'
+    )
     _add_window_flags(parser)
     _add_generator_flags(parser)
     cli.add_settings_flags(parser, SamSettings, 'settings of --generator sam')
@@ -68,11 +70,15 @@ def _add_window_flags(parser: argparse.ArgumentParser) -> None:
     windows = parser.add_argument_group('windows and overlaps')
     (height, width), (_, columns) = DEFAULT_WINDOWS.window, DEFAULT_WINDOWS.strides
     windows.add_argument(
-        '--window', type=cli.pixel_pair, default=(height, width), metavar='HxW', help=f'default: {height}x{width}'
+        '--window',
+        type=flag_values.pixel_pair,
+        default=(height, width),
+        metavar='HxW',
+        help=f'default: {height}x{width}',
     )
     windows.add_argument(
         '--stride',
-        type=cli.pixel_stride,
+        type=flag_values.pixel_stride,
         default=columns,
         metavar='N',
         help=f'columns, or ROWSxCOLUMNS (default: {columns})',

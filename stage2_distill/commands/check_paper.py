@@ -20,7 +20,7 @@ import textwrap
 import warnings
 from pathlib import Path
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
@@ -69,7 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--json', metavar='FILE', help='also write all rows, with the scores of all classes')
     parser.add_argument(
-        '--work-dir', type=cli.given_text, default='work_dirs/check_paper', help='for logs (default: %(default)s)'
+        '--work-dir',
+        type=flag_values.given_text,
+        default='work_dirs/check_paper',
+        help='for logs (default: %(default)s)',
     )
     add_trust_flag(parser)
     add_config_flag(parser)

@@ -77,6 +77,9 @@ class AtomicCheckpointHook(CheckpointHook):
     swallowed, see ``interruption``.
     """
 
+    interval: int
+    save_begin: int
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, backend_args={'backend': _BACKEND}, **options)
         self._stop = SharedStop()
