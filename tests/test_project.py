@@ -85,6 +85,7 @@ ROOMS = {
         ['evaluation'],
         ['components'],
         ['deployment'],
+        ['report'],
         ['commands'],
     ],
     'toypass': [

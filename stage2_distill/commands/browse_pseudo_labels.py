@@ -1,4 +1,4 @@
-"""Draws what one panorama teaches: image, masks, assistant, ensemble, weight map, refined boundaries, student.
+"""Draws what one panorama teaches: image, masks, assistant, ensemble, weights, refined boundaries, student, confidence.
 
 tools/browse_pseudo_labels.py mmseg_configs/goodsam_b0.py --id Amsterdam/1 --out look.png     # initial weights
 tools/browse_pseudo_labels.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/iter_40000.pth --count 3
@@ -18,7 +18,7 @@ from stage2_distill.commands.flags import add_config_flag, add_trust_flag, use_r
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
-PANELS = ('image', 'masks', 'assistant', 'ensemble', 'weight', 'boundaries', 'before', 'student', 'truth')
+PANELS = ('image', 'masks', 'assistant', 'ensemble', 'weight', 'boundaries', 'before', 'student', 'confidence', 'truth')
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""The panels of one panorama: image, masks, assistant, ensemble, weight map, refined boundaries, student.
+"""The panels of one panorama: image, masks, assistant, ensemble, weight map, refined boundaries, student, confidence.
 
 Also the data set and the networks of a config that are looked at, for the commands that do so.
 """
@@ -104,6 +104,7 @@ def draw(model: GoodSAM, initial: GoodSAM, dataset: Any, index: int) -> dict[str
         ),
         'boundaries': ('refined boundaries of the overlaps', dark),
         'student': ('student', colour(student[0].argmax(0).cpu().numpy())),
+        'confidence': ("probability of the student's label: white is 1", grey(student[0])),
     }
     if initial is not model:
         before = initial.predict(data['inputs'], data['data_samples'])[0].pred_sem_seg.data[0]
@@ -143,6 +144,12 @@ def stack(sheets: Sequence[Image.Image]) -> Image.Image:
         result.paste(sheet, (0, top))
         top += sheet.height
     return result
+
+
+def grey(logits: torch.Tensor) -> NDArray[np.uint8]:
+    """Paint the largest probability of each pixel, of logits ``(C, H, W)``; black 0, white 1."""
+    values = (logits.float().softmax(0).amax(0) * 255).round().byte().cpu().numpy()
+    return np.repeat(values[..., None], 3, 2)
 
 
 def colour(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
