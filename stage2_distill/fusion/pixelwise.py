@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from stage2_distill.fusion.pixel_loop import compiled_loop, sums_of
+
 _LOWEST = -1e4  # of a logit minus the largest: 0 times minus infinity is NaN
 
 
@@ -48,21 +50,29 @@ def _certainty(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_window(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels, entropies and margins ``(N, n)`` of logits ``(N, C, n)``, window by window in the same memory.
+    """Labels, entropies and margins ``(N, n)`` of logits ``(N, C, n)``, window by window in the same memory."""
+    labels = x.new_empty(len(x), x.shape[2], dtype=torch.int64)
+    entropy, margin = (torch.empty(labels.shape) for _ in range(2))
+    loop = compiled_loop()
+    room = () if loop else torch.empty(2, *x.shape[1:])
+    for i, window in enumerate(x):
+        sums = sums_of(loop, window, labels[i]) if loop else _sums(window.float(), labels[i], *room)
+        total, weighted, gap = sums
+        torch.log(total, out=entropy[i]).sub_(weighted.div_(total))
+        torch.sub(1, gap.clamp_(min=_LOWEST).exp_(), out=margin[i]).div_(total)
+    return labels, entropy, margin
+
+
+def _sums(x: Tensor, labels: Tensor, shifted: Tensor, power: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``pixel_loop.sum_up`` computes of ``(C, n)``, in PyTorch's operations; ``shifted`` and ``power`` are room.
 
     The two largest logits are found plane by plane, so that no value has to be fetched from its label's plane.
     """
-    labels = x.new_empty(len(x), x.shape[2], dtype=torch.int64)
-    entropy, margin = (torch.empty(labels.shape) for _ in range(2))
-    shifted, power = torch.empty(2, *x.shape[1:])
-    for i, window in enumerate(x):
-        window = window.float()
-        labels[i], best, rival = _two_largest(window)
-        torch.sub(window, best, out=shifted).clamp_(min=_LOWEST)
-        total = torch.exp(shifted, out=power).sum(0)
-        entropy[i] = total.log() - power.mul_(shifted).sum(0) / total
-        margin[i] = (1 - (rival - best).clamp_(min=_LOWEST).exp_()) / total
-    return labels, entropy, margin
+    place, best, rival = _two_largest(x)
+    labels.copy_(place)
+    torch.sub(x, best, out=shifted).clamp_(min=_LOWEST)
+    total = torch.exp(shifted, out=power).sum(0)
+    return total, power.mul_(shifted).sum(0), rival - best
 
 
 def _two_largest(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
