@@ -159,7 +159,7 @@ def is_key(config, key):
         elif part in node:
             node = node[part]
         else:
-            return part in arguments(node.get('type'))
+            return 'type' in node and part in arguments(node['type'])
     return True
 
 
