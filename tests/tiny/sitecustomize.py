@@ -1,9 +1,9 @@
-"""Shrinks what is large in every Python process that has this folder in PYTHONPATH: the documents' commands in seconds.
+"""Shrinks what is large in every Python process with this folder in PYTHONPATH, so that printed commands take seconds.
 
-Python imports a module of this name when it starts. Commands, configs, flags and names of files stay as they are; of the
-code only this is changed, when the module that has it is imported:
+Python imports a module of this name when it starts. Commands, configs, flags and names of files stay as they are; only
+this is changed, when the module that has it is imported:
 
-- SAM ViT-H is the toy SAM's network with its weights, which are "downloaded" from the package;
+- SAM ViT-H is the toy SAM's network with its weights, "downloaded" from the package, asked at 6x6 points;
 - SegFormers are an eighth as wide, with one layer per stage; ``goodsam://`` weights come from ``TINY_WEIGHTS``;
 - a training run has two iterations, its first and its last, so that all it writes has the documents' names;
 - ToyPASS has a few scenes of each kind, and loaders one worker process.

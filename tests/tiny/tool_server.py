@@ -1,7 +1,7 @@
 """Runs a document's tools in forks of a process that has imported the libraries; each start would take many seconds.
 
     python tool_server.py SOCKET MODULE ...    # the server
-    tools/train.py ...                         # a copy of CLIENT, which hands its command to the server and waits for it
+    tools/train.py ...                         # a copy of CLIENT: hands its command to the server, and waits for it
 
 Unlike ``fork_server.py`` it serves commands that a shell or torchrun starts, several at once.
 """
