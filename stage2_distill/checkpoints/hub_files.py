@@ -98,19 +98,25 @@ def _download(hub: Any, repo: str, revision: str | None) -> Path:
     """Download weights and config, or take them from huggingface_hub's folder.
 
     Raises:
-        Exception: Whatever huggingface_hub raises; the reason of the first kind of file where none is there.
+        Exception: Whatever huggingface_hub raises.
     """
     absent: list[Exception] = []
+    unreachable = False  # the hub, which huggingface_hub has tried for a while; then its folder alone is left
+
+    def get(name: str) -> Path:
+        return Path(hub.hf_hub_download(repo, name, revision=revision, local_files_only=unreachable))
+
     for name in WEIGHTS:
         try:
-            file = Path(hub.hf_hub_download(repo, name, revision=revision))
+            file = get(name)
             break
         except hub.errors.EntryNotFoundError as problem:  # in the repository, or, offline, in the folder
             absent.append(problem)
+            unreachable = unreachable or isinstance(problem, hub.errors.LocalEntryNotFoundError)
     else:
-        raise absent[-1]
+        raise absent[0 if unreachable else -1]
     with suppress(hub.errors.EntryNotFoundError):  # the caller says that the order of classes is not known
-        hub.hf_hub_download(repo, CONFIG, revision=revision)
+        get(CONFIG)
     return file
 
 

@@ -89,6 +89,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f'--input-scale must be above 0: from {SCALES[0]} to {SCALES[1]}')
     if args.source != SOURCES[0] and args.dataset == 'toypass':
         parser.error(f'--source {args.source} is not for ToyPASS, whose networks are trained on it')
+    replaced = [key for key in args.cfg_options or () if key.startswith('model.teacher_assistant')]
+    if args.source == 'nvidia' and replaced:
+        parser.error(f'--source nvidia takes the network from there, so --cfg-options {replaced[0]} would be lost')
     rows = all_rows()
     names = list(dict.fromkeys([*(row.group for row in rows), *(row.name for row in rows)]))
     unknown = [name for name in args.rows or () if name not in names]

@@ -69,7 +69,12 @@ def segformer_config(
         'num_classes': num_classes,
         'norm_cfg': {'type': 'BN', 'requires_grad': True},
         'align_corners': False,
-        'loss_decode': {'type': 'CrossEntropyLoss', 'use_sigmoid': False, 'avg_non_ignore': True},
+        'loss_decode': {
+            'type': 'CrossEntropyLoss',
+            'use_sigmoid': False,
+            'loss_weight': 1.0,
+            'avg_non_ignore': True,
+        },
     }
     head.update(decode_head or {})
     return {'type': 'EncoderDecoder', 'backbone': mix, 'decode_head': head}
