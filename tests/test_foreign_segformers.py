@@ -29,6 +29,7 @@ from stage2_distill.checkpoints.fit import check_fit, check_initial_weights
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_any, use_safe_loaders
 from stage2_distill.checkpoints.segformer_names import AUTHORS, HUB, names_of, to_hub, to_mmseg
 from stage2_distill.checkpoints.segformer_sizes import SIZES, size_of
+from stage2_distill.deployment.export import export_student
 from stage2_distill.deployment.student import Student
 from stage2_distill.errors import CheckpointError, ConfigError
 from stage2_distill.models.segformer import segformer_config
@@ -255,6 +256,14 @@ def test_files_and_folders_are_loaded_as_data(folder, tmp_path):
     )
     student = Student.load(str(tmp_path / 'goodsam.py'), str(folder))  # as predict.py and export_student.py
     assert student.classes == list(CITYSCAPES)
+    # Exported for mmseg without this project, it has mmseg's own head and the same logits.
+    export_student(str(tmp_path / 'goodsam.py'), str(folder), tmp_path / 'out/student.safetensors')
+    plain = Config.fromfile(tmp_path / 'out/student_mmseg.py')
+    assert (plain.get('custom_imports'), plain.model.decode_head.type) == (None, 'SegformerHead')
+    network = MODELS.build(plain.model).eval()
+    network.load_state_dict(check_checkpoint(str(tmp_path / 'out/student.pth'))['state_dict'])
+    image = torch.randn(1, 3, 64, 96)
+    assert (logits(network, image) - logits(student.network, image)).abs().max() < 1e-4
     for content, expected_text in (
         ({**saved, 'x': Path.cwd}, 'more than weights'),
         ({name: value for name, value in saved.items() if 'key' not in name}, 'has no key or value beside it'),

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads import SegformerHead
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
+from torch import Tensor
 
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.checkpoints.segformer_sizes import HEADS, LAYOUTS, SIZES
 from stage2_distill.errors import ConfigError
 
 _NAME = 'SegFormer'
+_BATCH_NORM_EPS = 1e-5  # PyTorch's default
 
 
 @MODELS.register_module()
@@ -91,6 +94,31 @@ def as_encoder_decoder(model: dict[str, Any]) -> dict[str, Any]:
     names = ('size', 'layout', 'num_classes', 'backbone', 'decode_head')
     rest = {name: value for name, value in model.items() if name not in (*names, 'type')}
     return {**segformer_config(**{name: model[name] for name in names if name in model}), **rest}
+
+
+def with_mmsegs_head(model: dict[str, Any], weights: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A network that plain mmseg builds, with the same logits in evaluation; trained, it would be another one.
+
+    mmseg's ``SegformerHead`` without activation has a norm behind each projection, which is made to add the bias alone.
+
+    Args:
+        model: Config of an ``EncoderDecoder``.
+        weights: Its weights.
+
+    Returns:
+        Both as they are if the head is another one.
+    """
+    if model['decode_head']['type'] != LinearSegformerHead.__name__:
+        return model, weights
+    result = dict(weights)
+    for i in range(len(model['decode_head']['in_channels'])):
+        start = f'decode_head.convs.{i}'
+        bias = result.pop(f'{start}.conv.bias')
+        scale = (1 + _BATCH_NORM_EPS) ** 0.5
+        norm = {'weight': torch.full_like(bias, scale), 'bias': bias, 'running_mean': torch.zeros_like(bias)}
+        norm |= {'running_var': torch.ones_like(bias), 'num_batches_tracked': torch.tensor(0)}
+        result |= {f'{start}.bn.{name}': value for name, value in norm.items()}
+    return {**model, 'decode_head': {**model['decode_head'], 'type': 'SegformerHead', 'act_cfg': None}}, result
 
 
 @MODELS.register_module()
