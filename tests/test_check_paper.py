@@ -194,7 +194,7 @@ def test_weights_of_both_sources_are_looked_for_and_scored(tiny_toypass, tmp_pat
     save_hub_folder(weights, LABEL_SPACES['cityscapes19'].classes, folder)
     theirs = run(*words, 'params_b2', '--source', 'nvidia', '--weights', tmp_path, options=SMALL[:3])
     assert re.search(row, theirs)
-    assert '| params_b2 | SegFormer-B2, millions of parameters | 25.40 | 27.36 |' in theirs
+    assert re.search(r'\| params_b2 \| .* \| 25\.4 \| 27\.36 \|', theirs)  # ours is 24.7
     assert 'note: SegFormers of nvidia, whose heads' in theirs
 
 

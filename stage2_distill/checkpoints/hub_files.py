@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import textwrap
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -140,4 +141,4 @@ def _check_digest(file: Path, address: str) -> None:
 def _gist(problem: Exception) -> str:
     """The first line of an error that has a text, of the one that caused it where that says more."""
     told = problem.__cause__ or problem
-    return (str(told).strip().splitlines() or [type(told).__name__])[0][:160]
+    return textwrap.shorten((str(told).strip().splitlines() or [type(told).__name__])[0], 160, placeholder=' ...')
