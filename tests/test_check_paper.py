@@ -37,10 +37,10 @@ def _no_folder_of_weights(monkeypatch):
     monkeypatch.setenv(weight_sources.FOLDER, '')  # which --weights-dir sets, and which is set back afterwards
 
 
-def run(*words, options=SMALL):
+def run(*words, status=0, options=SMALL):
     """The tool's ``main`` in this process; returns what it prints."""
     with redirect_stdout(io.StringIO()) as text:
-        assert load_tool('check_paper').main([*map(str, words), *options]) == 0
+        assert load_tool('check_paper').main([*map(str, words), *options]) == status
     return text.getvalue()
 
 
@@ -175,13 +175,15 @@ def test_without_images_parameters_are_still_counted(check, tmp_path):
     assert 'tools/make_toypass.py' in line
 
 
-def test_weights_of_both_sources_are_looked_for_and_scored(tiny_toypass, tmp_path, monkeypatch):
+def test_weights_of_both_sources_are_looked_for_and_scored(tiny_toypass, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(weight_sources, '_SAME', ())
     monkeypatch.setattr(weight_sources, '_fetch', lambda *_: 'no network')
     # ToyPASS lies as DensePASS does, so it can play its part.
     words = ('--data-root', tiny_toypass[0] / 'target', '--limit', 1, '--work-dir', tmp_path, '--rows', 'student_b0')
     name = published_address(0, 'openmmlab').rpartition('/')[2]
-    line = line_of(run(*words, '--weights-dir', tmp_path), f'not run: student_b0: checkpoint {name} is not there')
+    missing = run(*words, '--weights-dir', tmp_path, status=1)
+    assert 'none of the 1 rows could be measured' in capsys.readouterr().err
+    line = line_of(missing, f'not run: student_b0: checkpoint {name} is not there')
     assert f'tried: {tmp_path}/{name} (no such file), ' in line
     assert f'/{name} (no network); fetch it elsewhere and put it at ' in line
     torch.save({'state_dict': check_checkpoint(str(SHIPPED))['state_dict']}, tmp_path / name)
