@@ -37,6 +37,7 @@ SAME_FLAGS = {
     'goodsam-browse-labels': 'browse_pseudo_labels.py',
     'goodsam-judge': 'judge_unlabelled.py',
     'goodsam-check-paper': 'check_paper.py',
+    'goodsam-convert': 'convert_weights.py',
 }
 SUBCOMMANDS = {'inspect_cache.py': ('status', 'verify', 'repair', 'stats', 'show')}
 COMMAND = re.compile(r'(?<![\w/.])(?:tools/)?(\w+\.(?:py|sh)|goodsam-[a-z-]+)(?![\w.])')

@@ -21,6 +21,7 @@ CONSOLE_COMMANDS = {
     'tools/browse_pseudo_labels.py': 'goodsam-browse-labels',
     'tools/judge_unlabelled.py': 'goodsam-judge',
     'tools/check_paper.py': 'goodsam-check-paper',
+    'tools/convert_weights.py': 'goodsam-convert',
 }
 _TOOL = re.compile(r'(?<![\w./-])tools/\w+\.py\b')
 

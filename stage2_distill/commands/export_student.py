@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_trust_flag
+from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
 from stage2_distill.libraries import import_libraries
 
 
@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--size', type=flag_values.pixel_pair, default=(400, 2048), metavar='HxW', help='default: 400x2048'
     )
     add_trust_flag(parser)
+    add_weights_flag(parser)
     return parser
 
 

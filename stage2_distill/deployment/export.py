@@ -17,6 +17,7 @@ from stage2_distill.checkpoints.safetensors_files import DIGESTS, SUFFIX, plain_
 from stage2_distill.deployment.student import Student, student_config
 from stage2_distill.errors import ConfigError
 from stage2_distill.models.dry_run import needed_bytes
+from stage2_distill.models.segformer import with_mmsegs_head
 from stage2_distill.training.experiment import read_config
 
 
@@ -57,7 +58,8 @@ def export_student(config: str, checkpoint: str, out: Path, half: bool = False, 
     commit(files[1], _config_text(ours, model).encode(), replace=True)
     digests = ''.join(f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n' for file in files[:2])
     commit(files[2], digests.encode(), replace=True)
-    commit(plain, _plain_checkpoint(student, dataset_meta, half), replace=True)
+    model, weights = with_mmsegs_head(model, student.network.state_dict())
+    commit(plain, _plain_checkpoint(weights, dataset_meta, half), replace=True)
     commit(plain_config, _config_text({}, model).encode(), replace=True)
     return [*files, plain, plain_config]
 
@@ -77,11 +79,10 @@ def _config_text(head: dict[str, Any], model: dict[str, Any]) -> str:
     return text
 
 
-def _plain_checkpoint(student: Student, dataset_meta: dict[str, Any], half: bool) -> bytes:
+def _plain_checkpoint(weights: dict[str, torch.Tensor], dataset_meta: dict[str, Any], half: bool) -> bytes:
     """A checkpoint of PyTorch that holds tensors and plain values alone."""
-    weights = plain_tensors(student.network.state_dict(), half)
     buffer = io.BytesIO()
-    torch.save({'meta': {'dataset_meta': dataset_meta}, 'state_dict': weights}, buffer)
+    torch.save({'meta': {'dataset_meta': dataset_meta}, 'state_dict': plain_tensors(weights, half)}, buffer)
     return buffer.getvalue()
 
 
