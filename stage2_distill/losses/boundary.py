@@ -111,7 +111,7 @@ def boundary_weighted_loss(refined: Tensor, logits: Tensor, labels: Tensor, igno
 
 def _per_refined(total: Tensor, refined: Tensor) -> Tensor:
     count = refined.sum((-2, -1))
-    return torch.where(count > 0, total / count.clamp(min=1), 0 * total)
+    return total / count.clamp(min=1) * (count > 0)
 
 
 def _check_same(refined: Tensor, boundary: Tensor) -> None:

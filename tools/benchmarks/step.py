@@ -108,7 +108,7 @@ def _data(model: GoodSAM, height: int) -> dict[str, Any]:
         for seed, box in enumerate(grid.windows)
     ]
     maps = [boundary_map(windows[overlap.first].id_map[:, -overlap.box.width :]) for overlap in grid.overlaps]
-    masks = CachedMasks(grid, tuple(map(MaskAtoms.from_masks, windows)), tuple(map(torch.from_numpy, maps)))
+    masks = CachedMasks(grid, tuple(map(MaskAtoms.from_masks, windows)), tuple(map(torch.from_numpy, maps))).joined()
     image = torch.from_numpy(picture(0, height, grid.width)).permute(2, 0, 1)
     sample = SegDataSample()
     sample.cached_masks = masks
