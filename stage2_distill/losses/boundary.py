@@ -6,7 +6,6 @@ modes are the candidates; ``ste`` has the formula's value and passes gradient wh
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Hooks: the random numbers of an iteration, and a stop when a loss is not finite."""
+"""Hooks: the random numbers of an iteration, its figures read at once, and a stop when a loss is not finite."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ class IterationSeedHook(Hook):
         """Set the seed of this iteration and process."""
         sequence = np.random.SeedSequence((runner.seed, get_rank(), runner.iter))
         torch.manual_seed(int(sequence.generate_state(1)[0]))
+
+
+@HOOKS.register_module()
+class OneTransferHook(Hook):
+    """Copies all figures of an iteration from the device at once, so that no other hook waits for one of them."""
+
+    priority = 'HIGHEST'
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Put numbers in the place of the iteration's scalar tensors."""
+        scalars = {name: value for name, value in (outputs or {}).items() if isinstance(value, torch.Tensor)}
+        if outputs and scalars:
+            stacked = torch.stack([value.detach().float().reshape(()) for value in scalars.values()])
+            outputs.update(zip(scalars, stacked.tolist(), strict=True))
 
 
 @HOOKS.register_module()
