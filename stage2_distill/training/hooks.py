@@ -68,7 +68,9 @@ class StopOnBadLossHook(Hook):
     ) -> None:
         """Check every loss of the iteration, and the entropy of the assistant's logits."""
         terms = {name: value for name, value in (outputs or {}).items() if name.startswith(('loss', 'entropy'))}
-        values = {name: float(torch.as_tensor(value).detach()) for name, value in terms.items()}
+        values = {
+            name: float(value.detach() if isinstance(value, torch.Tensor) else value) for name, value in terms.items()
+        }
         bad = [f'{_NAMES.get(name, name)} is {value}' for name, value in values.items() if not math.isfinite(value)]
         self._in_a_row = self._in_a_row + 1 if bad else 0
         skipped = _scales(runner.optim_wrapper) and self._in_a_row < self.patience
