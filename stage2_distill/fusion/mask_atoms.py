@@ -102,6 +102,8 @@ class MaskAtoms:
         """
         if not parts or len({part.atom_map.shape[1:] for part in parts}) != 1:
             raise ValueError('masks of windows of one size are needed')
+        if len(parts) == 1:
+            return parts[0]
         atoms = np.cumsum([0] + [part.atoms for part in parts])
         masks = np.cumsum([0] + [part.masks for part in parts])
         windows = np.cumsum([0] + [part.windows for part in parts])

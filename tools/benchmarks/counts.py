@@ -45,19 +45,26 @@ def measure(model: str, points: int, device: torch.device) -> list[Measurement]:
             generator.generate(image)  # prompts are then known, as for all windows but the first
             found.append(counted(partial(generator.generate, image)))
     rows = _rows(f'{model}, {points}x{points} points, a window', *found)
+    return rows + measure_step()
+
+
+def measure_step() -> list[Measurement]:
+    """Count what a training step at 400x2048 asks for, on a device that computes nothing and takes a GPU's ways."""
+    nowhere, rows = torch.device('meta'), []
     for frozen in (True, False):
-        whole, *parts = (counted(call) for call in step.step_and_parts(device, step.HALF, False, frozen))
-        alone = _sum(parts)
-        whole.waits -= alone.waits  # an optimizer on a CPU reads its own counters, as a GPU does not wait for
-        alone.waits.clear()
+        calls = step.step_and_parts(nowhere, 2 * step.HALF, False, frozen)
+        for call in calls:
+            call()  # what is made once, such as states of the optimizers, is there
+        whole, *parts = (counted(call, nowhere) for call in calls)
         kind = 'frozen' if frozen else 'trained'
-        rows += _rows(f'training step, {step.HALF} rows, assistant {kind}: networks alone, then all', alone, whole)
+        what = f'training step, {2 * step.HALF} rows, assistant {kind}: networks alone, then all'
+        rows += _rows(what, _sum(parts[:2]), whole)  # without the copy that labels, which GoodSAM adds
     return rows
 
 
-def counted(call: Callable[[], object]) -> Counts:
-    """Run something and count what it asks for."""
-    with Counts() as counts:
+def counted(call: Callable[[], object], device: torch.device | None = None) -> Counts:
+    """Run something and count what it asks for; with a device, what it asks of that one."""
+    with Counts(device) as counts:
         call()
     return counts
 
@@ -87,11 +94,16 @@ class Counts(TorchDispatchMode):
         moved: Bytes that these read and write, without matrix products, convolutions and attention: what elementwise
             operations, copies and reductions cost a device, whose time for them is their bytes.
         waits: By name, how often the processor would wait for a GPU: values or sizes that it reads, and copies of a
-            device's tensors to the host.
+            device's tensors to the host; also what is copied to it in a way that waits. Lists as indices are copied
+            too, but PyTorch does that where it can't be seen.
+
+    Args:
+        device: Whose tensors are waited for. None: every tensor stands for one of a device, those of the CPU too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
         super().__init__()
+        self._device, self._inside = device, False
         self.kernels = 0
         self.moved = 0
         self.by_name: Counter[str] = Counter()
@@ -102,8 +114,14 @@ class Counts(TorchDispatchMode):
 
     def _noticed(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
         def noticed(tensor: Tensor, *args: Any, **options: Any) -> Any:
+            if self._inside or not self._is_there(tensor):
+                return method(tensor, *args, **options)
             self.waits[name] += 1
-            return method(tensor, *args, **options)
+            self._inside = True  # a list of many numbers is one wait
+            try:
+                return method(tensor, *args, **options)
+            finally:
+                self._inside = False
 
         return noticed
 
@@ -122,10 +140,7 @@ class Counts(TorchDispatchMode):
         """Count one operation and run it."""
         result = func(*args, **(kwargs or {}))
         name = func.name().split('::')[1].split('.')[0]
-        by_mask = name in ('index', 'index_put', 'index_put_') and any(
-            x is not None and x.dtype == torch.bool for x in args[1]
-        )
-        if name in _READ or by_mask:
+        if self._waits(name, args, kwargs or {}, result):
             self.waits[name] += 1
         if not (func.is_view or name in ('detach', 'empty', 'empty_strided', 'new_empty', '_unsafe_view')):
             self.kernels += 1
@@ -134,6 +149,21 @@ class Counts(TorchDispatchMode):
                 self.moved += size
                 self.by_name[name] += size
         return result
+
+    def _is_there(self, tensor: Any) -> bool:
+        return isinstance(tensor, Tensor) and (self._device is None or tensor.device.type == self._device.type)
+
+    def _waits(self, name: str, args: Any, kwargs: dict[str, Any], result: Any) -> bool:
+        """Whether the processor would wait for this operation."""
+        if name in _READ:
+            return not self._inside and self._is_there(args[0])
+        if name in ('index', 'index_put', 'index_put_'):
+            places = [x for x in args[1] if x is not None]
+            return self._is_there(args[0]) and any(x.dtype == torch.bool or x.device != args[0].device for x in places)
+        if name in ('_to_copy', 'copy_'):
+            source, blocks = args[name == 'copy_'], not (kwargs.get('non_blocking') or True in args[2:])
+            return blocks and source.ndim > 0 and source.device != result.device
+        return False
 
 
 def _bytes(tree: Any) -> int:
