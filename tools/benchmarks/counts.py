@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -10,6 +12,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from segment_anything import sam_model_registry
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -17,11 +20,12 @@ from torch.utils._pytree import tree_leaves
 from benchmarks import step
 from benchmarks.common import Measurement, picture
 from benchmarks.random_sam import answers, mask_side, random_generator
+from stage1_sam_cache.sam.fast_networks import accelerate
 from stage1_sam_cache.sam.settings import SamSettings
 
 # Results whose size, or values that the processor, waits for.
 _READ = ('_local_scalar_dense', 'nonzero', '_unique2', 'unique_dim', 'masked_select', 'bincount', 'equal', 'nms')
-_TRANSFERS = ('cpu', 'numpy', 'tolist')
+_TRANSFERS = ('cpu', 'numpy', 'tolist', 'to')
 _ARITHMETIC = ('mm', 'addmm', 'bmm', 'baddbmm', 'convolution', 'attention', 'linear')
 
 
@@ -44,7 +48,7 @@ def measure(model: str, points: int, device: torch.device) -> list[Measurement]:
         ):
             generator.generate(image)  # prompts are then known, as for all windows but the first
             found.append(counted(partial(generator.generate, image)))
-    rows = _rows(f'{model}, {points}x{points} points, a window', *found)
+    rows = _rows(f'{model}, {points}x{points} points, a window', *found) + decoder(points)
     for frozen in (True, False):
         whole, *parts = (counted(call) for call in step.step_and_parts(device, step.HALF, False, frozen))
         alone = _sum(parts)
@@ -53,6 +57,26 @@ def measure(model: str, points: int, device: torch.device) -> list[Measurement]:
         kind = 'frozen' if frozen else 'trained'
         rows += _rows(f'training step, {step.HALF} rows, assistant {kind}: networks alone, then all', alone, whole)
     return rows
+
+
+def decoder(points: int, dtype: torch.dtype = torch.float32) -> list[Measurement]:
+    """Count what SAM's mask decoder asks for to make three masks of each point, stock and fast.
+
+    Args:
+        points: How many, in one batch.
+        dtype: Of the weights and of what the decoder takes.
+    """
+    sam = sam_model_registry['vit_b']().eval()
+    stock, prompt_encoder = sam.mask_decoder.to(dtype), sam.prompt_encoder
+    fast = accelerate(copy.deepcopy(sam)).mask_decoder
+    side, width = prompt_encoder.image_embedding_size[0], prompt_encoder.embed_dim
+    image, position = torch.randn(2, 1, width, side, side, dtype=dtype)
+    prompts, no_mask = torch.randn(points, 2, width, dtype=dtype), torch.randn(width, dtype=dtype)
+    dense = no_mask.view(1, -1, 1, 1).expand(points, -1, side, side)
+    with torch.no_grad():
+        plain = counted(lambda: stock(image, position, prompts, dense, True))
+        quick = counted(lambda: fast.decode(fast.share(image, position, no_mask), prompts, (side, side)))
+    return _rows(f'mask decoder of SAM, {points} points, all masks', plain, quick)
 
 
 def counted(call: Callable[[], object]) -> Counts:
@@ -67,6 +91,7 @@ def _sum(parts: list[Counts]) -> Counts:
     for part in parts:
         total.kernels += part.kernels
         total.moved += part.moved
+        total.touched += part.touched
         total.waits += part.waits
     return total
 
@@ -75,6 +100,7 @@ def _rows(what: str, plain: Counts, fast: Counts) -> list[Measurement]:
     return [
         Measurement(f'{what}: kernels', plain.kernels, fast.kernels, ''),
         Measurement(f'{what}: moved', plain.moved / 1e6, fast.moved / 1e6, 'MB'),
+        Measurement(f'{what}: moved, with arithmetic', plain.touched / 1e6, fast.touched / 1e6, 'MB'),
         Measurement(f'{what}: waits', plain.waits.total(), fast.waits.total(), ''),
     ]
 
@@ -86,28 +112,34 @@ class Counts(TorchDispatchMode):
         kernels: Operations that compute something; views are free.
         moved: Bytes that these read and write, without matrix products, convolutions and attention: what elementwise
             operations, copies and reductions cost a device, whose time for them is their bytes.
-        waits: By name, how often the processor would wait for a GPU: values or sizes that it reads, and copies of a
-            device's tensors to the host.
+        touched: Bytes that all kernels read and write, with those.
+        waits: By name, how often the thread that asks would wait for a GPU: values or sizes that it reads, and copies
+            of a device's tensors to the host. Other threads may wait.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.kernels = 0
         self.moved = 0
+        self.touched = 0
         self.by_name: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
+        self._thread = 0
         self._patches = [
             mock.patch.object(Tensor, name, self._noticed(getattr(Tensor, name), name)) for name in _TRANSFERS
         ]
 
     def _noticed(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
         def noticed(tensor: Tensor, *args: Any, **options: Any) -> Any:
-            self.waits[name] += 1
+            stays = name == 'to' and (str([*args, options.get('device')][0]) != 'cpu' or options.get('non_blocking'))
+            if threading.get_ident() == self._thread and not stays:
+                self.waits[name] += 1
             return method(tensor, *args, **options)
 
         return noticed
 
     def __enter__(self) -> Counts:
+        self._thread = threading.get_ident()
         for patch in self._patches:
             patch.start()
         super().__enter__()
@@ -129,8 +161,9 @@ class Counts(TorchDispatchMode):
             self.waits[name] += 1
         if not (func.is_view or name in ('detach', 'empty', 'empty_strided', 'new_empty', '_unsafe_view')):
             self.kernels += 1
+            size = _bytes((args, kwargs, result))
+            self.touched += size
             if not any(part in name for part in _ARITHMETIC):
-                size = _bytes((args, kwargs, result))
                 self.moved += size
                 self.by_name[name] += size
         return result

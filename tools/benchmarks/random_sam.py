@@ -16,6 +16,7 @@ from benchmarks.common import blobs
 from stage1_sam_cache.sam.fast_decoder import SharedMaskDecoder
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 from stage1_sam_cache.sam.settings import SamSettings
+from stage1_sam_cache.sam.shared_attention import SharedImage
 from stage1_sam_cache.sam.weights import ARCHITECTURES
 
 _MASKS = 75  # that survive the filters
@@ -65,14 +66,14 @@ def answers(points: int, side: int) -> Iterator[None]:
         return logits.to(**kind)[which[at]].unflatten(0, (-1, 3)), predicted_iou[at].to(**kind).view(-1, 3)
 
     def fast(
-        self: SharedMaskDecoder, image: Tensor, pe: Tensor, prompts: Tensor, no_mask: Tensor, inside: Any, select: Any
+        self: SharedMaskDecoder, image: SharedImage, prompts: Tensor, size: Any, inside: Any, select: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         at = next_points(len(prompts))
-        iou = predicted_iou[at].to(image.device).view(-1, 3)
-        drawn_of_point = which[at].to(image.device)
-        masks, _, number = shared(self, image, pe, prompts, no_mask, inside, lambda _: select(iou))
+        iou = predicted_iou[at].to(prompts.device).view(-1, 3)
+        drawn_of_point = which[at].to(prompts.device)
+        masks, _, number = shared(self, image, prompts, size, inside, lambda _: select(iou))
         height, width = masks.shape[1:]
-        return logits.to(image.device)[drawn_of_point[number], :height, :width], iou.flatten()[number], number
+        return logits.to(prompts.device)[drawn_of_point[number], :height, :width], iou.flatten()[number], number
 
     with mock.patch.object(MaskDecoder, 'forward', plain), mock.patch.object(SharedMaskDecoder, 'decode', fast):
         yield
