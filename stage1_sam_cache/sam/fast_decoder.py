@@ -21,6 +21,7 @@ from stage1_sam_cache.sam.shared_attention import SharedImage, attend, conclude,
 class SharedMaskDecoder(MaskDecoder):
     """SAM's mask decoder with a ``decode`` for many points of one image; its ``forward`` is SAM's own."""
 
+    @torch.no_grad()
     def share(self, image_embedding: Tensor, image_pe: Tensor, no_mask: Tensor) -> SharedImage:
         """Compute what all points of an image share.
 
@@ -31,6 +32,7 @@ class SharedMaskDecoder(MaskDecoder):
         """
         return share(self.transformer, image_embedding + no_mask[:, None, None], image_pe)
 
+    @torch.no_grad()
     def decode(
         self,
         image: SharedImage,
@@ -65,6 +67,7 @@ class SharedMaskDecoder(MaskDecoder):
         points, kept = places(of_point, point_count), places(keep.flatten(), mask_count)
         height, width = inside or size
         shown = attended.places.unflatten(1, size)[:, :height, :width][points]
+        del attended  # its places are as large as those that are kept
         fine = self._upscale(shown.flatten(1, 2))  # (P, 16 h w, C / 8), by place, then by its 4 x 4
         tokens = answers[points, 1:]
         weights = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps[1:])], 1)

@@ -131,8 +131,9 @@ class Counts(TorchDispatchMode):
 
     def _noticed(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
         def noticed(tensor: Tensor, *args: Any, **options: Any) -> Any:
-            stays = name == 'to' and (str([*args, options.get('device')][0]) != 'cpu' or options.get('non_blocking'))
-            if threading.get_ident() == self._thread and not stays:
+            # A device that is given as a value may be the one that the tensor is on already.
+            to_host = bool(args) and isinstance(args[0], str) and args[0] == 'cpu' and not options.get('non_blocking')
+            if threading.get_ident() == self._thread and (name != 'to' or to_host):
                 self.waits[name] += 1
             return method(tensor, *args, **options)
 
