@@ -1,6 +1,7 @@
 """What messages tell users to do: the tools and flags exist where a message can appear, and the commands help."""
 
 import ast
+import inspect
 import io
 import re
 import shlex
@@ -9,7 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from mmengine.registry import init_default_scope
+from conftest import ROOT
+from mmengine.registry import Registry, init_default_scope
+from mmseg import registry
 from PIL import Image
 from test_docs import FLAG, SUBCOMMANDS
 from test_project import imports_of, modules_of
@@ -17,7 +20,9 @@ from test_quick_answers import TOOLS, module_of
 from test_source_training import load_tool
 
 from stage1_sam_cache.errors import MaskCacheError
+from stage2_distill import components  # noqa: F401
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
+from stage2_distill.training.config_keys import KNOWN
 from stage2_distill.training.experiment import read_config
 
 PACKAGES = ('stage1_sam_cache', 'stage2_distill', 'commands', 'toypass', 'ablation', 'benchmarks')
@@ -127,6 +132,50 @@ def test_every_flag_that_a_message_names_exists_where_it_can_appear():
                         wrong.append((module, tool, flag, text))
     assert wrong == []
     assert seen > 60
+
+
+_TOPS = 'train_dataloader|val_dataloader|test_dataloader|model|optim_wrapper|param_scheduler|train_cfg|default_hooks'
+KEYS = re.compile(rf'--cfg-options ([a-z_]+)=|(?<![\w.])((?:{_TOPS})(?:\.\w+)+)(?![\w(])')
+
+
+def arguments(kind):
+    """What a component of a config takes, by its registered name."""
+    registries = [value for value in vars(registry).values() if isinstance(value, Registry)]
+    found = next(filter(None, (known.get(kind) for known in registries)), None)
+    bases = found.__mro__[:-1] if isinstance(found, type) else [found] if found else []
+    return {name for base in bases for name in inspect.signature(base).parameters}
+
+
+def is_key(config, key):
+    """Whether a config has a dotted key, or the component at its place takes it."""
+    node, (top, *rest) = config, key.split('.')
+    if not rest:
+        return top in KNOWN
+    for part in (top, *rest):
+        if isinstance(node, (list, tuple)):
+            if not part.isdecimal():
+                return False
+            node = node[int(part)]
+        elif part in node:
+            node = node[part]
+        else:
+            return 'type' in node and part in arguments(node['type'])
+    return True
+
+
+def test_every_key_of_a_config_that_a_message_names_is_read():
+    names = ('goodsam_b0_own.py', 'goodsam_b0_onnx.py', 'goodsam_b0_toypass.py', 'source/segformer_b0_toypass.py')
+    configs = [read_config(str(ROOT / 'mmseg_configs' / name)) for name in names]
+    init_default_scope('mmseg')
+    named = {}
+    for module, file in MODULES.items():
+        if module.startswith('stage'):
+            for text in texts_of(file):
+                named |= {key: module for groups in KEYS.findall(text) for key in groups if key}
+    assert [(key, module) for key, module in named.items() if not any(is_key(each, key) for each in configs)] == []
+    assert {'model.grid.stride', 'store_lessons', 'train_cfg.max_iters'} <= named.keys()
+    assert len(named) > 10
+    assert not any(is_key(each, key) for each in configs for key in ('model.grid.strid', 'train_cfg.max_iter', 'stor'))
 
 
 def follow(remedy):

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS as MMSEG_DATASETS
 from PIL import Image
 
 from stage1_sam_cache.build.builder import CacheBuilder
@@ -20,7 +21,7 @@ from stage1_sam_cache.data.catalog import list_dataset
 from stage1_sam_cache.data.image_sizes import read_sizes
 from stage1_sam_cache.data.images import RgbImage, read_rgb, read_size
 from stage1_sam_cache.data.listing import list_folder
-from stage1_sam_cache.data.refusals import AllRefusedError, RefusedLink, SomeRefusedError
+from stage1_sam_cache.data.refusals import AllRefusedError, Refused, RefusedLink, SomeRefusedError
 from stage1_sam_cache.errors import DatasetError, ImageError, MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator
@@ -33,7 +34,7 @@ from stage2_distill.errors import ConfigError
 from stage2_distill.training.cache_check import build_with_cache
 from stage2_distill.training.cache_command import cache_command
 from stage2_distill.training.checked_runner import ConfigDatasets
-from stage2_distill.training.size_check import check_sizes
+from stage2_distill.training.size_check import check_scored_batches, check_sizes
 from toypass.truth.cache_scores import TruthFiles, find_split, score_cache
 
 FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
@@ -65,12 +66,12 @@ def data_set(images, **settings):
 
 
 def test_images_of_other_formats_are_refused_by_name_unless_they_are_there_in_one_that_is_read(tmp_path):
-    for name in ('a.jpg', 'a.DNG', 'b.HEIC', 'c/d.gif', 'e.jfif', 'f.JPE', 'notes.txt', 'video.mp4'):
+    for name in ('a.jpg', 'a.DNG', 'b.HEIC', 'c/d.ppm', 'e.jfif', 'f.JPE', 'notes.txt', 'video.mp4'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     listing = list_folder(tmp_path)
     assert [sample.id for sample in listing.samples] == ['a', 'e', 'f']
-    assert [entry.name for entry in listing.refused] == ['b.HEIC', 'c/d.gif']
+    assert [entry.name for entry in listing.refused] == ['b.HEIC', 'c/d.ppm']
     assert listing.refused[0].reason == '.heic images are not read; convert them to PNG or JPEG'
     (tmp_path / 'list.txt').write_text('a.jpg\nb.heic\n')
     chosen = list_folder(tmp_path, tmp_path / 'list.txt')
@@ -92,6 +93,18 @@ def test_a_single_refusal_is_told_without_counting(tmp_path):
     with pytest.raises(DatasetError) as refused:
         list_folder(tmp_path, tmp_path / 'list.txt')
     assert str(refused.value).startswith(f'{tmp_path}: b.png: line 1 of ')
+
+
+def test_a_link_in_a_circle_is_called_one_and_no_flag_is_said_to_help(tmp_path):
+    (tmp_path / 'images/b').mkdir(parents=True)
+    for name in ('a.png', 'b/c.png'):
+        (tmp_path / 'images' / name).touch()
+    (tmp_path / 'images/b/up').symlink_to('..')
+    (tmp_path / 'images/itself.png').symlink_to('itself.png')
+    for follow in (False, True):
+        listing = list_folder(tmp_path / 'images', follow_links=follow)
+        assert [entry.name for entry in listing.refused] == ['b/up', 'itself.png']
+        assert all('leads back to itself' in entry.reason and type(entry) is Refused for entry in listing.refused)
 
 
 def test_training_sees_every_image_that_stage_1_took_or_ends(tmp_path):
@@ -241,6 +254,17 @@ def test_sizes_that_are_no_batch_are_told_with_the_number_of_images(tmp_path):
     ):
         check_sizes(settings_of(images), entries_of(images), batch_size=2)
     assert check_sizes(settings_of(images), entries_of(images), batch_size=1) == []
+    for loader in ('val_dataloader', 'test_dataloader'):
+        dataset = data_set(images, pipeline=[{'type': 'LoadPanorama'}, {'type': 'PackPanorama'}], test_mode=True)
+        config = Config({'model': {}, loader: {'batch_size': 2, 'dataset': dataset}})
+        with pytest.raises(
+            ConfigError, match=rf'{loader}\.batch_size=2, .*2 sizes.*cfg-options {loader}\.batch_size=1$'
+        ):
+            check_scored_batches(config, MMSEG_DATASETS.build)
+        config.model.data_preprocessor = {'test_cfg': {'size_divisor': 32}}  # which pads
+        check_scored_batches(config, MMSEG_DATASETS.build)
+        config.model.data_preprocessor, config[loader].batch_size = None, 1
+        check_scored_batches(config, MMSEG_DATASETS.build)
     paths, names = [images / 'a.png', images / 'b.png'], ['a', 'b']
     assert 'batch_size=1' in warnings_of(paths, names, WindowSettings((40, 64), 32), 10**8)[0]
     assert warnings_of(paths[:1], names[:1], WindowSettings((40, 64), 32), 10**8) == []

@@ -29,10 +29,10 @@ ONE_PASS = ('student_b0', 'whole_b0', 'tile_b0', 'slide_b0', 'ctcf_b0')
 MORE = ('ssa_b0', 'sepl_b0', 'window_512', 'window_128')
 
 
-def run(*words):
+def run(*words, status=0):
     """The tool's ``main`` in this process; returns what it prints."""
     with redirect_stdout(io.StringIO()) as text:
-        assert load_tool('check_paper').main([*map(str, words), *SMALL]) == 0
+        assert load_tool('check_paper').main([*map(str, words), *SMALL]) == status
     return text.getvalue()
 
 
@@ -167,7 +167,7 @@ def test_without_images_parameters_are_still_counted(check, tmp_path):
     assert 'tools/make_toypass.py' in line
 
 
-def test_published_weights_are_fetched_or_taken_from_a_folder(tiny_toypass, tmp_path, monkeypatch):
+def test_published_weights_are_fetched_or_taken_from_a_folder(tiny_toypass, tmp_path, monkeypatch, capsys):
     def no_network(address, *_):
         raise URLError('no network')
 
@@ -175,10 +175,11 @@ def test_published_weights_are_fetched_or_taken_from_a_folder(tiny_toypass, tmp_
     words = ('--data-root', tiny_toypass[0] / 'target', '--rows', 'student_b0', '--limit', 1, '--work-dir', tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointLoader, 'load_checkpoint', no_network)
-        line = line_of(run(*words), 'not run: student_b0: https://')
+        line = line_of(run(*words, status=1), 'not run: student_b0: https://')
     assert '(<urlopen error no network>); fetch it elsewhere and give its folder with --weights' in line
     name = line.partition(' cannot be fetched')[0].rpartition('/')[2]
-    missing = run(*words, '--weights', tmp_path)
+    missing = run(*words, '--weights', tmp_path, status=1)
+    assert 'none of the 1 rows could be measured' in capsys.readouterr().err
     assert f'{tmp_path}/{name} does not exist; fetch https://' in missing
     torch.save({'state_dict': check_checkpoint(str(SHIPPED))['state_dict']}, tmp_path / name)
     text = run(*words, '--weights', tmp_path)

@@ -17,7 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb
+from stage1_sam_cache.data.image_formats import FORMATS, IMAGE_EXTENSIONS, UNREAD_EXTENSIONS
+from stage1_sam_cache.data.images import MAX_PIXELS, read_rgb, read_size
 from stage1_sam_cache.errors import ImageError
 
 ORIENTATION = 0x0112
@@ -268,10 +269,51 @@ def test_other_colour_models_are_refused_by_name(tmp_path, mode, kind):
     assert mode in refusal(save(tmp_path / 'image', Image.new(mode, (8, 8)), format=kind))
 
 
-@pytest.mark.parametrize('kind', ['GIF', 'PPM', 'JPEG2000', 'ICO'])
+@pytest.mark.parametrize('kind', ['PPM', 'TGA', 'ICO'])
 def test_other_formats_are_refused_with_a_list_of_the_known_ones(tmp_path, kind):
     message = refusal(save(tmp_path / 'image', Image.new('RGB', (16, 16)), format=kind))
-    assert all(known in message for known in ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP'))
+    assert all(known in message for known in ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP', 'GIF'))
+
+
+# --- formats that Pillow may be built without, and animations ---
+
+
+def test_gif_jpeg_2000_and_avif_are_read_as_pillow_reads_them(tmp_path):
+    still = Image.fromarray(NOISE)
+    for kind, end in (('GIF', 'gif'), ('JPEG2000', 'jp2'), ('JPEG2000', 'j2k'), ('AVIF', 'avif')):
+        if kind not in FORMATS:
+            continue
+        path = save(tmp_path / f'still.{end}', still, **({'quality': 100} if kind == 'AVIF' else {}))
+        with Image.open(path) as image:
+            assert np.array_equal(pixels_of(path), image.convert('RGB')), kind
+        assert read_size(path) == NOISE.shape[:2]
+        data = path.read_bytes()
+        for length in (len(data) // 3, len(data) - 40):
+            path.write_bytes(data[:length])
+            assert 'damaged' in refusal(path) or 'not an image' in refusal(path)
+        assert f'.{end}' in IMAGE_EXTENSIONS
+    assert '.heic' in UNREAD_EXTENSIONS
+
+
+@pytest.mark.parametrize('kind', sorted({'GIF', 'AVIF'} & {*FORMATS}))
+def test_an_animation_is_refused(tmp_path, kind):
+    path = tmp_path / 'moving'
+    Image.fromarray(NOISE).save(path, kind, save_all=True, append_images=[Image.fromarray(255 - NOISE)])
+    assert refusal(path).endswith(f'an animated {kind}; save the frame that you want as PNG')
+
+
+def test_deep_jpeg_2000_and_avif_are_refused_instead_of_cut_to_8_bits(tmp_path):
+    deep = np.full((64, 64, 3), 40_000, np.uint16)
+    if 'JPEG2000' in FORMATS:
+        assert cv2.imwrite(str(tmp_path / 'deep.jp2'), deep)
+        assert '16-bit or floating-point' in refusal(tmp_path / 'deep.jp2')
+        data = (tmp_path / 'deep.jp2').read_bytes()
+        (tmp_path / 'deep.j2k').write_bytes(data[data.index(b'\xff\x4f\xff\x51') :])
+        assert '16-bit or floating-point' in refusal(tmp_path / 'deep.j2k')
+    if 'AVIF' in FORMATS:
+        options = [cv2.IMWRITE_AVIF_DEPTH, 10]
+        assert cv2.imwrite(str(tmp_path / 'deep.avif'), np.full((64, 64, 3), 700, np.uint16), options)
+        assert '10-bit image; convert it to 8 bits' in refusal(tmp_path / 'deep.avif')
 
 
 # --- refused: no image there ---

@@ -25,6 +25,7 @@ from stage1_sam_cache.cache import panorama_file as cache_file
 from stage1_sam_cache.cache.panorama_file import OverlapBoundary, PanoramaMasks
 from stage1_sam_cache.cache.reader import MANIFEST_FILE, cache_folders, entry_name
 from stage1_sam_cache.cache.writer import CacheWriter, restore_description
+from stage1_sam_cache.commands import inspect_cache
 from stage1_sam_cache.errors import WriteError
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
@@ -251,6 +252,17 @@ def test_the_right_one_of_several_caches_is_chosen(cache):
 def test_no_cache_is_one_line_that_says_how_to_make_one(tmp_path):
     with pytest.raises(MaskCacheError, match=r'no mask cache here; make one with tools/cache_sam\.py'):
         open_cache(tmp_path)
+
+
+def test_a_folder_of_folders_of_caches_is_told_from_one_without_any(cache):
+    name = cache.path.parent
+    with pytest.raises(MaskCacheError, match=rf'{name.parent}: no mask cache here, but in {name}; name that one$'):
+        open_cache(name.parent)
+    (name.parent / 'other').mkdir()
+    shutil.copytree(cache.path, name.parent / 'other' / cache.path.name)
+    with pytest.raises(MaskCacheError, match=rf'but in {name}, \S*other; name one of these folders$'):
+        inspect_cache.main(['status', str(name.parent)])
+    assert inspect_cache.main(['status', str(name)]) == 0
 
 
 def test_errors_of_opening_keep_problem_and_remedy_apart(tmp_path, cache):

@@ -44,13 +44,13 @@ def labels_of(dataset):
 
 
 def test_labels_are_found_by_the_id_of_their_image(own):
-    listing, without = with_labels(list_folder(own / 'im'), own / 'lab')
+    listing, without, unused = with_labels(list_folder(own / 'im'), own / 'lab')
     assert {sample.id: sample.label.name for sample in listing.samples} == {
         'a_leftImg8bit': 'a_gtFine_labelTrainIds.png',
         'street/1': '1.png',
         'street/2': '2_labelTrainIds.png',
     }
-    assert without == {}
+    assert (without, unused) == ({}, [])
     assert labels_of(scored(own)) == [IDS.tolist()] * 3
     with pytest.raises(DatasetError, match='is both image and label folder'):
         with_labels(list_folder(own / 'im'), own / 'im')
@@ -75,6 +75,20 @@ def test_images_without_a_label_are_scored_without_and_named_but_not_trained_wit
     assert Coverage.of(scored(own, indices=1), 0).line.endswith(
         ', 1 (the label ignores every pixel), 1 (over the limit)'
     )
+
+
+def test_labels_whose_image_is_missing_are_named_and_counted(own):
+    for name in ('street/3', 'street/1_color', 'a_gtFine_instanceIds', 'a2', 'street/10'):
+        save(own / f'lab/{name}.png', IDS)
+    dataset = scored(own)
+    coverage = Coverage.of(dataset, len(dataset))
+    assert coverage.line == ('3 of 3 images scored; labels without an image: 3 (a2.png, street/3.png, street/10.png)')
+    assert coverage.record()['labels_without_image'] == ['a2.png', 'street/3.png', 'street/10.png']
+    (own / 'im/street/1.png').rename(own / 'im/street/1.heic')  # it is there, and refused for another reason
+    dataset = scored(own, skip_refused=True)
+    assert 'street/1' not in ' '.join(name for name in dataset.unused_labels if not name.endswith('10.png'))
+    (own / 'list.txt').write_text('street/2\n')
+    assert scored(own, skip_refused=True, list_file=str(own / 'list.txt')).unused_labels == []
 
 
 def test_ids_are_those_of_the_space_of_another_encoding_or_of_a_table(own, tmp_path):

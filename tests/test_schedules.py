@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.experiment import build_runner, read_config
+from stage2_distill.training.optimizer_settings import OptimizerSettingsHook
 from stage2_distill.training.rate_schedule import RunLength, end_schedulers, rates_of, warnings_of
 from stage2_distill.training.schedule_hook import ScheduleHook
 
@@ -186,7 +187,9 @@ class Rates(Hook):
 def rates(tmp_path):
     """Trains in a work dir and returns the rates of each iteration and what was warned of."""
 
-    def run(schedule, length, lr=0.1, folder='work', resume=True):
+    def run(
+        schedule, length, lr=0.1, folder='work', resume=True, said=('learning rate', 'nothing is left'), **optimizer
+    ):
         warned = []
         handler = logging.Handler(logging.WARNING)
         handler.emit = lambda record: warned.append(record.getMessage())
@@ -199,17 +202,18 @@ def rates(tmp_path):
             },
             train_cfg={'by_epoch': False, 'max_iters': length},
             optim_wrapper={
-                'optimizer': {'type': 'AdamW', 'lr': lr},
+                'optimizer': {'type': 'AdamW', 'lr': lr, **optimizer},
                 'paramwise_cfg': {'custom_keys': {'head': {'lr_mult': 10}}},
             },
-            param_scheduler=schedule, resume=resume, default_scope='mmengine', custom_hooks=[ScheduleHook(), seen],
+            param_scheduler=schedule, resume=resume, default_scope='mmengine',
+            custom_hooks=[ScheduleHook(), OptimizerSettingsHook(), seen],
             default_hooks={'checkpoint': {'type': 'CheckpointHook', 'by_epoch': False, 'interval': 2}},
             visualizer={'type': 'Visualizer', 'vis_backends': []}, log_level='WARNING',
             experiment_name=f'{folder}_{length}_{lr}_{len(list(tmp_path.rglob("*")))}', randomness={'seed': 0},
         )  # fmt: skip
         runner.logger.addHandler(handler)
         runner.train()
-        return seen.seen, [line for line in warned if 'learning rate' in line or 'nothing is left' in line]
+        return seen.seen, [line for line in warned if any(part in line for part in said)]
 
     return run
 
@@ -240,3 +244,14 @@ def test_a_run_that_goes_on_unchanged_is_restored_as_it_was_and_another_rate_cou
     cycle, (line,) = rates({'type': 'OneCycleLR', 'eta_max': 0.3, 'by_epoch': False}, 8)
     assert cycle == once[4:]
     assert "config's schedule" in line
+
+
+def test_settings_of_the_optimizer_that_a_resumed_run_keeps_are_said(rates):
+    said = {'said': ('the optimizer',)}
+    assert rates([], 2, folder='kept', **said)[1] == []
+    assert rates([], 4, folder='kept', **said)[1] == []
+    _, lines = rates([], 6, folder='kept', weight_decay=0.5, betas=(0.8, 0.999), **said)
+    assert [line.partition(';')[0] for line in lines] == [
+        "the optimizer keeps the checkpoint's betas, (0.9, 0.999), not the config's (0.8, 0.999)",
+        "the optimizer keeps the checkpoint's weight_decay, 0.01, not the config's 0.5",
+    ]

@@ -18,6 +18,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from test_source_training import load_tool
 
+from stage1_sam_cache.errors import GoodSAMError
 from stage2_distill.data import datasets
 from stage2_distill.errors import ConfigError
 from stage2_distill.evaluation.input_sizes import refuse_small_inputs
@@ -115,7 +116,7 @@ def test_own_labels_are_scored_by_flags_and_by_config_alike(own, tiny_goodsam, r
         assert finished.stdout.splitlines()[-1] == '2 of 2 images scored'
         scores.append(json.loads(out.read_text()))
     assert scores[0] == scores[1]
-    assert scores[0]['images'] == {'images': 2, 'scored': 2, 'left_out': []}
+    assert scores[0]['images'] == {'images': 2, 'scored': 2, 'left_out': [], 'labels_without_image': []}
     assert scores[0]['dataset'] == str(own / 'im')
 
 
@@ -214,3 +215,11 @@ def test_flags_that_would_do_nothing_are_refused(flags, message, capsys):
     with pytest.raises(SystemExit, match='2'):
         load_tool('test').main([str(SOURCE), 'none.pth', *flags])
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_folder_for_pictures_that_cannot_be_made_is_refused_before_anything_is_scored(tmp_path):
+    file = tmp_path / 'pictures'
+    file.touch()
+    words = ['goodsam_b0_toypass.py', str(tmp_path / 'none.pth'), '--work-dir', str(tmp_path / 'work')]
+    with pytest.raises(GoodSAMError, match=rf'^cannot make the folder {file}: .*; give another --show-dir$'):
+        load_tool('test').main([*words, '--show-dir', str(file)])

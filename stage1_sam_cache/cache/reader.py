@@ -18,7 +18,7 @@ from stage1_sam_cache.cache import panorama_file as cache_file
 from stage1_sam_cache.cache.fingerprint import FORMAT_VERSION, Fingerprint
 from stage1_sam_cache.cache.manifest import parse_manifest
 from stage1_sam_cache.cache.panorama_file import PanoramaMasks
-from stage1_sam_cache.cache.remedies import make_it, set_aside
+from stage1_sam_cache.cache.remedies import nothing_here, set_aside
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError, MissingCacheError
 
 FINGERPRINT_FILE = 'fingerprint.json'
@@ -213,7 +213,7 @@ def open_cache(root: str | Path, expect: Fingerprint | Mapping[str, Any] | None 
     if not caches and problems:
         raise problems[0]
     if not caches:
-        raise MissingCacheError(f'{root}: no mask cache here', make_it(root))
+        raise no_cache(root)
     differences = [cache.fingerprint.differences(expect) if expect is not None else [] for cache in caches]
     fitting = [cache for cache, differs in zip(caches, differences, strict=True) if not differs]
     if len(fitting) == 1:
@@ -236,6 +236,13 @@ def cache_folders(root: Path) -> list[Path]:
     if (root / FINGERPRINT_FILE).exists():
         return [root]
     return sorted(file.parent for file in root.glob(f'*/{FINGERPRINT_FILE}'))
+
+
+def no_cache(root: Path) -> MissingCacheError:
+    """The error of a folder without a cache; it names those that lie one folder deeper."""
+    return MissingCacheError(
+        *nothing_here(root, sorted({f.parent.parent for f in root.glob(f'*/*/{FINGERPRINT_FILE}')}))
+    )
 
 
 def entry_name(image_id: str) -> str:

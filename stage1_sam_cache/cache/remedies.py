@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 
 def make_it(root: str | Path) -> str:
     """Return how to make a cache that is not there, where its images are not known."""
     return f'make one with tools/cache_sam.py --images DIR --out {shlex.quote(str(root))}, or with --dataset NAME'
+
+
+def nothing_here(root: Path, deeper: Sequence[Path]) -> tuple[str, str]:
+    """Return problem and remedy of a folder without a cache.
+
+    Args:
+        root: The folder.
+        deeper: Folders of caches in its folders, each as it would be named.
+    """
+    if not deeper:
+        return f'{root}: no mask cache here', make_it(root)
+    names = ', '.join(map(str, deeper[:5])) + (f', and {len(deeper) - 5} more' if len(deeper) > 5 else '')
+    return f'{root}: no mask cache here, but in {names}', 'name one of these folders' if deeper[1:] else 'name that one'
 
 
 def set_aside(cache: str | Path, *image_ids: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LabelSpace
@@ -33,15 +33,17 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group('images')
     group.add_argument('--dataset', choices=sorted(DATASETS), required=True, help='a data set of the catalogue')
     group.add_argument('--split', help='split of the data set (default: the unlabelled or training images)')
-    group.add_argument('--data-root', type=cli.named_path, metavar='DIR', help='default: data/<Name>')
-    group.add_argument('--list', type=cli.named_path, metavar='FILE', help='text file of image names, one per line')
+    group.add_argument('--data-root', type=flag_values.named_path, metavar='DIR', help='default: data/<Name>')
+    group.add_argument(
+        '--list', type=flag_values.named_path, metavar='FILE', help='text file of image names, one per line'
+    )
     cli.add_refusal_flags(group)
     parser.add_argument('--ids', nargs='+', help='images by their path without extension (default: spread evenly)')
     parser.add_argument('--count', type=int, default=6, help='how many images (default: %(default)s)')
     parser.add_argument('--columns', type=int, default=0, help='images beside each other (default: by their shape)')
     parser.add_argument('--width', type=int, default=1024, help='of one image in the picture (default: %(default)s)')
     parser.add_argument('--opacity', type=float, default=0.6, help='of the labels, 0 to 1 (default: %(default)s)')
-    parser.add_argument('--out', type=cli.picture_path, default=Path('browse.png'), help='default: %(default)s')
+    parser.add_argument('--out', type=flag_values.picture_path, default=Path('browse.png'), help='default: %(default)s')
     return parser
 
 

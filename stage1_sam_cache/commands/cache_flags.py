@@ -10,7 +10,7 @@ from typing import Any
 
 from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
 from stage1_sam_cache.build.shards import Shard, parse_shard
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
 from stage1_sam_cache.masks.boundary_map import RULES
@@ -27,11 +27,12 @@ panorama higher than a window gets further rows of windows by the same rule, wit
 too: 692 rows and windows of 400 make rows of windows at 0 and 292. A panorama smaller than a window is padded at the
 bottom and the right; the padding is never shown to the generator and belongs to no mask.
 
-images: PNG, JPEG, TIFF, BMP, WebP. Greyscale and palette images become RGB, alpha is dropped, EXIF orientation is
-applied. Refused, and reported at the end while the others go on: 16-bit and floating-point images, CMYK, damaged or
-truncated files, images over --max-pixels, two files of one name (a.png and a.jpg), links that leave the folder, other
-formats (HEIC, AVIF, GIF, raw, ...) unless the same picture is there in one of these. The cache is sealed when nothing
-was refused or failed; --skip-refused accepts what was refused before reading.
+images: PNG, JPEG, TIFF, BMP, WebP, GIF, and JPEG 2000 and AVIF if Pillow can. Greyscale and palette images become RGB,
+alpha is dropped, EXIF orientation is applied. Refused, and reported at the end while the others go on: images of 10 or
+more bits, floating point, CMYK, animated GIF and AVIF, damaged or truncated files, images over --max-pixels, two files
+of one name (a.png and a.jpg), links that leave the folder, other formats (HEIC, raw, ...) unless the same picture is
+there in one of these. The cache is sealed when nothing was refused or failed; --skip-refused accepts what was refused
+before reading.
 
 exit status: 0 all cached, 1 some images failed, 2 bad input or nowhere to write, 130 interrupted
 """
@@ -48,7 +49,9 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
     )
     cli.add_image_flags(parser)
     cli.add_max_pixels_flag(parser)
-    parser.add_argument('--out', type=cli.named_path, help='folder of the cache (default: cache/<data set or folder>)')
+    parser.add_argument(
+        '--out', type=flag_values.named_path, help='folder of the cache (default: cache/<data set or folder>)'
+    )
     _add_window_flags(parser)
     _add_generator_flags(parser)
     cli.add_settings_flags(parser, SamSettings, 'settings of --generator sam')
@@ -67,11 +70,15 @@ def _add_window_flags(parser: argparse.ArgumentParser) -> None:
     windows = parser.add_argument_group('windows and overlaps')
     (height, width), (_, columns) = DEFAULT_WINDOWS.window, DEFAULT_WINDOWS.strides
     windows.add_argument(
-        '--window', type=cli.pixel_pair, default=(height, width), metavar='HxW', help=f'default: {height}x{width}'
+        '--window',
+        type=flag_values.pixel_pair,
+        default=(height, width),
+        metavar='HxW',
+        help=f'default: {height}x{width}',
     )
     windows.add_argument(
         '--stride',
-        type=cli.pixel_stride,
+        type=flag_values.pixel_stride,
         default=columns,
         metavar='N',
         help=f'columns, or ROWSxCOLUMNS (default: {columns})',

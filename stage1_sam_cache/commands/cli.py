@@ -14,11 +14,12 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from stage1_sam_cache.commands import flag_values
 from stage1_sam_cache.commands.installation import how_to_install
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.images import MAX_PIXELS
-from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, Listing, list_folder
+from stage1_sam_cache.data.listing import Listing, list_folder
 from stage1_sam_cache.data.refusals import Refused, RefusedError, RefusedLink
 from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.system import interruption, resources
@@ -54,10 +55,11 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # file names may hold anything
+    saved = ''
     try:
         status = _status_of(main)
-    except KeyboardInterrupt:
-        status = INTERRUPTED
+    except KeyboardInterrupt as end:
+        status, saved = INTERRUPTED, str(end)
     except Exception as problem:
         if interruption.requested():  # C code, or a bare except of a library, turned it into an error
             status = INTERRUPTED
@@ -79,7 +81,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         else:
             raise
     if status == INTERRUPTED:
-        report('interrupted')
+        report(f'interrupted: {saved}' if saved else 'interrupted')
     for stream in (sys.stdout, sys.stderr):
         _flush_or_drop(stream)
     sys.exit(status)
@@ -146,16 +148,18 @@ def add_image_flags(parser: argparse.ArgumentParser, required: bool = True, seve
     source = group.add_mutually_exclusive_group(required=required)
     source.add_argument('--dataset', choices=sorted(DATASETS), help='a data set of the catalogue')
     if several:
-        source.add_argument('--images', type=named_path, metavar='PATH', nargs='+', help=several)
+        source.add_argument('--images', type=flag_values.named_path, metavar='PATH', nargs='+', help=several)
     else:
         source.add_argument(
-            '--images', type=named_path, metavar='DIR', help='any folder of images, searched recursively'
+            '--images', type=flag_values.named_path, metavar='DIR', help='any folder of images, searched recursively'
         )
     group.add_argument('--split', help='split of the data set (default: the unlabelled or training images)')
     group.add_argument(
-        '--data-root', type=named_path, metavar='DIR', help='folder of the data set (default: data/<Name>)'
+        '--data-root', type=flag_values.named_path, metavar='DIR', help='folder of the data set (default: data/<Name>)'
     )
-    group.add_argument('--list', type=named_path, metavar='FILE', help='text file of image names to take, one per line')
+    group.add_argument(
+        '--list', type=flag_values.named_path, metavar='FILE', help='text file of image names to take, one per line'
+    )
     add_refusal_flags(group)
 
 
@@ -173,18 +177,11 @@ def add_max_pixels_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--max-pixels``, which the refusal of a large image names."""
     parser.add_argument(
         '--max-pixels',
-        type=positive,
+        type=flag_values.positive,
         default=MAX_PIXELS,
         metavar='N',
         help='refuse larger images (default: %(default)s)',
     )
-
-
-def positive(text: str) -> int:
-    """Return a whole number above 0."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
-    return int(text)
 
 
 @contextmanager
@@ -273,13 +270,6 @@ def make_settings(parser: argparse.ArgumentParser, settings: type[Settings], val
         parser.error(str(problem))
 
 
-def named_path(text: str) -> Path:
-    """Return the path; refuse an empty one, as from an unset variable, which would mean the current folder."""
-    if not text:
-        raise argparse.ArgumentTypeError('the path is empty')
-    return Path(text)
-
-
 def make_parent(path: Path, flag: str) -> None:
     """Make the folder of a file that will be written; tried before anything is computed.
 
@@ -292,37 +282,22 @@ def make_parent(path: Path, flag: str) -> None:
     """
     if path.is_dir():
         raise GoodSAMError(f'{path} is a folder', f'give a file with {flag}')
+    make_folder(path.parent, flag)
+
+
+def make_folder(path: Path, flag: str) -> None:
+    """Make a folder in which files will be written; tried before anything is computed.
+
+    Args:
+        path: The folder.
+        flag: Which names it, or a file in it.
+
+    Raises:
+        GoodSAMError: If it can't be made or written to.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise GoodSAMError(
-            f'cannot make the folder {path.parent}: {problem.strerror}', f'give another {flag}'
-        ) from None
-
-
-def picture_path(text: str) -> Path:
-    """Return the path of a picture to write, of a format that can be written."""
-    path = named_path(text)
-    if path.suffix.lower() not in IMAGE_EXTENSIONS or path.is_dir():
-        raise argparse.ArgumentTypeError(f'{text!r} is not the name of a picture, such as look.png')
-    return path
-
-
-def given_text(text: str) -> str:
-    """Return the text; refuse an empty one, as from an unset variable, which would mean the default or nothing."""
-    if not text:
-        raise argparse.ArgumentTypeError('it is empty')
-    return text
-
-
-def pixel_pair(text: str) -> tuple[int, int]:
-    """Return rows and columns of ``'400x512'``."""
-    rows, times, columns = text.lower().partition('x')
-    if not (times and rows.isdecimal() and columns.isdecimal()):
-        raise argparse.ArgumentTypeError(f'{text!r} is not ROWSxCOLUMNS, such as 400x512')
-    return int(rows), int(columns)
-
-
-def pixel_stride(text: str) -> int | tuple[int, int]:
-    """Return the columns of ``'256'``, or rows and columns of ``'200x256'``."""
-    return int(text) if text.isdecimal() else pixel_pair(text)
+        raise GoodSAMError(f'cannot make the folder {path}: {problem.strerror}', f'give another {flag}') from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise GoodSAMError(f'the folder {path} cannot be written to', f'give another {flag}')

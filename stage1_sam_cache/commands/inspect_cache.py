@@ -24,11 +24,11 @@ from stage1_sam_cache.cache.reader import (
     MaskCache,
     cache_folders,
     entry_name,
+    no_cache,
     open_cache,
 )
-from stage1_sam_cache.cache.remedies import make_it
 from stage1_sam_cache.cache.writer import QUARANTINE, quarantine, restore_description
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
@@ -48,7 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
         'show': 'draw windows, masks and boundary maps of one panorama',
     }.items():
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument('cache', type=cli.named_path, help="a folder of caches, or one fingerprint's folder")
+        command.add_argument(
+            'cache', type=flag_values.named_path, help="a folder of caches, or one fingerprint's folder"
+        )
         if name == 'status':
             command.add_argument('--ids', action='store_true', help='also list the panoramas')
         if name == 'verify':
@@ -73,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         _restore_descriptions(args.cache)
     folders = cache_folders(args.cache)
     if not folders:
-        raise MaskCacheError(f'{args.cache}: no mask cache here', make_it(args.cache))
+        raise no_cache(args.cache)
     command = {'status': _status, 'verify': _verify, 'repair': _repair, 'stats': _stats}[args.command]
     statuses = []
     for folder in folders:
@@ -87,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _png(text: str) -> Path:
     """Return the path of a PNG file to write, as argparse's ``type``."""
-    path = cli.named_path(text)
+    path = flag_values.named_path(text)
     if path.suffix.lower() != '.png' or path.is_dir():
         raise argparse.ArgumentTypeError(f'{text!r} is not the name of a .png file')
     return path

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stage1_sam_cache.data.image_formats import IMAGE_EXTENSIONS
 from stage1_sam_cache.data.listing import (
-    IMAGE_EXTENSIONS,
     Listing,
     Sample,
     choose,

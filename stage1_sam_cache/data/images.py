@@ -1,12 +1,12 @@
 """Reading panoramas as 8-bit RGB, the same pixels for both stages, or a clear refusal.
 
-- Accepted: RGB in PNG, JPEG, TIFF, BMP, WebP.
+- Accepted: RGB in PNG, JPEG, TIFF, BMP, WebP, GIF, and in JPEG 2000 and AVIF where Pillow was built with them.
 - Converted: greyscale and palette (to RGB), RGBA (alpha dropped, colours as stored), EXIF orientation (applied).
-- Refused: 16-bit and floating-point images, CMYK and other colour models, truncated or visibly damaged files, images
-  over ``max_pixels``, which are never decoded, and files that take much memory besides the pixels (tens of MB of
-  metadata, huge tiles).
+- Refused: images of more than 8 bits per channel and of floating point, CMYK and other colour models, truncated or
+  visibly damaged files, images over ``max_pixels``, which are never decoded, files that take much memory besides the
+  pixels (tens of MB of metadata, huge tiles), and animated GIF and AVIF.
 
-If a file holds several pictures, the first is read.
+If a file of another format holds several pictures, the first is read.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from stage1_sam_cache.data.image_formats import FORMATS, bits_per_channel
 from stage1_sam_cache.errors import ImageError
 
 MAX_PIXELS = 100_000_000  # a 14142 x 7071 panorama; 300 MB decoded
-FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP')
+_ANIMATED = ('GIF', 'AVIF')  # of other formats with several pictures the first is read
 _METADATA_BYTES = 2**26  # in a file, besides its pixels
 _LEAST_BYTES = 2**6  # that a read counts for at least: a million small reads take a second
 _PNG_CHUNKS = 100_000  # that are looked at for metadata
@@ -143,8 +144,12 @@ def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int,
         _check_pixels(width, height, path, max_pixels, limit_name)
         if size > _METADATA_BYTES + 8 * width * height:
             raise ImageError(f'{path}: {size} bytes for {width}x{height} pixels', 'is it an image?')
-        if _bits_per_channel(image, file) > 8 or image.mode.startswith(('I', 'F')):
-            raise ImageError(f'{path}: 16-bit or floating-point image', 'convert it to 8 bits')
+        bits = bits_per_channel(image, file)
+        if bits > 8 or image.mode.startswith(('I', 'F')):
+            kind = f'{bits}-bit' if 8 < bits < 16 else '16-bit or floating-point'
+            raise ImageError(f'{path}: {kind} image', 'convert it to 8 bits')
+        if image.format in _ANIMATED and getattr(image, 'is_animated', False):
+            raise ImageError(f'{path}: an animated {image.format}', 'save the frame that you want as PNG')
         if image.mode not in _CONVERTED:
             raise ImageError(f'{path}: colour model {image.mode}', 'convert it to RGB')
         if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -205,13 +210,3 @@ def _open(file: IO[bytes]) -> Image.Image:
             return Image.open(file, formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-
-
-def _bits_per_channel(image: Image.Image, file: IO[bytes]) -> int:
-    """Return the bits that the file stores; Pillow reduces some 16-bit images to 8 bits silently."""
-    if image.format == 'PNG':
-        file.seek(24)
-        return file.read(1)[0]
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
-    return 8

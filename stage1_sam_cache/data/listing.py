@@ -7,6 +7,7 @@ others go on.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import unicodedata
@@ -17,17 +18,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from stage1_sam_cache.data.image_formats import IMAGE_EXTENSIONS, UNREAD_EXTENSIONS
 from stage1_sam_cache.data.refusals import AllRefusedError, Refused, RefusedLink
 from stage1_sam_cache.errors import DatasetError
 
-IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.dib', '.tif', '.tiff', '.webp')
-# Of images that data.images does not read; such a file is refused by name, unless the same picture is there in another
-# format, as cameras write raw and JPEG side by side.
-UNREAD_EXTENSIONS = (
-    *('.heic', '.heif', '.hif', '.avif', '.jxl', '.jp2', '.j2k', '.jpx', '.jpf', '.gif', '.apng', '.mpo', '.insp'),
-    *('.exr', '.hdr', '.pfm', '.ppm', '.pgm', '.pbm', '.pnm', '.tga', '.psd', '.svg', '.ico', '.dds'),
-    *('.dng', '.raw', '.cr2', '.cr3', '.nef', '.arw', '.orf', '.rw2', '.raf', '.srw', '.pef', '.gpr'),
-)
+_LISTED = 'a link to a folder that is listed already'
+_CIRCLE = 'a link that leads back to itself, or to a folder that it lies in; remove it'
 
 
 @dataclass(frozen=True)
@@ -109,8 +105,10 @@ def link_problem(path: Path, root: Path, follow_links: bool, name: str) -> Refus
     """Refuse a path that may not be opened as a file below root, by its name; None if it may."""
     try:
         target = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
-        return Refused(name, 'a link that leads nowhere')
+    except RuntimeError:  # before Python 3.13
+        return Refused(name, _CIRCLE)
+    except OSError as problem:
+        return Refused(name, _CIRCLE if problem.errno == errno.ELOOP else 'a link that leads nowhere')
     if follow_links or target.is_relative_to(root.resolve()):
         return None
     return RefusedLink(name, f'a link that leads out of {root}')
@@ -192,7 +190,7 @@ def _walk(
         folder = root.joinpath(*parts)
         real = folder.resolve()
         if real in seen or (parts and real_root.is_relative_to(real)):
-            yield parts, Refused('/'.join(parts), 'a link to a folder that is listed already')
+            yield parts, Refused('/'.join(parts), _never_listed(folder, real_root, globs) or _LISTED)
             continue
         seen.add(real)
         try:
@@ -213,12 +211,25 @@ def _walk(
                         folders.append(path)
                     elif follow_links:
                         links.append(path)
+                    elif reason := _never_listed(Path(entry.path), real_root, globs):
+                        yield path, Refused('/'.join(path), reason)
                     else:
                         yield path, RefusedLink('/'.join(path), 'a link to a folder')
             elif extension.lower() in known and any(fits((*parts, stem), glob) for glob in globs):
                 name = '/'.join(path)
                 problem = link_problem(Path(entry.path), root, follow_links, name) if entry.is_symlink() else None
                 yield path, problem or (None if entry.is_file() else Refused(name, 'not a regular file'))
+
+
+def _never_listed(link: Path, real_root: Path, globs: tuple[str, ...]) -> str:
+    """Why a link to a folder would not be listed if links were followed; empty if it would."""
+    target = link.resolve()
+    if link.parent.resolve().is_relative_to(target):
+        return _CIRCLE
+    if not ('**' in globs and target.is_relative_to(real_root)):
+        return ''
+    hidden = any(part.startswith('.') for part in target.relative_to(real_root).parts)
+    return '' if hidden else _LISTED
 
 
 def choose(listing: Listing, list_file: Path, split: str = '') -> Listing:

@@ -7,8 +7,10 @@ label space, or of another encoding, or have a table of their own (``OwnLabelRea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,20 @@ _REMEDY = 'say what the ids are: --label-ids; in a config, label_ids of the data
 _RAW_ENDINGS = ('', '_labelIds', '_gtFine_labelIds')
 
 LabelIds = str | Mapping[str | int, str]
+
+
+class LabelledListing(NamedTuple):
+    """Listed images with their labels.
+
+    Attributes:
+        listing: Each sample with its label or with None.
+        without: By id why samples have no label.
+        unused: Names of label files of which there is no image.
+    """
+
+    listing: Listing
+    without: dict[str, str]
+    unused: list[str]
 
 
 class OwnLabelReader:
@@ -115,7 +131,7 @@ def names_of(image_id: str, ids: LabelIds | None = None) -> Iterator[str]:
 
 def with_labels(
     listing: Listing, folder: str | Path, ids: LabelIds | None = None, follow_links: bool = False
-) -> tuple[Listing, dict[str, str]]:
+) -> LabelledListing:
     """Find the labels of listed images in a folder.
 
     Args:
@@ -125,7 +141,7 @@ def with_labels(
         follow_links: As for ``list_folder``.
 
     Returns:
-        The listing, each sample with its label or with None, and by id why those with None have none.
+        The listing, each sample with its label or with None, and what does not go together.
 
     Raises:
         DatasetError: If the folder is missing or is the image folder, or if no image has a label.
@@ -155,4 +171,12 @@ def with_labels(
             f'none of the {len(samples)} images of {listing.root} has a label in {folder}, '
             f'where that of {first} would be {looked}; {why}'
         )
-    return Listing(samples, listing.refused, listing.root), without
+    images = {sample.id for sample in samples} | {entry.name.rpartition('.')[0] for entry in listing.refused}
+    stems = {image_id.removesuffix('_leftImg8bit').removesuffix('_') for image_id in images} | images
+    unused = [f'{file.id}.png' for file in files.samples if not _is_of(file.id, stems)]
+    return LabelledListing(Listing(samples, listing.refused, listing.root), without, unused)
+
+
+def _is_of(label_id: str, stems: set[str]) -> bool:
+    """Whether a label file is of one of these images, also with an ending that is not read, such as ``_color``."""
+    return any(label_id[: place.start()] in stems for place in re.finditer('_|$', label_id))

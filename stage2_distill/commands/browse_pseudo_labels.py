@@ -11,7 +11,7 @@ import argparse
 import os
 from pathlib import Path
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag, use_refusal_flags
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        type=cli.given_text,
+        type=flag_values.given_text,
         help='checkpoint of its training run (default: the initial weights)',
     )
     parser.add_argument(
@@ -47,7 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
         help='what is drawn, in this order; before: the student with its initial weights (default: all but that)',
     )
     parser.add_argument('--columns', type=int, default=1, help='columns of panels (default: %(default)s)')
-    parser.add_argument('--out', type=cli.picture_path, default=Path('pseudo_labels.png'), help='default: %(default)s')
+    parser.add_argument(
+        '--out', type=flag_values.picture_path, default=Path('pseudo_labels.png'), help='default: %(default)s'
+    )
     cli.add_refusal_flags(parser)
     add_config_flag(parser)
     add_trust_flag(parser)

@@ -7,7 +7,8 @@
 
 Nothing is trained, so a difference comes from weights, images, labels, windows, masks or fusion, and is cheap to
 trace. Rows that can't be measured, because data, weights or masks are missing, are listed with what to do, and the
-others are measured. The exit status is 0 whatever the differences: they are reported, not judged.
+others are measured. The exit status is 0 whatever the differences, which are reported and not judged, and 1 if no row
+could be measured.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import textwrap
 import warnings
 from pathlib import Path
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
@@ -68,7 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--json', metavar='FILE', help='also write all rows, with the scores of all classes')
     parser.add_argument(
-        '--work-dir', type=cli.given_text, default='work_dirs/check_paper', help='for logs (default: %(default)s)'
+        '--work-dir',
+        type=flag_values.given_text,
+        default='work_dirs/check_paper',
+        help='for logs (default: %(default)s)',
     )
     add_trust_flag(parser)
     add_config_flag(parser)
@@ -76,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure the rows, print the table, and return 0."""
+    """Measure the rows, print the table, and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
     require_one_process('tools/check_paper.py', os.environ)
@@ -106,6 +110,9 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         if results:  # also when a long run is interrupted
             report(rows, results, list(notes), args)
+    if not any(result.value is not None for result in results.values()):
+        cli.report(f'none of the {len(rows)} rows could be measured; what each needs is said above')
+        return cli.FAILED
     return 0
 
 

@@ -14,7 +14,7 @@ import argparse
 import os
 from pathlib import Path
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_trust_flag
 from stage2_distill.libraries import import_libraries
@@ -28,7 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out', type=Path, metavar='FILE.safetensors', help='write weights, config and digest')
     parser.add_argument('--half', action='store_true', help='store float16, half the size')
     parser.add_argument('--onnx', type=Path, metavar='FILE', help='write ONNX, and compare it with PyTorch')
-    parser.add_argument('--size', type=cli.pixel_pair, default=(400, 2048), metavar='HxW', help='default: 400x2048')
+    parser.add_argument(
+        '--size', type=flag_values.pixel_pair, default=(400, 2048), metavar='HxW', help='default: 400x2048'
+    )
     add_trust_flag(parser)
     return parser
 

@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_refusal_flags(parser)
     parser.add_argument('--cache', required=True, metavar='DIR', help='their masks, of tools/cache_sam.py')
     parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
-    parser.add_argument('--out', type=cli.named_path, metavar='FILE', help='also write the figures as JSON')
+    parser.add_argument('--out', type=flag_values.named_path, metavar='FILE', help='also write the figures as JSON')
     add_config_flag(parser)
     add_trust_flag(parser)
     return parser

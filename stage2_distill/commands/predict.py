@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stage1_sam_cache.build.shards import Shard, parse_shard, shard_of_environment, worst_status
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.errors import DatasetError
 from stage2_distill.commands.flags import add_trust_flag
 from stage2_distill.deployment.own_output import OwnOutput
@@ -51,15 +51,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('checkpoint', help='checkpoint of that run, or an exported student')
     cli.add_image_flags(parser, several=_SEVERAL)
     cli.add_max_pixels_flag(parser)
-    parser.add_argument('--out', type=cli.named_path, default=Path('predictions'), help='default: %(default)s')
+    parser.add_argument('--out', type=flag_values.named_path, default=Path('predictions'), help='default: %(default)s')
     parser.add_argument('--opacity', type=float, default=0.6, help='of the labels, 0 to 1 (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='make and replace everything, whatever made it')
     way = parser.add_argument_group('how images are labelled')
     way.add_argument('--mode', choices=MODES, default='auto', help='see below (default: %(default)s)')
     way.add_argument(
-        '--window', type=cli.pixel_pair, default=WINDOW, metavar='HxW', help=f'default: {WINDOW[0]}x{WINDOW[1]}'
+        '--window', type=flag_values.pixel_pair, default=WINDOW, metavar='HxW', help=f'default: {WINDOW[0]}x{WINDOW[1]}'
     )
-    way.add_argument('--stride', type=cli.pixel_pair, metavar='HxW', help='of slide (default: 3/4 of the window)')
+    way.add_argument(
+        '--stride', type=flag_values.pixel_pair, metavar='HxW', help='of slide (default: 3/4 of the window)'
+    )
     way.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
     way.add_argument('--scale', type=float, default=1.0, help='resize images before the student sees them')
     run = parser.add_argument_group('run')

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.own_labels import LabelIds
 from stage2_distill.commands.flags import launcher_of, use_refusal_flags
 from stage2_distill.commands.score_report import report, score_file
@@ -53,6 +54,8 @@ def score_rows(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
     if not goodsam and (args.cache or args.predictor or args.wrap):
         parser.error('--cache, --predictor and --wrap are for GoodSAM configs')
     score_file(config, args)
+    if args.show_dir:
+        cli.make_folder(Path(args.show_dir), '--show-dir')
     rows, coverage = score_goodsam(config, args) if goodsam else score_network(config, args)
     report(rows, coverage, config, args)
 

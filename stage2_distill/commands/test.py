@@ -26,7 +26,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage2_distill.commands.flags import SCALES, add_config_flag, add_launcher_flags, add_trust_flag
@@ -44,22 +44,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        type=cli.given_text,
+        type=flag_values.given_text,
         help='weights, a file or an address; without one the initial weights of a GoodSAM config are scored',
     )
     parser.add_argument(
-        '--work-dir', type=cli.given_text, help='where logs and results go (default: work_dirs/<config>)'
+        '--work-dir', type=flag_values.given_text, help='where logs and results go (default: work_dirs/<config>)'
     )
     add_data_flags(parser)
     parser.add_argument('--mode', nargs='+', choices=MODES, help="(default: the config's)")
     parser.add_argument(
         '--window',
-        type=cli.pixel_pair,
+        type=flag_values.pixel_pair,
         metavar='HxW',
         help='window of slide and tile (default: all rows, 1/4 of the columns)',
     )
     parser.add_argument(
-        '--stride', type=cli.pixel_pair, metavar='HxW', help='stride of slide (default: half a window across)'
+        '--stride', type=flag_values.pixel_pair, metavar='HxW', help='stride of slide (default: half a window across)'
     )
     parser.add_argument(
         '--input-scale',
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--cache',
-        type=cli.given_text,
+        type=flag_values.given_text,
         metavar='DIR',
         help='masks of the scored images, for the ensemble of GoodSAM',
     )
@@ -82,12 +82,12 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_settings_flags(parser, RegionSettings, 'settings of --regions')
     parser.add_argument(
         '--out',
-        type=cli.given_text,
+        type=flag_values.given_text,
         metavar='FILE',
         help='JSON file of the scores (default: <work dir>/scores.json)',
     )
     parser.add_argument(
-        '--show-dir', type=cli.given_text, metavar='DIR', help='write pictures of the predictions there'
+        '--show-dir', type=flag_values.given_text, metavar='DIR', help='write pictures of the predictions there'
     )
     add_trust_flag(parser)
     add_config_flag(parser)
@@ -100,12 +100,14 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images and labels (default: the config's)")
     source = group.add_mutually_exclusive_group()
     source.add_argument('--dataset', choices=sorted(DATASETS), help='a data set of the catalogue')
-    source.add_argument('--images', type=cli.named_path, metavar='DIR', help='any folder of panoramas, with --labels')
+    source.add_argument(
+        '--images', type=flag_values.named_path, metavar='DIR', help='any folder of panoramas, with --labels'
+    )
     group.add_argument('--split', help='split of --dataset (default: val)')
     group.add_argument(
-        '--data-root', type=cli.given_text, metavar='DIR', help='folder of --dataset (default: data/<Name>)'
+        '--data-root', type=flag_values.given_text, metavar='DIR', help='folder of --dataset (default: data/<Name>)'
     )
-    group.add_argument('--labels', type=cli.named_path, metavar='DIR', help='labels of --images')
+    group.add_argument('--labels', type=flag_values.named_path, metavar='DIR', help='labels of --images')
     group.add_argument(
         '--label-space',
         choices=sorted(LABEL_SPACES),

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system import folder_lock
 from stage1_sam_cache.system.launched import launch_of
 from stage1_sam_cache.system.memory import keep_freed_memory
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one of the project')
     parser.add_argument(
-        '--work-dir', type=cli.given_text, help='where logs and checkpoints go (default: work_dirs/<config>)'
+        '--work-dir', type=flag_values.given_text, help='where logs and checkpoints go (default: work_dirs/<config>)'
     )
     resume = parser.add_mutually_exclusive_group()
     resume.add_argument('--resume', action='store_true', help='continue from the latest checkpoint in the work dir')
@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--seed', type=int, help='seed of weights, order and augmentation')
     parser.add_argument('--deterministic', action='store_true', help='only deterministic kernels; slower')
     parser.add_argument(
-        '--load-from', type=cli.given_text, metavar='FILE', help='start from the weights of a checkpoint'
+        '--load-from', type=flag_values.given_text, metavar='FILE', help='start from the weights of a checkpoint'
     )
     add_trust_flag(parser)
     add_config_flag(parser)

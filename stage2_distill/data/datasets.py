@@ -51,6 +51,7 @@ class CatalogueDataset(BaseSegDataset):
         mask_cache: The opened cache; None without one.
         listed: How many images were found, or named by the list.
         left_out: Those that cannot be in the data set, with the reason; ``limit`` leaves out more.
+        unused_labels: Names of label files in ``labels`` of which there is no image.
         is_own: Whether it is a folder of images, not a catalogue entry.
         notes: Warnings for the user, a line each; the runner logs them.
 
@@ -97,7 +98,7 @@ class CatalogueDataset(BaseSegDataset):
         self._source = (name, split, root, images, list_file)
         self._labelled, self._labels, self._limit = labelled and (images is None or labels is not None), labels, limit
         self._label_ids, self.is_own = label_ids, images is not None
-        self.listed, self.left_out = 0, list[Refused]()
+        self.listed, self.left_out, self.unused_labels = 0, list[Refused](), list[str]()
         self._cache, self._expect = cache, expect
         self._follow_links, self._skip_refused = follow_links, skip_refused
         self.mask_cache: MaskCache | None = None
@@ -165,7 +166,11 @@ class CatalogueDataset(BaseSegDataset):
         """
         reasons: dict[str, str] = {}
         if self._labels is not None:
-            listing, reasons = own_labels.with_labels(listing, self._labels, self._label_ids, self._follow_links)
+            chosen = self._source[-1] is not None  # by a list, so others are not expected to be there
+            listing, reasons, unused = own_labels.with_labels(
+                listing, self._labels, self._label_ids, self._follow_links
+            )
+            self.unused_labels = [] if chosen else unused
         without = [sample for sample in listing.samples if sample.label is None]
         name, split, _, images, _ = self._source
         if without and not (images is not None and self.test_mode):

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from stage1_sam_cache.data.listing import IMAGE_EXTENSIONS, is_folder, link_problem, list_folder, scan
+from stage1_sam_cache.data.image_formats import IMAGE_EXTENSIONS
+from stage1_sam_cache.data.listing import is_folder, link_problem, list_folder, scan
 from stage1_sam_cache.data.refusals import AllRefusedError, Refused, RefusedLink
 from stage1_sam_cache.errors import DatasetError
 

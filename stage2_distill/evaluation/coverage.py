@@ -18,12 +18,14 @@ class Coverage:
         scored: How many of them have a pixel that was scored.
         left_out: Images that could not be scored, with the reason.
         blank: How many images have labels that ignore every pixel.
+        unused: Names of label files of which there is no image.
     """
 
     images: int
     scored: int
     left_out: Sequence[Refused] = ()
     blank: int = 0
+    unused: Sequence[str] = ()
 
     @classmethod
     def of(cls, dataset: Any, scored: int) -> Coverage:
@@ -34,7 +36,8 @@ class Coverage:
             scored: How many of them have a pixel that was scored.
         """
         listed = getattr(dataset, 'listed', len(dataset))
-        return cls(listed, scored, tuple(getattr(dataset, 'left_out', ())), len(dataset) - scored)
+        left_out, unused = (tuple(getattr(dataset, name, ())) for name in ('left_out', 'unused_labels'))
+        return cls(listed, scored, left_out, len(dataset) - scored, unused)
 
     @property
     def line(self) -> str:
@@ -50,7 +53,11 @@ class Coverage:
         limited = self.images - self.scored - self.blank - len(self.left_out)
         if limited:
             reasons.append(f'{limited} (over the limit)')
-        return f'{self.scored} of {self.images} images scored' + (f'; skipped: {", ".join(reasons)}' if reasons else '')
+        line = f'{self.scored} of {self.images} images scored' + (f'; skipped: {", ".join(reasons)}' if reasons else '')
+        if self.unused:
+            more = f', and {len(self.unused) - 3} more' if self.unused[3:] else ''
+            line += f'; labels without an image: {len(self.unused)} ({", ".join(self.unused[:3])}{more})'
+        return line
 
     def record(self) -> dict[str, Any]:
         """Return the same for a JSON file."""
@@ -58,4 +65,5 @@ class Coverage:
             'images': self.images,
             'scored': self.scored,
             'left_out': [{'name': name, 'reason': reason} for name, reason in self.left_out],
+            'labels_without_image': list(self.unused),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,3 +118,12 @@ class Lesson:
             None,
             labels.new_tensor([lesson.entropy for lesson in lessons], dtype=torch.float32).mean(),
         )
+
+
+def without_left_out(lesson: Lesson, samples: Any) -> Lesson:
+    """The lesson without the pixels that the samples leave out (``LeaveOut``)."""
+    maps = [sample.get('left_out') for sample in samples]
+    if all(left_out is None for left_out in maps):
+        return lesson
+    none = lesson.ensemble.labels.new_zeros(lesson.grid.height, lesson.grid.width, dtype=torch.bool)
+    return lesson.without(torch.stack([none if left_out is None else left_out for left_out in maps]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,13 +22,12 @@ from stage2_distill.data.cached_masks import CachedMasks
 from stage2_distill.fusion.label_drift import class_counts
 from stage2_distill.fusion.pixelwise import first_argmax
 from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
-from stage2_distill.heads.lesson import Lesson
+from stage2_distill.heads.lesson import Lesson, without_left_out
 from stage2_distill.models.label_assistant import averaged_copy, begin_as_the_assistant
-from stage2_distill.models.names import NETWORKS, PREDICTORS
+from stage2_distill.models.names import NETWORKS
 from stage2_distill.models.onnx_assistant import OnnxAssistant
+from stage2_distill.models.setting_check import check_settings
 from stage2_distill.models.steps import forward_pass, take_step
-
-SCHEDULES = ('joint', 'ta_first')
 
 
 @MODELS.register_module()
@@ -96,7 +97,7 @@ class GoodSAM(BaseSegmentor):
         self.norm_eval = tuple(norm_eval)
         self.train_cfg, self.test_cfg = train_cfg, test_cfg or {}
         self.predictors = tuple(self.test_cfg.get('predictors', ('student',)))
-        self._check()
+        check_settings(self)
         if isinstance(self.teacher_assistant, OnnxAssistant):
             seen = data_preprocessor or {}
             self.teacher_assistant.undo_normalisation(seen.get('mean'), seen.get('std'), seen.get('bgr_to_rgb', False))
@@ -109,28 +110,6 @@ class GoodSAM(BaseSegmentor):
         if not update_ta:
             self.teacher_assistant.requires_grad_(False)
         self.register_state_dict_post_hook(_name_without_wrappers)
-
-    def _check(self) -> None:
-        if self.schedule not in SCHEDULES or self.ta_input_scale <= 0 or self.wrap_columns < 0:
-            raise ValueError(
-                f'schedule={self.schedule!r}, ta_input_scale={self.ta_input_scale}, wrap_columns={self.wrap_columns}'
-            )
-        if self.teacher_assistant.num_classes != self.num_classes:
-            raise ValueError('student and teacher assistant have different numbers of classes')
-        by_class = self.mka_head.class_weight
-        if by_class is not None and len(by_class) != self.num_classes:
-            raise ValueError(f'class_weight has {len(by_class)} values for {self.num_classes} classes')
-        if set(self.norm_eval) - set(NETWORKS):
-            raise ValueError(f'norm_eval {", ".join(self.norm_eval)}: {" and ".join(NETWORKS)} can be named')
-        unknown = set(self.predictors) - set(PREDICTORS)
-        if unknown:
-            raise ValueError(f'predictors {", ".join(sorted(unknown))} are none of {", ".join(PREDICTORS)}')
-        if self.update_ta and not any(True for _ in self.teacher_assistant.parameters()):
-            raise ValueError('the teacher assistant has no weights to train; set update_ta=False')
-        if self.update_ta and not any(self.mka_head.weights_ta.values()):
-            raise ValueError('the teacher assistant has no loss; set update_ta=False')
-        if not any(self.mka_head.weights_student.values()):
-            raise ValueError('the student has no loss')
 
     def train(self, mode: bool = True) -> GoodSAM:
         """Set the mode; a frozen assistant, the copy that labels, and ``norm_eval`` stay in evaluation mode."""
@@ -177,8 +156,10 @@ class GoodSAM(BaseSegmentor):
         if not self.update_ta and all('lesson' in sample for sample in samples):
             logits, lesson = None, Lesson.from_stored([sample.lesson for sample in samples])
         else:
-            logits, lesson = self._ask(inputs, samples, optim_wrapper, teach_ta)
-        lesson = _without_left_out(lesson, samples)
+            passes = partial(forward_pass, optim_wrapper, 'teacher_assistant')
+            asking, labelling = passes(self.teacher_assistant, teach_ta), passes(self.label_assistant, False)
+            logits, lesson = self.ask(inputs, samples, asking, labelling)
+        lesson = without_left_out(lesson, samples)
         self.label_counts = class_counts(lesson.ensemble.labels, self.num_classes)
         log = {'reliable': lesson.ensemble.weight.mean(), 'entropy': lesson.entropy}
         if teach_ta:
@@ -196,21 +177,37 @@ class GoodSAM(BaseSegmentor):
         log['loss'] = torch.stack([log[name] for name in ('loss_ta', 'loss_student') if name in log]).sum()
         return log
 
-    def _ask(
-        self, inputs: Tensor, samples: Any, optim_wrapper: OptimWrapperDict, with_gradient: bool
-    ) -> tuple[Tensor, Lesson]:
-        """The assistant's logits of windows, and the lesson that it, or its averaged copy, gives."""
-        with forward_pass(optim_wrapper, 'teacher_assistant', self.teacher_assistant, with_gradient):
-            logits = self.assistant_windows(inputs)
-        with forward_pass(optim_wrapper, 'teacher_assistant', self.label_assistant, False):
-            labelling = self.labelling_windows(inputs, logits)
-        return logits, self.make_lesson(inputs, samples, labelling)
-
     def lesson_of(self, batch: dict[str, Any]) -> Lesson:
         """The lesson of a loader's batch with ``cached_masks``, without a student."""
         data = self.data_preprocessor(batch, False)
-        logits = self.assistant_windows(data['inputs'])
-        return self.make_lesson(data['inputs'], data['data_samples'], self.labelling_windows(data['inputs'], logits))
+        return self.ask(data['inputs'], data['data_samples'])[1]
+
+    def ask(
+        self,
+        inputs: Tensor,
+        samples: Any,
+        asking: AbstractContextManager[Any] | None = None,
+        labelling: AbstractContextManager[Any] | None = None,
+    ) -> tuple[Tensor, Lesson]:
+        """The assistant's logits of windows, and the lesson that it, or its averaged copy, gives.
+
+        Args:
+            inputs: ``(B, 3, H, W)``.
+            samples: Their data samples, with ``cached_masks``.
+            asking: Context of the assistant's forward pass.
+            labelling: Context of the copy's forward pass; None: without gradient.
+
+        Returns:
+            Logits ``(B, n, C, h, w)``, and the lesson.
+
+        Raises:
+            MaskCacheError: As ``make_lesson``.
+        """
+        with asking or nullcontext():
+            logits = self.assistant_windows(inputs)
+        with labelling or torch.no_grad():
+            labels_from = self.labelling_windows(inputs, logits)
+        return logits, self.make_lesson(inputs, samples, labels_from)
 
     def labelling_windows(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """Logits that labels are made from: those of the averaged copy if there is one, else the assistant's.
@@ -274,38 +271,40 @@ class GoodSAM(BaseSegmentor):
             Data samples with ``pred_sem_seg`` and ``seg_logits`` of the student, and a map ``PixelData`` for each other
             predictor. The ensemble needs ``cached_masks`` in the samples.
         """
-        predictors, grid = set(self.predictors), self.grid_of(inputs)
         results = self.postprocess_result(self.student_panorama(inputs, self.wrap_columns), data_samples)
-        maps = {}
-        if 'ta_whole' in predictors:
-            maps['ta_whole'] = first_argmax(self._assist(inputs))
-        if predictors & {'ta_tile', 'ta_slide', 'ensemble'}:
-            logits = self.assistant_windows(inputs).float()
-            if 'ta_tile' in predictors:
-                maps['ta_tile'] = first_argmax(stitch_windows(logits, grid))
-            if 'ta_slide' in predictors:
-                maps['ta_slide'] = first_argmax(stitch_windows(logits.softmax(2), grid, 'mean'))
-            if 'ensemble' in predictors:
-                lesson = self.make_lesson(inputs, data_samples, self.labelling_windows(inputs, logits))
-                maps['ensemble'] = stitch_windows(lesson.ensemble.labels, grid)
+        maps = self._assistant_maps(inputs, data_samples, set(self.predictors))
         for name, labels in maps.items():
             for sample, label in zip(results, labels, strict=True):
                 sample.set_data({name: PixelData(data=label[None])})
         return results
 
+    def _assistant_maps(self, inputs: Tensor, samples: Any, predictors: set[str]) -> dict[str, Tensor]:
+        """Label maps ``(B, H, W)`` of the predictors other than the student."""
+        maps, grid = {}, self.grid_of(inputs)
+        if 'ta_whole' in predictors:
+            maps['ta_whole'] = first_argmax(self._assist(inputs))
+        if not predictors & {'ta_tile', 'ta_slide', 'ensemble'}:
+            return maps
+        if 'ensemble' in predictors:
+            logits, lesson = self.ask(inputs, samples)
+            maps['ensemble'] = stitch_windows(lesson.ensemble.labels, grid)
+        else:
+            logits = self.assistant_windows(inputs)
+        if 'ta_tile' in predictors:
+            maps['ta_tile'] = first_argmax(stitch_windows(logits.float(), grid))
+        if 'ta_slide' in predictors:
+            maps['ta_slide'] = first_argmax(stitch_windows(logits.float().softmax(2), grid, 'mean'))
+        return maps
+
     @torch.no_grad()
     def explain(self, inputs: Tensor, data_samples: Any) -> tuple[Lesson, Tensor]:
         """Return the lesson of panoramas, and the student's logits ``(B, C, H, W)``; for pictures."""
-        logits = self.assistant_windows(inputs).float()
-        lesson = self.make_lesson(inputs, data_samples, self.labelling_windows(inputs, logits))
-        return lesson, self.student_panorama(inputs)
+        return self.ask(inputs, data_samples)[1], self.student_panorama(inputs)
 
     def loss(self, inputs: Tensor, data_samples: Any) -> dict[str, Tensor]:
         """Compute every term of Eq. 8 and 9, without a step."""
-        logits = self.assistant_windows(inputs)
-        with torch.no_grad():
-            labelling = self.labelling_windows(inputs, logits)
-        lesson = _without_left_out(self.make_lesson(inputs, data_samples, labelling), data_samples)
+        logits, lesson = self.ask(inputs, data_samples)
+        lesson = without_left_out(lesson, data_samples)
         losses = self.mka_head.assistant_losses(logits, lesson) if self.update_ta else {}
         return {**losses, **self.mka_head.student_losses(self.student_panorama(inputs), lesson)}
 
@@ -328,15 +327,6 @@ def _name_without_wrappers(model: nn.Module, weights: dict[str, Tensor], prefix:
         wrapped = f'{prefix}{name}.module.'
         for key in [key for key in weights if key.startswith(wrapped)]:
             weights[f'{prefix}{name}.{key.removeprefix(wrapped)}'] = weights.pop(key)
-
-
-def _without_left_out(lesson: Lesson, samples: Any) -> Lesson:
-    """The lesson without the pixels that the samples leave out (``LeaveOut``)."""
-    maps = [sample.get('left_out') for sample in samples]
-    if all(left_out is None for left_out in maps):
-        return lesson
-    none = lesson.ensemble.labels.new_zeros(lesson.grid.height, lesson.grid.width, dtype=torch.bool)
-    return lesson.without(torch.stack([none if left_out is None else left_out for left_out in maps]))
 
 
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:

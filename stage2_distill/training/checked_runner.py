@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,17 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from stage1_sam_cache.data.refusals import RefusedError
+from stage1_sam_cache.system import interruption
 from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, initial_files
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, use_safe_loaders
 from stage2_distill.errors import CheckpointError, ConfigError, building
 from stage2_distill.training.config_keys import check_loaders, check_loops, check_optimizers, misspelt
+from stage2_distill.training.optimizer_settings import OptimizerSettingsHook
 from stage2_distill.training.rate_schedule import end_schedulers, warnings_of
 from stage2_distill.training.resuming import find_latest, folder_of, list_digest, nothing_to_resume
 from stage2_distill.training.schedule_hook import ScheduleHook
+from stage2_distill.training.size_check import check_scored_batches
 
 _IMAGES = 'images'  # in the meta of a checkpoint
 _OWN_FOLDER = '{{ fileDirname }}'  # MMEngine puts the name there before it reads the file
@@ -105,6 +109,7 @@ class CheckedRunner(Runner):
         check_loops(cfg)
         check_optimizers(cfg)
         datasets = ConfigDatasets(cfg, lambda settings: cls.build_dataset(settings, cfg))
+        check_scored_batches(cfg, datasets.of)
         join_processes(cfg)
         end_schedulers(cfg)
         runner = super().from_cfg(cfg)
@@ -118,6 +123,7 @@ class CheckedRunner(Runner):
             for line in warnings_of(cfg, ceil(samples / (cfg.train_dataloader.get('batch_size') or 1)) or 1):
                 runner.logger.warning(line)
             runner.register_hook(ScheduleHook())
+            runner.register_hook(OptimizerSettingsHook())
         return runner
 
     def train(self) -> nn.Module:
@@ -240,7 +246,16 @@ class CheckedRunner(Runner):
             if not dataloader.get('num_workers'):
                 for name in ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context'):
                     dataloader.pop(name, None)
-        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
+        return loader
+
+
+def _begin_worker(then: Callable[[int], None] | None, number: int) -> None:
+    """Begin a loader's worker, which outlives signals to all processes of a run: the iteration needs its sample."""
+    interruption.outlast()
+    if then is not None:
+        then(number)
 
 
 def join_processes(config: Config) -> None:

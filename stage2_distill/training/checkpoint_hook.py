@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
@@ -22,6 +22,7 @@ from stage1_sam_cache.system import interruption
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.resuming import POINTER, checkpoint_folder
+from stage2_distill.training.shared_stop import SharedStop
 
 _BACKEND = 'atomic'
 
@@ -70,11 +71,18 @@ register_backend(_BACKEND, AtomicBackend, force=True)
 class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's checkpoint hook, with local files that survive a kill at any moment. Takes the same arguments.
 
-    Between iterations it also ends a run after a signal that a library swallowed, see ``interruption``.
+    A signal, such as a scheduler's before it ends a job or the first Ctrl-C, lets the run save a checkpoint after the
+    running iteration and end; a second signal ends it at once. Runs that save by epochs end at once, because they can
+    be continued only after an epoch. Between iterations the hook also ends a run after a signal that a library
+    swallowed, see ``interruption``.
     """
+
+    interval: int
+    save_begin: int
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, backend_args={'backend': _BACKEND}, **options)
+        self._stop = SharedStop()
 
     def before_train(self, runner: Any) -> None:
         """Prepare as MMEngine does, within this run's folder, and remove what killed runs have left half written."""
@@ -83,23 +91,46 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process():
             for folder in {str(self.out_dir), str(runner.work_dir)}:
                 remove_abandoned(Path(folder))
+        interruption.defer(not self.by_epoch)
+
+    def after_train(self, runner: Any) -> None:
+        """Let signals end the process at once again."""
+        interruption.defer(False)
+        super().after_train(runner)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """End the run if a signal has asked for it and a library swallowed that."""
         interruption.check()
+        if not self.by_epoch:
+            self._stop.begin()
 
     def before_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """End validation likewise."""
+        """End validation likewise, and after a deferred signal if its iteration is saved; several processes go on."""
         interruption.check()
+        latest = Path(runner.message_hub.runtime_info.get('last_ckpt') or '')
+        if interruption.stopping() and get_world_size() == 1 and latest.name == f'iter_{runner.iter}.pth':
+            raise KeyboardInterrupt(_how_to_go_on(runner.iter, latest))
 
     def before_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """End scoring likewise."""
         interruption.check()
 
     def after_train_iter(self, runner: Any, *args: Any, **options: Any) -> None:
-        """Save as MMEngine does; the oldest checkpoint goes when the new one and the pointer to it are there."""
+        """Save as MMEngine does; the oldest checkpoint goes when the new one and the pointer to it are there.
+
+        Raises:
+            KeyboardInterrupt: After a signal, with how to continue, when this iteration is saved.
+        """
+        stop = not self.by_epoch and self._stop.end() and not self.is_last_train_iter(runner)
+        usual = self.interval, self.save_begin
+        if stop:
+            self.interval, self.save_begin = 1, 0
         with self._removing_last(runner):
             super().after_train_iter(runner, *args, **options)
+        self.interval, self.save_begin = usual
+        if stop:
+            latest = runner.message_hub.get_info('last_ckpt')
+            raise KeyboardInterrupt(_how_to_go_on(runner.iter + 1, latest) if is_main_process() else '')
 
     def after_train_epoch(self, runner: Any) -> None:
         """Save after an epoch likewise."""
@@ -130,6 +161,10 @@ class AtomicCheckpointHook(CheckpointHook):
             raise WriteError(
                 f'{runner.work_dir}: the checkpoint or {POINTER} cannot be written ({problem.strerror or problem})'
             ) from problem
+
+
+def _how_to_go_on(iteration: int, path: str | Path) -> str:
+    return f'iteration {iteration} is saved as {path}; the same command with --resume goes on from there'
 
 
 def stay_inside(runner: Any, folder: Path) -> None:

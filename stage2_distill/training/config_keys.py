@@ -105,7 +105,7 @@ def check_loops(config: Config) -> None:
     """Check ``train_cfg``, ``val_cfg`` and ``test_cfg``, whose loops are built when the networks are there already.
 
     Raises:
-        ConfigError: If one has a key that its loop does not take, or an interval that is no whole number.
+        ConfigError: If one has a key that its loop does not take, or an interval that is not a whole number.
     """
     if config.get('val_cfg'):
         whole_number((config.get('train_cfg') or {}).get('val_interval'), 'train_cfg.val_interval')
@@ -127,7 +127,7 @@ def check_loaders(config: Config, loaders: Iterable[str]) -> None:
     """Check and convert the numbers of each loader, which PyTorch would fail at later, without their names.
 
     Raises:
-        ConfigError: If one is no whole number, or too small.
+        ConfigError: If one is not a whole number, or too small.
     """
     for loader in loaders:
         settings = config.get(loader) or {}

@@ -37,7 +37,7 @@ def run_length(config: Config) -> RunLength:
     """How long a config trains.
 
     Raises:
-        ConfigError: If that is no whole number of at least 1.
+        ConfigError: If that is not a whole number of at least 1.
     """
     loop = config.get('train_cfg') or {}
     return RunLength(*(whole_number(loop.get(name), f'train_cfg.{name}') for name in ('max_iters', 'max_epochs')))
@@ -47,12 +47,12 @@ def whole_number(value: Any, name: str, least: int = 1) -> int | None:
     """A number of a config as a whole one, which may be written as 1e5; None as it is.
 
     Raises:
-        ConfigError: If it is no whole number, or too small.
+        ConfigError: If it is not a whole number, or too small.
     """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least or value % 1:
-        raise ConfigError(f'{name}={value} is no whole number of at least {least}')
+        raise ConfigError(f'{name}={value} is not a whole number of at least {least}')
     return int(value)
 
 

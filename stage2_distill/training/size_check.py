@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmengine.config import Config
 from mmseg.registry import TRANSFORMS
 
 from stage1_sam_cache.data.image_sizes import name_sizes, read_sizes
@@ -14,7 +15,14 @@ from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.geometry.windows import WindowGrid, WindowSettings
 from stage2_distill.data.cached_masks import can_mirror, can_roll
 from stage2_distill.data.pipeline_steps import running_steps
-from stage2_distill.data.transforms import FlipPanorama, LoadPanorama, RollPanorama
+from stage2_distill.data.transforms import (
+    FlipPanorama,
+    LoadCachedMasks,
+    LoadLabel,
+    LoadPanorama,
+    PackPanorama,
+    RollPanorama,
+)
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.cache_command import cache_command
 
@@ -22,7 +30,8 @@ _MOVES: dict[type, tuple[str, Callable[[WindowGrid], bool]]] = {
     FlipPanorama: ('mirrored', can_mirror),
     RollPanorama: ('rolled', can_roll),
 }
-_LOADER = 'train_dataloader'  # the only one that moves panoramas or makes batches of them
+_LOADER = 'train_dataloader'  # the only one that moves panoramas
+_KEEP_SIZES = (LoadPanorama, LoadCachedMasks, LoadLabel, PackPanorama)  # other steps may bring images to one size
 
 
 class _Move(NamedTuple):
@@ -58,14 +67,46 @@ def check_sizes(settings: dict[str, Any], entries: Sequence[Mapping[str, Any]], 
         )
     names = [entry['image_id'] for entry in entries]
     if batch_size > 1 and len(sizes.images) > 1:
-        raise ConfigError(
-            f'{_LOADER}.batch_size={batch_size}, and a batch needs images of one size, but there are '
-            f'{len(sizes.images)} sizes: {name_sizes(sizes.images, names)}',
-            f'take one image at a time with --cfg-options {_LOADER}.batch_size=1, or bring all images to one size and '
-            'cache their masks again, in another folder',
-        )
+        more = ', or bring all images to one size and cache their masks again, in another folder'
+        raise _several_sizes(_LOADER, batch_size, sizes.images, names, more)
     moves = list(_moves(settings))
     return [note for move in moves if (note := _check_move(move, moves, settings, sizes.images, names))]
+
+
+def check_scored_batches(config: Config, dataset_of: Callable[[dict[str, Any]], Any]) -> None:
+    """Check that batches of validation and test have images of one size each.
+
+    Args:
+        config: Its loaders.
+        dataset_of: Returns the data set that was built of a loader's settings.
+
+    Raises:
+        ConfigError: If a batch could have several sizes.
+    """
+    if (config.model.get('data_preprocessor') or {}).get('test_cfg'):
+        return  # which pads
+    for loader in ('val_dataloader', 'test_dataloader'):
+        batch = (config.get(loader) or {}).get('batch_size') or 1
+        settings = config[loader]['dataset'] if batch > 1 else {}
+        steps = [_kind(step) for _, step in running_steps(settings.get('pipeline') or [])]
+        if not steps or not all(step in _KEEP_SIZES for step in steps):
+            continue
+        dataset = dataset_of(settings)
+        entries = [dataset.get_data_info(index) for index in range(len(dataset))]
+        sizes = read_sizes([Path(entry['img_path']) for entry in entries], _max_pixels(settings)).images
+        if len(sizes) > 1:
+            names = [entry.get('image_id', entry['img_path']) for entry in entries]
+            raise _several_sizes(loader, batch, sizes, names)
+
+
+def _several_sizes(
+    loader: str, batch: int, sizes: Mapping[tuple[int, int], Sequence[int]], names: Sequence[str], more: str = ''
+) -> ConfigError:
+    return ConfigError(
+        f'{loader}.batch_size={batch}, and a batch needs images of one size, but there are {len(sizes)} sizes: '
+        f'{name_sizes(sizes, names)}',
+        f'take one image at a time with --cfg-options {loader}.batch_size=1{more}',
+    )
 
 
 def _kind(step: Mapping[str, Any]) -> type | None:

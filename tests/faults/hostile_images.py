@@ -163,6 +163,7 @@ def _converted() -> Iterator[tuple[str, bytes, Expected]]:
     yield 'animated.png', encoded(image, 'PNG', save_all=True, append_images=[other]), ACCEPTED
     yield 'animated.webp', encoded(image, 'WEBP', save_all=True, append_images=[other]), ACCEPTED
     yield 'pages.tiff', encoded(image, 'TIFF', save_all=True, append_images=[other] * 3), ACCEPTED
+    yield 'a gif in truth.png', encoded(palette, 'GIF'), ACCEPTED
     yield 'a jpeg in truth.png', PLAIN['jpg'], ACCEPTED
     yield 'a png in truth.jpeg', PLAIN['png'], ACCEPTED
     yield 'and an archive.png', PLAIN['png'] + b'PK\5\6' + bytes(18), ACCEPTED
@@ -177,13 +178,14 @@ def _converted() -> Iterator[tuple[str, bytes, Expected]]:
 
 def _refused() -> Iterator[tuple[str, bytes, Expected]]:
     """What the policy refuses, and what is damaged."""
-    image = Image.fromarray(blocks())
+    image, other = Image.fromarray(blocks()), Image.fromarray(blocks(1))
     yield 'zero bytes.png', b'', 'is empty (0 bytes)'
     yield 'zero bytes.webp', b'', 'is empty (0 bytes)'
     yield 'a text.png', b'see you tomorrow\n', NO_IMAGE
     yield 'a page.jpg', b'<!DOCTYPE html><html></html>', NO_IMAGE
     yield 'a drawing.png', b'<svg xmlns="http://www.w3.org/2000/svg"/>', NO_IMAGE
-    yield 'a gif in truth.png', encoded(image.quantize(16), 'GIF'), NO_IMAGE
+    yield 'a bitmap of other kind in truth.png', encoded(image, 'PPM'), NO_IMAGE
+    yield 'animated.gif', encoded(image, 'GIF', save_all=True, append_images=[other]), 'an animated GIF'
     yield 'an archive first.png', b'PK\3\4' + bytes(26) + PLAIN['png'], NO_IMAGE
     yield 'a document first.jpg', b'%PDF-1.4\n' + PLAIN['jpg'], NO_IMAGE
     yield '16 bits.png', encoded(np.full(SIDES, 40_000, np.uint16), 'PNG'), '16-bit or floating-point'
@@ -282,7 +284,7 @@ def write_hostile(folder: Path, many_mutants: int, rng: np.random.Generator) -> 
     The folder's parent is to be no image folder: a link leads there.
     """
     expected: dict[str, Expected] = {}
-    for kind in (*PLAIN, 'jpeg', 'tiff'):  # apart, because one stem with two extensions is refused
+    for kind in (*PLAIN, 'jpeg', 'tiff', 'gif'):  # apart, because one stem with two extensions is refused
         (folder / kind).mkdir()
     for name, data, outcome in (*_converted(), *_refused(), *_bombs(), *mutants(many_mutants, rng, turned_images())):
         path = f'{name.rpartition(".")[2]}/{name}'
@@ -319,9 +321,9 @@ def write_no_files(folder: Path) -> dict[str, Expected]:
     expected['directory.png/inside.png'] = ACCEPTED
     links = {
         'dangling.png': ('gone.png', 'a link that leads nowhere'),
-        'loop.png': ('loop.png', 'a link that leads nowhere'),
-        'loop of two.png': ('loop of two.jpg', 'a link that leads nowhere'),
-        'loop of two.jpg': ('loop of two.png', 'a link that leads nowhere'),
+        'loop.png': ('loop.png', 'leads back to itself'),
+        'loop of two.png': ('loop of two.jpg', 'leads back to itself'),
+        'loop of two.jpg': ('loop of two.png', 'leads back to itself'),
         'out of here.png': ('../secret.png', '--follow-links'),
         'device.png': ('/dev/zero', '--follow-links'),
         'terminal.png': ('/dev/tty', ('--follow-links', 'leads nowhere')),

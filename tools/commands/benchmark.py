@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.devices import choose_device
 from stage1_sam_cache.system.memory import keep_freed_memory
 from stage2_distill.libraries import import_libraries
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--no-amp', action='store_true', help='step: float32 networks')
     parser.add_argument('--panoramas', type=int, default=2000, help='scale (default: %(default)s)')
     parser.add_argument(
-        '--cache', type=cli.named_path, metavar='DIR', help='cache: measure these masks instead of drawn ones'
+        '--cache', type=flag_values.named_path, metavar='DIR', help='cache: measure these masks instead of drawn ones'
     )
     return parser
 

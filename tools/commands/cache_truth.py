@@ -21,7 +21,7 @@ from tqdm import tqdm
 from stage1_sam_cache.build.panorama import make_masks
 from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.writer import CacheWriter
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.images import RgbImage, read_rgb
 from stage1_sam_cache.errors import DatasetError
 from stage1_sam_cache.system.launched import require_one_process
@@ -32,12 +32,18 @@ from toypass.truth.truth_masks import KINDS, TruthMaskGenerator, encode
 def build_parser() -> argparse.ArgumentParser:
     """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data-root', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
+    parser.add_argument(
+        '--data-root', type=flag_values.named_path, default=Path('data/ToyPASS'), help='default: %(default)s'
+    )
     parser.add_argument('--split', choices=('train', 'val'), default='train', help='default: %(default)s')
-    parser.add_argument('--out', type=cli.named_path, required=True, help='folder of the cache')
+    parser.add_argument('--out', type=flag_values.named_path, required=True, help='folder of the cache')
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=['instances'], help='default: instances')
-    parser.add_argument('--window', type=cli.pixel_pair, default=(200, 256), metavar='HxW', help='default: 200x256')
-    parser.add_argument('--stride', type=cli.pixel_stride, default=128, metavar='N', help='default: %(default)s')
+    parser.add_argument(
+        '--window', type=flag_values.pixel_pair, default=(200, 256), metavar='HxW', help='default: 200x256'
+    )
+    parser.add_argument(
+        '--stride', type=flag_values.pixel_stride, default=128, metavar='N', help='default: %(default)s'
+    )
     parser.add_argument('--wrap', action='store_true', help='add the windows across the 0/360 degree seam')
     cli.add_refusal_flags(parser)
     cli.add_settings_flags(parser, DamageSettings, 'damage')

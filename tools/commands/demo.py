@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation.rows import MASKS
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system import folder_lock
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
@@ -61,7 +61,7 @@ def run(times: dict[str, float], part: str, tool: str, *arguments: str | Path, p
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=cli.named_path, default=Path('demo'), help='folder for all results')
+    parser.add_argument('--out', type=flag_values.named_path, default=Path('demo'), help='folder for all results')
     parser.add_argument(
         '--preset', choices=('tiny', 'quick', 'demo'), default='quick', help='preset of ToyPASS (default: %(default)s)'
     )

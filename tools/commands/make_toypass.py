@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
 from stage1_sam_cache.system.launched import require_one_process
 from toypass.dataset.description import prepare
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         f'{c.target_train}+{c.target_val} panoramas {t.height}x{t.width}'
         for name, (c, s, t) in sizes.items()
     )
-    parser.add_argument('--out', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
+    parser.add_argument('--out', type=flag_values.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
     parser.add_argument('--preset', choices=list(PRESETS), default='demo', help=f'train+val images; {text}')
     parser.add_argument(
         '--domain', nargs='+', choices=DOMAINS, default=DOMAINS, help='make only source or target (default: both)'

@@ -23,7 +23,7 @@ from ablation.pictures import contact_sheet, plot, plot_quality
 from ablation.report import markdown
 from ablation.rows import MASKS, Row
 from ablation.tables import TABLES
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag
@@ -34,8 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('table', choices=list(TABLES))
-    parser.add_argument('--data', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
-    parser.add_argument('--out', type=cli.named_path, default=Path('work_dirs/ablation'), help='default: %(default)s')
+    parser.add_argument(
+        '--data', type=flag_values.named_path, default=Path('data/ToyPASS'), help='default: %(default)s'
+    )
+    parser.add_argument(
+        '--out', type=flag_values.named_path, default=Path('work_dirs/ablation'), help='default: %(default)s'
+    )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='one run each, for trained rows (default: 0)')
     parser.add_argument('--rows', nargs='+', metavar='TEXT', help='only rows whose name is or contains one of these')
     parser.add_argument(
@@ -45,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='for rows that do not name masks (default: %(default)s)',
     )
     parser.add_argument('--untrained', action='store_true', help='leave out what has to be trained')
-    parser.add_argument('--iterations', type=cli.positive, help="of training (default: the config's)")
+    parser.add_argument('--iterations', type=flag_values.positive, help="of training (default: the config's)")
     add_config_flag(parser)
     return parser
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from stage1_sam_cache import open_cache
 from stage1_sam_cache.cache.reader import MaskCache
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag
@@ -35,8 +35,12 @@ from toypass.truth.cache_scores import SMALL, SPLITS, CacheScores, TruthFiles, f
 def build_parser() -> argparse.ArgumentParser:
     """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('caches', nargs='+', type=cli.named_path, metavar='CACHE', help='made by tools/cache_sam.py')
-    parser.add_argument('--data', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
+    parser.add_argument(
+        'caches', nargs='+', type=flag_values.named_path, metavar='CACHE', help='made by tools/cache_sam.py'
+    )
+    parser.add_argument(
+        '--data', type=flag_values.named_path, default=Path('data/ToyPASS'), help='default: %(default)s'
+    )
     parser.add_argument('--domain', choices=('source', 'target'), default='target', help='default: %(default)s')
     parser.add_argument('--split', choices=SPLITS, help="default: the one that has the first cache's images")
     parser.add_argument(

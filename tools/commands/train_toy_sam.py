@@ -16,7 +16,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system import folder_lock
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', type=cli.named_path, default=Path('data/ToyPASS'), help='default: %(default)s')
     parser.add_argument(
-        '--work-dir', type=cli.named_path, default=Path('work_dirs/toy_sam'), help='default: %(default)s'
+        '--data', type=flag_values.named_path, default=Path('data/ToyPASS'), help='default: %(default)s'
+    )
+    parser.add_argument(
+        '--work-dir', type=flag_values.named_path, default=Path('work_dirs/toy_sam'), help='default: %(default)s'
     )
     parser.add_argument('--iterations', type=int, default=6000, help='default: %(default)s')
     parser.add_argument('--batch', type=int, default=2, help='images per iteration (default: %(default)s)')

@@ -1,0 +1,37 @@
+"""Settings of the segmentor that contradict each other, told when it is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stage2_distill.models.names import NETWORKS, PREDICTORS
+
+SCHEDULES = ('joint', 'ta_first')
+
+
+def check_settings(model: Any) -> None:
+    """Check a ``GoodSAM`` whose networks and heads are built.
+
+    Raises:
+        ValueError: If a setting is unknown, or the networks have different classes.
+    """
+    if model.schedule not in SCHEDULES or model.ta_input_scale <= 0 or model.wrap_columns < 0:
+        raise ValueError(
+            f'schedule={model.schedule!r}, ta_input_scale={model.ta_input_scale}, wrap_columns={model.wrap_columns}'
+        )
+    if model.teacher_assistant.num_classes != model.num_classes:
+        raise ValueError('student and teacher assistant have different numbers of classes')
+    by_class = model.mka_head.class_weight
+    if by_class is not None and len(by_class) != model.num_classes:
+        raise ValueError(f'class_weight has {len(by_class)} values for {model.num_classes} classes')
+    if set(model.norm_eval) - set(NETWORKS):
+        raise ValueError(f'norm_eval {", ".join(model.norm_eval)}: {" and ".join(NETWORKS)} can be named')
+    unknown = set(model.predictors) - set(PREDICTORS)
+    if unknown:
+        raise ValueError(f'predictors {", ".join(sorted(unknown))} are none of {", ".join(PREDICTORS)}')
+    if model.update_ta and not any(True for _ in model.teacher_assistant.parameters()):
+        raise ValueError('the teacher assistant has no weights to train; set update_ta=False')
+    if model.update_ta and not any(model.mka_head.weights_ta.values()):
+        raise ValueError('the teacher assistant has no loss; set update_ta=False')
+    if not any(model.mka_head.weights_student.values()):
+        raise ValueError('the student has no loss')
