@@ -23,6 +23,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.amg import MaskData, is_box_near_crop_edge, uncrop_boxes_xyxy, uncrop_points
 from torch import Tensor
 
+from stage1_sam_cache.sam.arriving_masks import ArrivingMasks, DeviceMasks
 from stage1_sam_cache.sam.exact_generation import ExactMaskGenerator, PackedMasks
 from stage1_sam_cache.sam.fast_networks import accelerate
 from stage1_sam_cache.sam.mask_filters import choose, measure
@@ -32,46 +33,11 @@ _KNOWN_SIZES = 16  # of crops whose prompts are kept; a folder may have images o
 _POINT_NUMBERS = 4096 * 256 * 8  # that the decoder holds in memory for one point
 
 
-class _Masks(NamedTuple):
-    """Masks of a crop, on their device: bits, scores, boxes, and which of the answers, three per point."""
-
-    bits: Tensor
-    iou: Tensor
-    stability: Tensor
-    boxes: Tensor
-    answer: Tensor
-
-
 class PreparedImage(NamedTuple):
     """An RGB image and, unless it is cut into sub-crops, what the encoder takes of it, on the host."""
 
     image: NDArray[np.uint8]
     resized: Tensor | None
-
-
-class ArrivingMasks:
-    """Masks of an image on their way from the device to the host; another thread can wait for them.
-
-    Args:
-        masks: On their device.
-        width: Of the image.
-    """
-
-    def __init__(self, masks: _Masks, width: int) -> None:
-        device, self._width = masks.bits.device, width
-        free = device.type in ('cpu', 'cuda')  # other devices do not say when a copy is complete
-        self._bits = masks.bits.to('cpu', non_blocking=free)
-        self._scores = torch.stack([masks.iou, masks.stability]).to('cpu', non_blocking=free)
-        self._arrived = torch.cuda.Event(blocking=True) if device.type == 'cuda' else None
-        if self._arrived is not None:
-            self._arrived.record(torch.cuda.current_stream(device))
-
-    def wait(self) -> PackedMasks:
-        """Return the masks when they have arrived."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        iou, stability = self._scores.tolist()
-        return PackedMasks(self._bits.numpy(), self._width, iou, stability)
 
 
 class FastMaskGenerator(ExactMaskGenerator):
@@ -144,7 +110,7 @@ class FastMaskGenerator(ExactMaskGenerator):
 
     def _masks_of_crop(
         self, image: NDArray[np.uint8], crop_box: list[int], layer: int, orig_size: tuple[int, ...]
-    ) -> _Masks:
+    ) -> DeviceMasks:
         """Return the masks of a crop that pass all filters, without duplicates, the best predicted IoU first."""
         left, top, right, bottom = crop_box
         self.predictor.set_image(image[top:bottom, left:right])
@@ -160,7 +126,7 @@ class FastMaskGenerator(ExactMaskGenerator):
         passed = ~is_box_near_crop_edge(boxes, crop_box, [0, 0, width, height])
         passed &= stability >= self.stability_score_thresh
         kept = choose(boxes, iou, passed, self.box_nms_thresh)
-        return _Masks(bits[kept], iou[kept], stability[kept], boxes[kept], index[kept])
+        return DeviceMasks(bits[kept], iou[kept], stability[kept], boxes[kept], index[kept])
 
     def _decode_all(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return low-resolution logits, predicted IoU and index of all masks above the IoU threshold."""

@@ -17,8 +17,9 @@ from segment_anything.modeling import Sam
 
 from stage1_sam_cache.errors import Stage1Error
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage1_sam_cache.sam.arriving_masks import ArrivingMasks
 from stage1_sam_cache.sam.exact_generation import ExactMaskGenerator, PackedMasks, packed_of_records
-from stage1_sam_cache.sam.fast_generation import ArrivingMasks, FastMaskGenerator, PreparedImage
+from stage1_sam_cache.sam.fast_generation import FastMaskGenerator, PreparedImage
 from stage1_sam_cache.sam.settings import LEVELS, SamSettings
 from stage1_sam_cache.sam.toy_sam import NAME as TOY
 
