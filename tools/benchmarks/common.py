@@ -17,6 +17,7 @@ import torch
 from skimage.filters import gaussian
 
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage2_distill.fusion.pixel_loop import compiled_loop
 
 HEIGHT, WIDTH = 400, 512  # of a window
 CLASSES = 19
@@ -66,6 +67,8 @@ def hardware(device: torch.device) -> dict[str, str]:
     """Describe the hardware and packages that the figures depend on."""
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else _processor()
     packages = {name: version(name) for name in ('torch', 'torchvision', 'numpy', 'h5py', 'segment-anything')}
+    if compiled_loop():
+        packages['numba'] = version('numba')
     return {
         'device': name,
         'cores': str(len(os.sched_getaffinity(0))),
