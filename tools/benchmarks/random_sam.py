@@ -17,6 +17,7 @@ from benchmarks.common import blobs
 from stage1_sam_cache.sam.fast_decoder import SharedMaskDecoder
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 from stage1_sam_cache.sam.settings import SamSettings
+from stage1_sam_cache.sam.shared_attention import SharedImage
 from stage1_sam_cache.sam.weights import ARCHITECTURES
 
 _MASKS = 75  # that survive the filters
@@ -92,12 +93,12 @@ def answers(points: int, side: int) -> Iterator[None]:
         return logits[which[at]].unflatten(0, (-1, 3)), predicted_iou[at].view(-1, 3)
 
     def fast(
-        self: SharedMaskDecoder, image: Tensor, pe: Tensor, prompts: Tensor, no_mask: Tensor, inside: Any, select: Any
+        self: SharedMaskDecoder, image: SharedImage, prompts: Tensor, size: Any, inside: Any, select: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         at = next_points(len(prompts))
-        logits, which, predicted_iou = on(image.device)
+        logits, which, predicted_iou = on(prompts.device)
         iou, drawn_of_point = predicted_iou[at].view(-1, 3), which[at]
-        masks, _, number = shared(self, image, pe, prompts, no_mask, inside, lambda _: select(iou))
+        masks, _, number = shared(self, image, prompts, size, inside, lambda _: select(iou))
         height, width = masks.shape[1:]
         return logits[drawn_of_point[number], :height, :width], iou.flatten()[number], number
 
