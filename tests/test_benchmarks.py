@@ -112,3 +112,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
             pytest.skip('this C library does not offer it, and nothing is promised there')
         faults[how] = int(finished.stdout)
     assert faults['keep'] < 100 < faults['plain']
+
+
+def test_a_student_labels_as_mmsegs_inference_does_in_pytorch_and_in_onnx_runtime(measured, monkeypatch):
+    for name, value in (('STUDENTS', ('b0',)), ('SIZES', ((64, 160),)), ('BATCHES', (2,))):
+        monkeypatch.setattr(f'benchmarks.student.{name}', value)
+    rows = measured('student')
+    assert [row['what'].split(': ')[1] for row in rows] == ['PyTorch', 'ONNX Runtime, CPU']
+    for row in rows:
+        assert float(row['agreement'].split()[0]) > 99.9
+        assert row['notes']['images a second'] == pytest.approx(2000 / row['fast'])

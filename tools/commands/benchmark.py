@@ -33,6 +33,7 @@ TITLES = {
     'cache': 'Storage: dense masks with gzip against the cache, which holds scores, boundary maps and digests as well',
     'step': 'Training step: both networks alone against GoodSAM',
     'scale': 'Many processes, many panoramas',
+    'student': "Labelling images: mmseg's own inference against this project's, in PyTorch and in ONNX Runtime",
     'counts': 'What a device is asked for, counted: kernels, bytes moved without arithmetic, waits for its answers',
 }
 
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.what == 'gpu':
         return _gpu(args)
     import_libraries()  # PyTorch and what uses it, which takes seconds
-    from benchmarks import cache, counts, fusion, scale, stage1, step
+    from benchmarks import cache, counts, fusion, scale, stage1, step, student
     from benchmarks.common import hardware, markdown
 
     device = choose_device(args.device, os.environ)
@@ -88,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         'cache': lambda: cache.measure(args.times, args.cache),
         'step': lambda: step.measure(args.times, device, not args.full, not args.no_amp),
         'scale': lambda: scale.measure(args.panoramas),
+        'student': lambda: student.measure(args.times, device),
         'counts': lambda: counts.measure(args.model, args.points, device),
     }
     machine = hardware(device)
