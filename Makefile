@@ -1,7 +1,7 @@
 # make demo   draws ToyPASS, caches masks, trains GoodSAM on them, scores it and writes pictures to demo/
 #             MASKS=felzenszwalb takes masks of Felzenszwalb's method instead of the toy SAM's
 # make test   ruff, mypy and pytest; last the lines of the packages that ran in the test processes
-# make faults the long form of tests/faults and of the fuzzing, about 21 minutes; SEED=1 for other faults
+# make faults the long form of tests/faults and of the fuzzing, and the documents' commands; SEED=1 for other faults
 # All set up $(VENV) when it is missing or older than constraints.txt and pyproject.toml.
 PYTHON ?= python3
 VENV ?= .venv

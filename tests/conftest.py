@@ -195,7 +195,7 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2, max_ke
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption('--long', action='store_true', help='the long form of tests/faults, and 25 times the fuzzing')
+    parser.addoption('--long', action='store_true', help='fault tests, 25 times the fuzzing, and what is marked long')
     parser.addoption('--faults-seed', type=int, default=0, help='of all that is random in tests/faults')
 
 
@@ -205,11 +205,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Select the tests: the long form is fault tests and fuzzing only; the short form skips tests marked ``long``."""
+    """Select tests: the long form has fault tests, fuzzing and what is marked ``long``, which the short form skips."""
+    marked = [item for item in items if item.get_closest_marker('long')]
     if config.getoption('--long'):
-        deselected = [item for item in items if 'faults' not in item.path.parts and not _is_fuzz(item)]
+        chosen = [item for item in items if 'faults' in item.path.parts or _is_fuzz(item) or item in marked]
+        deselected = [item for item in items if item not in chosen]
     else:
-        deselected = [item for item in items if item.get_closest_marker('long')]
+        deselected = marked
     config.hook.pytest_deselected(items=deselected)
     items[:] = [item for item in items if item not in deselected]
     for item in items:

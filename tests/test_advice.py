@@ -87,6 +87,8 @@ def users_of(module):
 # Where not every tool that imports a module can show its messages.
 _TRAINED = 'train train_toy_sam'
 _LISTED = 'cache_sam cache_truth browse_dataset inspect_cache predict'
+_LOADING = 'train test predict export_student browse_pseudo_labels judge_unlabelled check_paper score_masks '
+_LOADING += 'convert_weights'
 PRINTED_BY = {
     'commands.demo': '',  # flags of the launcher that it calls
     'stage1_sam_cache.cache.writer': 'cache_sam cache_truth',  # the benchmark's caches are temporary
@@ -96,8 +98,8 @@ PRINTED_BY = {
     'stage1_sam_cache.data.own_labels': 'test train browse_pseudo_labels judge_unlabelled',
     'stage1_sam_cache.sam.sam_generator': 'cache_sam',  # the benchmark's SAM has the settings of its own flags
     'stage1_sam_cache.sam.weights': 'cache_sam',  # the benchmark takes the weights that come with the project
-    'stage2_distill.checkpoints.safe_checkpoints': f'{_TRAINED} test predict export_student browse_pseudo_labels '
-    'judge_unlabelled check_paper score_masks',
+    'stage2_distill.checkpoints.hub_files': _LOADING,
+    'stage2_distill.checkpoints.safe_checkpoints': f'train_toy_sam {_LOADING}',
     'stage2_distill.checkpoints.fit': 'train test browse_pseudo_labels judge_unlabelled check_paper score_masks',
     'stage2_distill.commands.flags': '',
     'stage2_distill.commands.label_panels': 'browse_pseudo_labels judge_unlabelled',
@@ -110,6 +112,7 @@ PRINTED_BY = {
 # Flags that a message names for some of its tools only, because the others never get there.
 PARTLY = {('stage1_sam_cache.commands.cli', '--images'): ('browse_dataset.py', 'cache_truth.py')}
 PARTLY[('stage1_sam_cache.commands.cli', '--dataset')] = ('cache_truth.py',)
+PARTLY[('stage2_distill.checkpoints.safe_checkpoints', '--weights-dir')] = ('train_toy_sam.py',)  # fetches nothing
 _SCORED = ('test.py', 'browse_pseudo_labels.py', 'judge_unlabelled.py', 'check_paper.py', 'score_masks.py')
 PARTLY[('stage2_distill.checkpoints.fit', '--load-from')] = _SCORED  # these do not begin training
 
@@ -159,7 +162,7 @@ def is_key(config, key):
         elif part in node:
             node = node[part]
         else:
-            return part in arguments(node.get('type'))
+            return 'type' in node and part in arguments(node['type'])
     return True
 
 

@@ -54,15 +54,23 @@ def test_every_level_of_mask_generation_is_compared_with_the_stock_generator(mea
 
 
 def test_what_a_device_is_asked_for_is_counted(measured, monkeypatch):
-    monkeypatch.setattr('benchmarks.step.HALF', 64)
+    monkeypatch.setattr('benchmarks.step.HALF', 50)
     rows = measured('counts', '--model', 'toy', '--points', '4')
-    window, steps = rows[:3], rows[3:]
-    assert [row['what'].split(': ')[-1] for row in window] == ['kernels', 'moved', 'waits']
+    window, decoder, steps = rows[:4], rows[4:8], rows[8:]
+    names = ['kernels', 'moved', 'moved, with arithmetic', 'waits']
+    assert [row['what'].split(': ')[-1] for row in window] == names
     assert all(0 < row['fast'] < row['plain'] for row in window)
-    assert window[2]['fast'] <= 6  # how many masks, duplicates, scores and bits
-    assert len(steps) == 6
+    assert window[3]['fast'] <= 3  # how many masks to decode, duplicates, how many masks are left
+    kernels, moved, touched, waits = (row['fast'] for row in decoder)
+    places = 4 * 4096 * 256 * 4 / 1e6  # of four points, in megabytes
+    assert kernels <= 157 and moved < 18.3 * places and touched < 41 * places  # what it is today, within 1 %
+    assert waits == 1  # how many masks to make
+    assert len(steps) == 8
     assert all(row['fast'] > row['plain'] > 0 for row in steps if not row['what'].endswith('waits'))
     assert [(row['plain'], row['fast']) for row in steps if row['what'].endswith('waits')] == [(0, 0)] * 2
+    # What GoodSAM adds to both networks: may become less.
+    added = [row['fast'] - row['plain'] for row in steps if row['what'].endswith('kernels')]
+    assert added[0] <= 312 and added[1] <= 761
 
 
 def test_a_training_step_is_taken_apart(measured, monkeypatch):
@@ -104,3 +112,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
             pytest.skip('this C library does not offer it, and nothing is promised there')
         faults[how] = int(finished.stdout)
     assert faults['keep'] < 100 < faults['plain']
+
+
+def test_a_student_labels_as_mmsegs_inference_does_in_pytorch_and_in_onnx_runtime(measured, monkeypatch):
+    for name, value in (('STUDENTS', ('b0',)), ('SIZES', ((64, 160),)), ('BATCHES', (2,))):
+        monkeypatch.setattr(f'benchmarks.student.{name}', value)
+    rows = measured('student')
+    assert [row['what'].split(': ')[1] for row in rows] == ['PyTorch', 'ONNX Runtime, CPU']
+    for row in rows:
+        assert float(row['agreement'].split()[0]) > 99.9
+        assert row['notes']['images a second'] == pytest.approx(2000 / row['fast'])

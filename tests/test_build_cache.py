@@ -1,5 +1,6 @@
 """Stage 1's loop: windows, overlaps, order, padding, resuming, failures."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,10 +227,26 @@ def test_batches_are_filled_across_panoramas_and_the_cache_is_the_same(tmp_path,
     generator = BatchingGenerator(many)
     summary, cache, _ = run(tmp_path / 'many', folder, generator, settings)
     crops = len(single.crops) - (7 if source == 'crop' else 4)  # d's
-    assert generator.batches == [many] * (crops // many) + ([crops % many] if crops % many else [])
+    sizes = sorted(generator.batches, reverse=True)  # two at a time, ahead
+    assert sizes == [many] * (crops // many) + ([crops % many] if crops % many else [])
     assert (summary.done, summary.already_there, summary.crops) == (4, 1, crops)
     assert [image_id for image_id, _ in summary.failed] == ['b']
     assert [file.name for file in cache.files()] == [file.name for file in expected.files()]
+    assert [file.read_bytes() for file in cache.files()] == [file.read_bytes() for file in expected.files()]
+
+
+def test_an_accelerator_has_its_next_batch_before_it_is_done_with_the_last(tmp_path, image_folder):
+    class Pairs(BatchingGenerator):
+        on_accelerator, met = True, threading.Barrier(2)
+
+        def generate_many(self, images):
+            self.met.wait(timeout=20)
+            return super().generate_many(images)
+
+    folder = image_folder('a', 'b')
+    summary, cache, _ = run(tmp_path / 'ahead', folder, Pairs(7))
+    assert (summary.done, summary.failed) == (2, [])
+    _, expected, _ = run(tmp_path / 'one', folder)
     assert [file.read_bytes() for file in cache.files()] == [file.read_bytes() for file in expected.files()]
 
 

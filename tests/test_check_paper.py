@@ -5,19 +5,22 @@ import json
 import re
 import shutil
 from contextlib import redirect_stdout
-from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from mmengine.runner import CheckpointLoader
+from mmseg.registry import MODELS
 from PIL import Image
 from test_source_training import complaint, load_tool
 
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES
+from stage1_sam_cache.system import weight_sources
+from stage2_distill.checkpoints.hub_folder import save_hub_folder
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
 from stage2_distill.commands.paper.figures import NETWORKS, SCORES, Figure, Row, all_rows, figures_of
 from stage2_distill.commands.paper.report import Result, compare, make_records, print_table
+from stage2_distill.commands.paper.weights import published_address
 from stage2_distill.deployment.student import Student
 
 SHIPPED = ROOT / 'stage2_distill/weights/segformer_b0.safetensors'
@@ -29,10 +32,15 @@ ONE_PASS = ('student_b0', 'whole_b0', 'tile_b0', 'slide_b0', 'ctcf_b0')
 MORE = ('ssa_b0', 'sepl_b0', 'window_512', 'window_128')
 
 
-def run(*words, status=0):
+@pytest.fixture(autouse=True)
+def _no_folder_of_weights(monkeypatch):
+    monkeypatch.setenv(weight_sources.FOLDER, '')  # which --weights-dir sets, and which is set back afterwards
+
+
+def run(*words, status=0, options=SMALL):
     """The tool's ``main`` in this process; returns what it prints."""
     with redirect_stdout(io.StringIO()) as text:
-        assert load_tool('check_paper').main([*map(str, words), *SMALL]) == status
+        assert load_tool('check_paper').main([*map(str, words), *options]) == status
     return text.getvalue()
 
 
@@ -167,28 +175,36 @@ def test_without_images_parameters_are_still_counted(check, tmp_path):
     assert 'tools/make_toypass.py' in line
 
 
-def test_published_weights_are_fetched_or_taken_from_a_folder(tiny_toypass, tmp_path, monkeypatch, capsys):
-    def no_network(address, *_):
-        raise URLError('no network')
-
+def test_weights_of_both_sources_are_looked_for_and_scored(tiny_toypass, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(weight_sources, '_SAME', ())
+    monkeypatch.setattr(weight_sources, '_fetch', lambda *_: 'no network')
     # ToyPASS lies as DensePASS does, so it can play its part.
-    words = ('--data-root', tiny_toypass[0] / 'target', '--rows', 'student_b0', '--limit', 1, '--work-dir', tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(CheckpointLoader, 'load_checkpoint', no_network)
-        line = line_of(run(*words, status=1), 'not run: student_b0: https://')
-    assert '(<urlopen error no network>); fetch it elsewhere and give its folder with --weights' in line
-    name = line.partition(' cannot be fetched')[0].rpartition('/')[2]
-    missing = run(*words, '--weights', tmp_path, status=1)
+    words = ('--data-root', tiny_toypass[0] / 'target', '--limit', 1, '--work-dir', tmp_path, '--rows', 'student_b0')
+    name = published_address(0, 'openmmlab').rpartition('/')[2]
+    missing = run(*words, '--weights-dir', tmp_path, status=1)
     assert 'none of the 1 rows could be measured' in capsys.readouterr().err
-    assert f'{tmp_path}/{name} does not exist; fetch https://' in missing
+    line = line_of(missing, f'not run: student_b0: checkpoint {name} is not there')
+    assert f'tried: {tmp_path}/{name} (no such file), ' in line
+    assert f'/{name} (no network); fetch it elsewhere and put it at ' in line
     torch.save({'state_dict': check_checkpoint(str(SHIPPED))['state_dict']}, tmp_path / name)
-    text = run(*words, '--weights', tmp_path)
-    assert re.search(r'\| student_b0 \| .* \| 15\.88 \| \d+\.\d\d \| [+-]\d+\.\d\d \| Table 3, rows 1 to 3 \|', text)
+    text = run(*words, '--weights-dir', tmp_path)
+    row = r'\| student_b0 \| .* \| 15\.88 \| \d+\.\d\d \| [+-]\d+\.\d\d \| Table 3, rows 1 to 3 \|'
+    assert re.search(row, text)
+    # The same of NVIDIA's, in a folder as Hugging Face has it.
+    weights = MODELS.build({'type': 'SegFormer', 'size': 'b0', 'layout': 'authors'}).state_dict()
+    folder = tmp_path / published_address(0, 'nvidia').removeprefix('hf:')
+    save_hub_folder(weights, LABEL_SPACES['cityscapes19'].classes, folder)
+    theirs = run(*words, 'params_b2', '--source', 'nvidia', '--weights', tmp_path, options=SMALL[:3])
+    assert re.search(row, theirs)
+    assert re.search(r'\| params_b2 \| .* \| 25\.4 \| 27\.36 \|', theirs)  # ours is 24.7
+    assert 'note: SegFormers of nvidia, whose heads' in theirs
 
 
 def test_mistakes_are_told(monkeypatch, capsys):
     for flags, message in (
         (('--rows', 'tile', 'tiles'), '--rows: there is no tiles'),
+        (('--source', 'nvidia', '--dataset', 'toypass'), '--source nvidia is not for ToyPASS'),
+        (('--source', 'nvidia', *SMALL), '--source nvidia takes the network from there, so --cfg-options model.teach'),
         (('--limit', '0'), '--limit has to be at least 1'),
         (('--input-scale', '0'), '--input-scale must be above 0'),
         (('--input-scale', 'nan'), '--input-scale must be above 0'),

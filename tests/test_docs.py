@@ -38,6 +38,7 @@ SAME_FLAGS = {
     'goodsam-report': 'report.py',
     'goodsam-judge': 'judge_unlabelled.py',
     'goodsam-check-paper': 'check_paper.py',
+    'goodsam-convert': 'convert_weights.py',
 }
 SUBCOMMANDS = {'inspect_cache.py': ('status', 'verify', 'repair', 'stats', 'show')}
 COMMAND = re.compile(r'(?<![\w/.])(?:tools/)?(\w+\.(?:py|sh)|goodsam-[a-z-]+)(?![\w.])')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
 
 import numpy as np
@@ -17,12 +18,12 @@ from segment_anything.modeling.image_encoder import Attention, Block, ImageEncod
 
 from stage1_sam_cache.sam import exact_generation
 from stage1_sam_cache.sam.exact_generation import ExactMaskGenerator, unpack
-from stage1_sam_cache.sam.fast_decoder import attend, conclude
 from stage1_sam_cache.sam.fast_encoder import FewCopiesBlock, FusedImageAttention
 from stage1_sam_cache.sam.fast_generation import FastMaskGenerator, points_that_fit
 from stage1_sam_cache.sam.fast_networks import accelerate
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 from stage1_sam_cache.sam.settings import LEVELS, SamSettings
+from stage1_sam_cache.sam.shared_attention import attend, conclude, share
 from stage1_sam_cache.sam.weights import find_weights, load_sam
 
 SHAPES = [(200, 256), (256, 200), (128, 256), (97, 61), (256, 256)]
@@ -148,15 +149,14 @@ def test_the_fast_networks_are_the_stock_ones_to_a_millionth(build):
         position = stock.prompt_encoder.get_dense_pe()
         masks, iou = stock.mask_decoder(embedding, position, sparse, dense, True)
         no_mask = fast.prompt_encoder.no_mask_embed.weight[0]
-        found, sure, number = fast.mask_decoder.decode(embedding, position, sparse, no_mask)
+        shared, size = fast.mask_decoder.share(embedding, position, no_mask), embedding.shape[2:]
+        found, sure, number = fast.mask_decoder.decode(shared, sparse, size)
         scale = masks.abs().max()
         assert ((found - masks.flatten(0, 1)).abs().max() / scale) < 2e-6
         torch.testing.assert_close(sure, iou.flatten(), rtol=1e-5, atol=1e-6)
         assert number.tolist() == list(range(15))
         rows, columns = embedding.shape[2] // 2 + 1, embedding.shape[3] // 3
-        few = fast.mask_decoder.decode(
-            embedding, position, sparse, no_mask, (rows, columns), lambda found: found >= found.median()
-        )
+        few = fast.mask_decoder.decode(shared, sparse, size, (rows, columns), lambda found: found >= found.median())
         kept = (iou >= iou.median()).flatten()
         assert few[2].tolist() == kept.nonzero()[:, 0].tolist()
         expected = masks.flatten(0, 1)[kept][:, : 4 * rows, : 4 * columns]
@@ -203,10 +203,12 @@ def test_attention_for_many_points_is_that_of_each(points, tokens, seed):
     prompts = torch.randn(points, tokens, width)
     with torch.no_grad():
         expected = transformer(image.expand(points, -1, -1, -1), position.expand(points, -1, -1, -1), prompts)
-        attended = attend(transformer, image, position, prompts)
-        for which in (slice(0, 1), slice(1, None)):
-            found = conclude(transformer, attended, which)
-            torch.testing.assert_close(found, expected[0][:, which], rtol=1e-4, atol=1e-5)
+        shared = share(transformer, image, position)
+        attended = attend(transformer, shared, prompts)
+        for which in ([slice(0, 1)], [slice(0, 1), slice(2, None)]):
+            found = conclude(transformer, shared, attended, which)
+            some = torch.cat([expected[0][:, part] for part in which], 1)
+            torch.testing.assert_close(found, some, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(attended.places, expected[1], rtol=1e-4, atol=1e-5)
 
 
@@ -226,9 +228,13 @@ def test_windows_through_the_encoder_together_are_what_they_are_alone(street, ba
     images = [street(200, 256), street(128, 256), street(200, 128), street(200, 256)]
     one = SamMaskGenerator(toy(), 'toy', '0' * 64, settings, level='fp32-fast')
     many = SamMaskGenerator(toy(), 'toy', '0' * 64, settings, level='fp32-fast', encoder_batch=batch)
-    for alone, together in zip(map(one.generate, images), many.generate_many(images), strict=True):
-        assert len(alone) == len(together)
-        assert (alone.masks != together.masks).sum() <= 1e-4 * alone.masks.size
+    expected = [one.generate(image) for image in images]
+    with ThreadPoolExecutor(2) as callers:  # as two batches on their way
+        twice = list(callers.map(many.generate_many, [images, images[::-1]]))
+    for found in (twice[0], twice[1][::-1]):
+        for alone, together in zip(expected, found, strict=True):
+            assert len(alone) == len(together)
+            assert (alone.masks != together.masks).sum() <= 1e-4 * alone.masks.size
 
 
 @pytest.mark.parametrize('level', LEVELS)

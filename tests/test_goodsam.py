@@ -1,15 +1,18 @@
 """The segmentor: what one iteration trains and logs, and what it predicts."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import TINY_GRID
 from mmengine.config import Config
+from mmengine.hooks import RuntimeInfoHook
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmengine.runner import get_priority
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from reference.boundaries import hard as literal_boundary
@@ -23,6 +26,7 @@ from stage2_distill.data.cached_masks import CachedMasks
 from stage2_distill.errors import ConfigError
 from stage2_distill.fusion.mask_atoms import MaskAtoms
 from stage2_distill.geometry.window_batch import stitch_windows
+from stage2_distill.training.hooks import OneTransferHook, StopOnBadLossHook
 
 TERMS_TA = ['loss_ce_t_ta', 'loss_cc', 'loss_bd_t_ta']
 TERMS_STUDENT = ['loss_ce_ta_s', 'loss_ce_t_s', 'loss_bd_t_s']
@@ -124,6 +128,31 @@ def test_a_training_step_never_waits_for_the_device(fusion):
     # It does notice them.
     waits = counted(lambda: float(torch.ones(3)[torch.tensor([True, False, True])].sum())).waits
     assert waits == {'index': 1, '_local_scalar_dense': 1}
+
+
+def test_an_iteration_with_its_hooks_waits_once_whatever_is_logged():
+    model = build(label_momentum=0.5)
+    by_name = {'custom_keys': {'norm': {'decay_mult': 0.0}, 'head': {'lr_mult': 10.0}}}
+    slow = {'type': 'SGD', 'lr': 1e-3, 'weight_decay': 0.01}
+    wrapper = optimizers(model, optimizer=slow, clip_grad={'max_norm': 1.0}, paramwise_cfg=by_name)
+    # Four settings of parameters, all of the network in them.
+    groups = wrapper['student'].optimizer.param_groups
+    assert sorted((group['lr'], group['weight_decay']) for group in groups) == [(1e-3, 0), (1e-3, 0.01), (1e-2, 0.01)]
+    assert sum(len(group['params']) for group in groups) == len(list(model.student.parameters()))
+    hub, data = MessageHub.get_instance('waits'), batch()
+    runner = SimpleNamespace(iter=0, work_dir='work', optim_wrapper=wrapper, message_hub=hub)
+    hooks = sorted((StopOnBadLossHook(), RuntimeInfoHook(), OneTransferHook()), key=lambda h: get_priority(h.priority))
+
+    def iteration():
+        outputs = model.train_step(data, wrapper)
+        for hook in hooks:
+            hook.after_train_iter(runner, 0, None, outputs)
+
+    assert counted(iteration).waits == {'tolist': 1}
+    assert {'train/loss_student', 'train/grad_norm_student', 'train/grad_norm_ta'} < set(hub.log_scalars)
+    # On a device that computes nothing there is no value that could be read.
+    model.to('meta')
+    assert counted(lambda: model.train_step(data, wrapper), torch.device('meta')).kernels > 500
 
 
 def test_both_networks_learn_and_neither_through_the_others_losses():

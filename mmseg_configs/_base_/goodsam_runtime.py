@@ -7,6 +7,6 @@ randomness = dict(seed=0)  # also of the order of samples, so that --resume cont
 # runs can share; None: the folder lessons of the work dir.
 store_lessons = True
 lessons_dir = None
-custom_hooks = [dict(type='IterationSeedHook'), dict(type='StopOnBadLossHook')]
+custom_hooks = [dict(type='IterationSeedHook'), dict(type='OneTransferHook'), dict(type='StopOnBadLossHook')]
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')

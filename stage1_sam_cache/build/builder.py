@@ -67,8 +67,8 @@ class CacheBuilder:
         """Cache every panorama that is not there yet, with a progress bar on standard error.
 
         While one panorama is with the generator, the next image is read and the one before is written; a generator on
-        an accelerator has its next batch of crops before the masks of the last one are put together. Crops of
-        consecutive panoramas share the generator's batches. An image that can't be used is noted in the summary and
+        an accelerator has its next batch of crops before it is done with the last one. Crops of consecutive panoramas
+        share the generator's batches. An image that can't be used is noted in the summary and
         the others go on. Panoramas that another process has claimed are left for the end, and made then unless they
         are there.
 
@@ -78,7 +78,7 @@ class CacheBuilder:
         start = time.monotonic()
         with (
             ThreadPoolExecutor(1) as reader,
-            ThreadPoolExecutor(1) as maker,
+            ThreadPoolExecutor(2) as maker,  # one batch on an accelerator, and one on its way to it
             ThreadPoolExecutor(1) as committer,
             ProgressBar(len(samples), label, show_progress) as progress,
         ):

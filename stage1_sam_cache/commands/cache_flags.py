@@ -119,8 +119,12 @@ def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
     )
     generator.add_argument('--checkpoint', type=Path, help='custom SAM weights instead of the published ones')
     cli.add_trust_flag(generator)
+    cli.add_weights_flag(generator)
     generator.add_argument(
-        '--checkpoint-dir', type=Path, default=Path('checkpoints'), help='where weights are kept (default: checkpoints)'
+        '--checkpoint-dir',
+        type=Path,
+        default=Path('checkpoints'),
+        help='where weights are looked for next, and kept when they are fetched (default: checkpoints)',
     )
     generator.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: auto, a GPU where there is one)')
     generator.add_argument(

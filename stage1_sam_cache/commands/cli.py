@@ -23,6 +23,7 @@ from stage1_sam_cache.data.listing import Listing, list_folder
 from stage1_sam_cache.data.refusals import Refused, RefusedError, RefusedLink
 from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.system import interruption, resources
+from stage1_sam_cache.system.weight_sources import FOLDER as WEIGHTS_DIR
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -197,6 +198,29 @@ def add_trust_flag(parser: argparse._ActionsContainer) -> None:
     """Add ``--trust-checkpoint``."""
     parser.add_argument(
         '--trust-checkpoint', action='store_true', help='let checkpoints run code; only for files that you made'
+    )
+
+
+class _WeightsDir(argparse.Action):
+    """Keeps the folder in the environment, where whatever looks for weights finds it, in other processes too."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Refuse a folder that does not exist."""
+        if not Path(values).expanduser().is_dir():
+            parser.error(f'{option_string}: there is no folder {values}')
+        os.environ[WEIGHTS_DIR] = values
+        setattr(namespace, self.dest, values)
+
+
+def add_weights_flag(parser: argparse._ActionsContainer, *names: str) -> None:
+    """Add ``--weights-dir``, under further names too."""
+    parser.add_argument(
+        '--weights-dir',
+        *names,
+        metavar='DIR',
+        action=_WeightsDir,
+        help='where published weights are looked for first, under the names they are published with (default: '
+        f'${WEIGHTS_DIR})',
     )
 
 

@@ -22,6 +22,7 @@ CONSOLE_COMMANDS = {
     'tools/report.py': 'goodsam-report',
     'tools/judge_unlabelled.py': 'goodsam-judge',
     'tools/check_paper.py': 'goodsam-check-paper',
+    'tools/convert_weights.py': 'goodsam-convert',
 }
 _TOOL = re.compile(r'(?<![\w./-])tools/\w+\.py\b')
 

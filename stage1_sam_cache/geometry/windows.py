@@ -221,12 +221,13 @@ class WindowGrid:
         _check_size(panorama, (self.height, self.width))
         valid = self.valid(box)
         source: Any = panorama
-        piece: Any = source[self.region(valid)]
-        if valid == box:
-            return cast('Array', piece)
-        padded = _zeros(piece, (*piece.shape[:-2], box.height, box.width))
-        padded[..., : valid.height, : valid.width] = piece
-        return cast('Array', padded)
+        regions = self.regions(valid)
+        if valid == box and len(regions) == 1:
+            return cast('Array', source[regions[0][0]])
+        piece: Any = _zeros(source, (*source.shape[:-2], box.height, box.width))
+        for region, columns in regions:
+            piece[..., : valid.height, columns] = source[region]
+        return cast('Array', piece)
 
     def stitch(self, pieces: Array, mode: Literal['owners', 'mean'] = 'owners') -> Array:
         """Put all windows back together.
@@ -252,7 +253,8 @@ class WindowGrid:
                 window = self.windows[index]
                 top, left = box.top - window.top, box.left - window.left
                 piece = pieces[index][..., top : top + box.height, left : left + box.width]
-                panorama[self.region(box)] = piece
+                for region, columns in self.regions(box):
+                    panorama[region] = piece[..., columns]
             return cast('Array', panorama)
         if mode != 'mean':
             raise ValueError(f"mode {mode!r} is neither 'owners' nor 'mean'")
@@ -261,9 +263,9 @@ class WindowGrid:
         windows_at = _zeros(pieces, (self.height, self.width))
         for window, values in zip(self.windows, pieces, strict=True):
             valid = self.valid(window)
-            region = self.region(valid)
-            panorama[region] += values[..., : valid.height, : valid.width]
-            windows_at[region] += 1
+            for region, columns in self.regions(valid):
+                panorama[region] += values[..., : valid.height, columns]
+                windows_at[region] += 1
         return cast('Array', panorama / windows_at)
 
     def region(self, box: Box) -> tuple[Any, ...]:
@@ -271,6 +273,20 @@ class WindowGrid:
         end = box.left + box.width
         columns = slice(box.left, end) if end <= self.width else np.arange(box.left, end) % self.width
         return ..., slice(box.top, box.top + box.height), columns
+
+    def regions(self, box: Box) -> list[tuple[tuple[Any, ...], slice]]:
+        """Return a box as indices into ``(..., H, W)``, two if it crosses the seam, each with the box's columns there.
+
+        They are slices, which give views; an index by numbers is copied to the device first, and that is waited for.
+        """
+        rows, end = slice(box.top, box.top + box.height), box.left + box.width
+        if end <= self.width:
+            return [((..., rows, slice(box.left, end)), slice(0, box.width))]
+        before = self.width - box.left
+        return [
+            ((..., rows, slice(box.left, self.width)), slice(0, before)),
+            ((..., rows, slice(0, end - self.width)), slice(before, box.width)),
+        ]
 
 
 @lru_cache(maxsize=64)

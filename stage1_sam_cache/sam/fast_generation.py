@@ -1,8 +1,9 @@
 """Mask generation on the fast networks: levels ``fp32-fast``, ``bf16`` and ``fp16`` of ``sam.settings``.
 
 All masks of an image stay on the device until those that are kept are known, so that the processor seldom waits: once
-per batch of points, for the number of masks to decode, and once per image, for duplicates. ``_process_crop``, a private
-method of segment_anything's generator, is overridden for that.
+per batch of points, for the number of masks to decode, and per image for duplicates and for the number that is left.
+Images come to the device, and masks from it, without a wait of the thread that keeps it busy. ``_process_crop``,
+a private method of segment_anything's generator, is overridden for that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.amg import MaskData, is_box_near_crop_edge, uncrop_boxes_xyxy, uncrop_points
 from torch import Tensor
 
+from stage1_sam_cache.sam.arriving_masks import ArrivingMasks, DeviceMasks
 from stage1_sam_cache.sam.exact_generation import ExactMaskGenerator, PackedMasks
 from stage1_sam_cache.sam.fast_networks import accelerate
 from stage1_sam_cache.sam.mask_filters import choose, measure
@@ -31,14 +33,11 @@ _KNOWN_SIZES = 16  # of crops whose prompts are kept; a folder may have images o
 _POINT_NUMBERS = 4096 * 256 * 8  # that the decoder holds in memory for one point
 
 
-class _Masks(NamedTuple):
-    """Masks of a crop, on their device: bits, scores, boxes, and which of the answers, three per point."""
+class PreparedImage(NamedTuple):
+    """An RGB image and, unless it is cut into sub-crops, what the encoder takes of it, on the host."""
 
-    bits: Tensor
-    iou: Tensor
-    stability: Tensor
-    boxes: Tensor
-    answer: Tensor
+    image: NDArray[np.uint8]
+    resized: Tensor | None
 
 
 class FastMaskGenerator(ExactMaskGenerator):
@@ -63,14 +62,22 @@ class FastMaskGenerator(ExactMaskGenerator):
         if compiled:
             sam.image_encoder.compile()
 
+    def prepare(self, images: Sequence[NDArray[np.uint8]]) -> list[PreparedImage]:
+        """Do the processor's part for RGB images that ``generate_together`` takes; any thread may."""
+        if self.crop_n_layers:
+            return [PreparedImage(image, None) for image in images]
+        return list(map(PreparedImage, images, self.predictor.resized(images)))
+
     @torch.no_grad()
-    def generate_packed_together(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[PackedMasks]:
-        """Yield ``generate_packed`` of several images, which go through the encoder as one batch."""
+    def generate_together(self, images: Sequence[PreparedImage]) -> Iterator[ArrivingMasks | PackedMasks]:
+        """Yield the masks of several images, which go through the encoder as one batch."""
         try:
-            if self.crop_n_layers == 0:
-                self.predictor.encode_ahead(images)
-            for image in images:
-                yield self.generate_packed(image)
+            self.predictor.encode_ahead([image.resized for image in images if image.resized is not None])
+            for image, _ in images:
+                if self.crop_n_layers or self.min_mask_region_area:
+                    yield super().generate_packed(image)
+                else:
+                    yield self._masks_of_image(image)
         finally:
             self.predictor.drop_embeddings()  # after an error, those of images that were not set
 
@@ -79,10 +86,11 @@ class FastMaskGenerator(ExactMaskGenerator):
         """Return the masks and scores of an RGB image, in the order of ``generate``'s records."""
         if self.crop_n_layers or self.min_mask_region_area:
             return super().generate_packed(image)
+        return self._masks_of_image(image).wait()
+
+    def _masks_of_image(self, image: NDArray[np.uint8]) -> ArrivingMasks:
         height, width = image.shape[:2]
-        masks = self._masks_of_crop(image, [0, 0, width, height], 0, (height, width))
-        iou, stability = torch.stack([masks.iou, masks.stability]).tolist()
-        return PackedMasks(masks.bits.cpu().numpy(), width, iou, stability)
+        return ArrivingMasks(self._masks_of_crop(image, [0, 0, width, height], 0, (height, width)), width)
 
     def _process_crop(
         self, image: NDArray[np.uint8], crop_box: list[int], crop_layer_idx: int, orig_size: tuple[int, ...]
@@ -102,7 +110,7 @@ class FastMaskGenerator(ExactMaskGenerator):
 
     def _masks_of_crop(
         self, image: NDArray[np.uint8], crop_box: list[int], layer: int, orig_size: tuple[int, ...]
-    ) -> _Masks:
+    ) -> DeviceMasks:
         """Return the masks of a crop that pass all filters, without duplicates, the best predicted IoU first."""
         left, top, right, bottom = crop_box
         self.predictor.set_image(image[top:bottom, left:right])
@@ -118,7 +126,7 @@ class FastMaskGenerator(ExactMaskGenerator):
         passed = ~is_box_near_crop_edge(boxes, crop_box, [0, 0, width, height])
         passed &= stability >= self.stability_score_thresh
         kept = choose(boxes, iou, passed, self.box_nms_thresh)
-        return _Masks(bits[kept], iou[kept], stability[kept], boxes[kept], index[kept])
+        return DeviceMasks(bits[kept], iou[kept], stability[kept], boxes[kept], index[kept])
 
     def _decode_all(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return low-resolution logits, predicted IoU and index of all masks above the IoU threshold."""
@@ -128,14 +136,17 @@ class FastMaskGenerator(ExactMaskGenerator):
         # The interpolation of the last pixel of the image uses the next low-resolution pixel too.
         inside = tuple(-(-min(int((side - 0.5) / scale + 0.5) + 1, low_side) // 4) for side in predictor.input_size)
         batch = min(self.points_per_batch, CPU_POINTS) if predictor.device.type == 'cpu' else self.points_per_batch
-        decoded = [
-            decoder.decode(
-                predictor.features, self._position, prompts, self._no_mask, inside, self._above_iou_threshold
+        prompts = self._prompts_for(predictor.original_size, layer)
+        image = decoder.share(predictor.features, self._position, self._no_mask)
+        decoded, first = [], 0
+        for part in prompts.chunk(-(-len(prompts) // batch)):  # of about the same size, none with a few points only
+            low, iou, index = decoder.decode(
+                image, part, predictor.features.shape[-2:], inside, self._above_iou_threshold
             )
-            for prompts in self._prompts_for(predictor.original_size, layer).split(batch)
-        ]
-        low, iou, index = (list(parts) for parts in zip(*decoded, strict=True))
-        return torch.cat(low), torch.cat(iou), torch.cat([part + 3 * batch * i for i, part in enumerate(index)])
+            decoded.append((low, iou, index + 3 * first))
+            first += len(part)
+        low, iou, index = (torch.cat(parts) for parts in zip(*decoded, strict=True))
+        return low, iou, index
 
     def _prompts_for(self, size: tuple[int, ...], layer: int) -> Tensor:
         """Return the embeddings of a crop's points, ``(N, 2, C)``; the same for all crops of a size."""
@@ -182,20 +193,26 @@ class _FastPredictor(SamPredictor):
         self._ahead: deque[_Embedding] = deque()
         self._resizing = ThreadPoolExecutor(min(8, os.cpu_count() or 1), 'resize')
 
-    def encode_ahead(self, images: Sequence[NDArray[np.uint8]]) -> None:
+    def resized(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[Tensor]:
+        """Resize images as the encoder takes them, several at a time, uint8 ``(h, w, 3)`` on the host."""
+        return self._resizing.map(self._resize, images)
+
+    def _resize(self, image: NDArray[np.uint8]) -> Tensor:
+        pixels = torch.from_numpy(self.transform.apply_image(image))
+        return pixels.pin_memory() if self.device.type == 'cuda' else pixels  # else the copy to the GPU would wait
+
+    def encode_ahead(self, resized: Sequence[Tensor]) -> None:
         """Encode images that will be set next, in this order."""
-        resized = list(self._resizing.map(self.transform.apply_image, images))
-        prepared = [self.model.preprocess(self._on_device(image))[0] for image in resized]
-        embeddings = self.model.image_encoder(torch.stack(prepared).to(self._dtype)).split(1)
-        sizes = [image.shape[:2] for image in resized]
-        self._ahead.extend(map(_Embedding, embeddings, sizes))
+        if not resized:
+            return
+        on_device = (pixels.to(self.device, non_blocking=True).permute(2, 0, 1)[None] for pixels in resized)
+        prepared = torch.cat([self.model.preprocess(pixels) for pixels in on_device])
+        embeddings = self.model.image_encoder(prepared.to(self._dtype)).split(1)
+        self._ahead.extend(map(_Embedding, embeddings, [pixels.shape[:2] for pixels in resized]))
 
     def drop_embeddings(self) -> None:
         """Drop embeddings that were not used."""
         self._ahead.clear()
-
-    def _on_device(self, image: NDArray[np.uint8]) -> Tensor:
-        return torch.as_tensor(image, device=self.device).permute(2, 0, 1)[None]
 
     def set_image(self, image: NDArray[np.uint8], image_format: str = 'RGB') -> None:
         """Set the image as SAM's predictor does, with the embedding from ``encode_ahead`` if there is one."""

@@ -50,7 +50,8 @@ def batch_size_of(generator: MaskGenerator) -> int:
 def is_on_accelerator(generator: MaskGenerator) -> bool:
     """Whether a generator computes on another device than the processor, which has time for other work meanwhile.
 
-    Generators say so by an attribute ``on_accelerator``.
+    Generators say so by an attribute ``on_accelerator``. They are then called by two threads, so that the next images
+    can be prepared while the accelerator works on the last ones, and have to let one of them at a time have it.
     """
     return bool(getattr(generator, 'on_accelerator', False))
 

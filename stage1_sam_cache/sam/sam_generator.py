@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from segment_anything.modeling import Sam
 
 from stage1_sam_cache.errors import Stage1Error
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage1_sam_cache.sam.arriving_masks import ArrivingMasks
 from stage1_sam_cache.sam.exact_generation import ExactMaskGenerator, PackedMasks, packed_of_records
-from stage1_sam_cache.sam.fast_generation import FastMaskGenerator
+from stage1_sam_cache.sam.fast_generation import FastMaskGenerator, PreparedImage
 from stage1_sam_cache.sam.settings import LEVELS, SamSettings
 from stage1_sam_cache.sam.toy_sam import NAME as TOY
 
@@ -59,6 +61,7 @@ class SamMaskGenerator:
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
         self.level, self.batch_size = level, encoder_batch
+        self._device_in_use = Lock()
         sam, options = sam.to(self.device), asdict(self.settings)
         self._generator: SamAutomaticMaskGenerator
         if level == 'stock':
@@ -112,13 +115,17 @@ class SamMaskGenerator:
     def generate_many(self, images: Sequence[NDArray[np.uint8]]) -> list[InstanceMasks]:
         """Return the masks of several images; ``batch_size`` of them at a time share a run of the encoder.
 
+        Two threads may call it: one prepares images or makes runs, while the other has the device.
+
         Raises:
             Stage1Error: If the device's memory is too small.
         """
         try:
             # Runs are made by another thread, while the device works on the next image.
             with ThreadPoolExecutor(1, 'runs') as runs:
-                made = [runs.submit(InstanceMasks.from_packed, *packed) for packed in self._packed(images)]
+                prepared = self._prepare(images)
+                with self._device_in_use:
+                    made = [runs.submit(_instance_masks, packed) for packed in self._packed(prepared)]
             return [masks.result() for masks in made]
         except torch.OutOfMemoryError as problem:
             raise Stage1Error(
@@ -126,12 +133,21 @@ class SamMaskGenerator:
                 'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam',
             ) from problem
 
-    def _packed(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[PackedMasks]:
+    def _prepare(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[PreparedImage]:
+        if isinstance(self._generator, FastMaskGenerator):
+            return self._generator.prepare(images)
+        return [PreparedImage(image, None) for image in images]
+
+    def _packed(self, images: Sequence[PreparedImage]) -> Iterator[ArrivingMasks | PackedMasks]:
         generator = self._generator
         if isinstance(generator, FastMaskGenerator):
             for first in range(0, len(images), self.batch_size):
-                yield from generator.generate_packed_together(images[first : first + self.batch_size])
+                yield from generator.generate_together(images[first : first + self.batch_size])
         elif isinstance(generator, ExactMaskGenerator):
-            yield from map(generator.generate_packed, images)
+            yield from (generator.generate_packed(image) for image, _ in images)
         else:
-            yield from (packed_of_records(generator.generate(image), image.shape[:2]) for image in images)
+            yield from (packed_of_records(generator.generate(image), image.shape[:2]) for image, _ in images)
+
+
+def _instance_masks(packed: ArrivingMasks | PackedMasks) -> InstanceMasks:
+    return InstanceMasks.from_packed(*(packed.wait() if isinstance(packed, ArrivingMasks) else packed))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import URLError
 
 import torch
 from safetensors.torch import load_file
@@ -21,6 +19,7 @@ from stage1_sam_cache.sam.toy_sam import NAME as TOY
 from stage1_sam_cache.sam.toy_sam import build_toy_sam
 from stage1_sam_cache.system.torch_files import find_damage
 from stage1_sam_cache.system.weight_files import UnreadableFileError, missing_from, read_weights_only, sets_for
+from stage1_sam_cache.system.weight_sources import NotFoundError, find_file
 
 _SHIPPED = Path(__file__).parent.with_name('weights')
 _ADDRESS = 'https://dl.fbaipublicfiles.com/segment_anything/'
@@ -49,16 +48,15 @@ ARCHITECTURES: dict[str, Callable[[], Sam]] = {name: sam_model_registry[name] fo
 
 
 def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str | Path | None = None) -> Path:
-    """Return the file with a model's weights, downloaded from the official address if it is not in the folder.
+    """Return the file with a model's weights, downloaded if it is nowhere (``weight_sources`` says where it is sought).
 
     Args:
         model: A key of ``ARCHITECTURES``.
-        folder: Where weights are kept; created if it does not exist.
+        folder: Where downloaded weights are kept; created if it does not exist.
         checkpoint: Custom weights, which are returned unchecked.
 
     Raises:
-        WeightsError: If there is no such model, or the file is missing and can't be downloaded, or what was downloaded
-            is not the published file.
+        WeightsError: If there is no such model, or the file is missing and no address has the published file.
     """
     if model not in ARCHITECTURES:
         raise WeightsError(f'no SAM is called {model!r}; known: {", ".join(sorted(ARCHITECTURES))}')
@@ -70,35 +68,14 @@ def find_weights(model: str, folder: str | Path = 'checkpoints', checkpoint: str
     if published.url is None:
         return _SHIPPED / published.file
     path = Path(folder) / published.file
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _fetch(published.url, published.sha256, path)
-        except (URLError, OSError) as problem:
-            reason = getattr(problem, 'reason', None) or problem
-            raise WeightsError(
-                f'SAM weights {path} are missing and {published.url} cannot be fetched ({reason})',
-                f'download that file elsewhere and put it there; its SHA-256 is {published.sha256}',
-            ) from problem
-        except RuntimeError as problem:  # the digest
-            raise WeightsError(
-                f'{published.url}: the download is not the published file (SHA-256 {published.sha256} expected)',
-                'nothing was kept: try again or download it elsewhere',
-            ) from problem
-    return path
-
-
-def _fetch(url: str, sha256: str, path: Path) -> None:
-    """Download a file once, however many processes of this host ask for it at the same time."""
-    lock_file = path.with_name(f'.{path.name}.lock')
-    with lock_file.open('w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                # Downloads to a temporary file with a progress bar, compares the digest, and renames it only then.
-                torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256)
-        finally:
-            lock_file.unlink(missing_ok=True)
+    try:
+        return find_file(published.url, path, published.sha256)
+    except (NotFoundError, OSError) as problem:
+        raise WeightsError(
+            f'SAM weights {path} are missing and cannot be fetched; tried: {problem}',
+            'download that file elsewhere and put it there, or into a folder that --weights-dir names; its SHA-256 is '
+            f'{published.sha256}',
+        ) from problem
 
 
 def load_sam(model: str, path: Path, official: bool = True, trusted: bool = False) -> tuple[Sam, str]:

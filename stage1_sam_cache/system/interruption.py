@@ -10,6 +10,7 @@ of configs.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -19,7 +20,6 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, pre-emption, a lost terminal
 
 _GRACE = 1.0  # seconds; torchrun and timeout send the signal that the whole group got once more to each process
-_PATIENCE = 60  # seconds after which a worker of a parent that hangs ends
 
 _requested = threading.Event()
 _deferred = threading.Event()
@@ -47,13 +47,21 @@ def stopping() -> bool:
 
 
 def outlast() -> None:
-    """Leave signals to the parent, which ends this process; for a loader's workers.
+    """Ignore signals, but for the SIGTERM by which the parent ends this process; for a loader's workers.
 
     Ctrl-C and schedulers signal all processes of a run, and without its workers a run can't finish its iteration.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_PATIENCE))
+    if hasattr(signal, 'sigwaitinfo'):  # not on macOS, where SIGTERM ends it whoever sends it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_by_parent, daemon=True).start()
+
+
+def _end_by_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def requested() -> bool:

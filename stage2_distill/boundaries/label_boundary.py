@@ -54,40 +54,65 @@ def soft_boundary(probabilities: Tensor, radius: int = 1, thickness: int = 2) ->
     """
     if thickness not in (1, 2) or radius < 1:
         raise ValueError(f'boundary thickness {thickness}, radius {radius}; 1 or 2, and at least 1 are needed')
-    p, r = probabilities, radius
-    empty = p.new_zeros(*p.shape[:-3], *p.shape[-2:])
-    around = []
-    if p.shape[-2] > r:
-        down = _TotalVariation.apply(p, -2, r)
-        rest = empty[..., :r, :]
-        around += [torch.cat([down, rest], -2), torch.cat([rest, down], -2)][:thickness]
-    if p.shape[-1] > r:
-        right = _TotalVariation.apply(p, -1, r)
-        rest = empty[..., :, :r]
-        around += [torch.cat([right, rest], -1), torch.cat([rest, right], -1)][:thickness]
-    for distance in around:
-        empty = torch.maximum(empty, distance)
-    return empty
+    return _LargestVariation.apply(probabilities, radius, thickness)
 
 
-class _TotalVariation(torch.autograd.Function):
-    """Total variation of pixels ``step`` apart; the gradients of both are added up in one tensor."""
+class _LargestVariation(torch.autograd.Function):
+    """``soft_boundary``; the gradients of all neighbours are added up in one tensor."""
 
     @staticmethod
-    def forward(ctx: Any, p: Tensor, dim: int, step: int) -> Tensor:
-        ctx.save_for_backward(p)
-        ctx.dim, ctx.step = dim, step
-        return _difference(p, dim, step).abs_().sum(-3).div_(2)
+    def forward(ctx: Any, p: Tensor, radius: int, thickness: int) -> Tensor:
+        ctx.radius, ctx.thickness = radius, thickness
+        ctx.dims = [dim for dim in (-2, -1) if p.shape[dim] > radius]
+        maps = [_variation(p, dim, radius) for dim in ctx.dims]
+        near = _neighbours(maps, ctx)
+        largest = near[:1] or [p.new_zeros(*p.shape[:-3], *p.shape[-2:])]
+        for distance in near[1:]:
+            largest.append(torch.maximum(largest[-1], distance))
+        ctx.save_for_backward(p, *maps, *largest[1:-1])
+        return largest[-1].clone() if len(largest) == 1 else largest[-1]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (p,), dim, step = ctx.saved_tensors, ctx.dim, ctx.step
-        flow = _difference(p, dim, step).sign_().mul_(gradient.unsqueeze(-3) / 2)
+        p, *saved = ctx.saved_tensors
+        maps, between = saved[: len(ctx.dims)], saved[len(ctx.dims) :]
+        flows = [torch.zeros_like(map_) for map_ in maps]
+        near, into = (_neighbours(of, ctx) for of in (maps, flows))
+        for k in range(len(near) - 1, 0, -1):
+            # As PyTorch's maximum: of two that are equal, each gets half. Both numbers are twice the share.
+            won = (near[k] - (between[k - 2] if k > 1 else near[0])).sign_().add_(1).mul_(gradient)
+            into[k].add_(won, alpha=0.5)
+            gradient = torch.sub(gradient, won, alpha=0.5)
+        if near:
+            into[0].add_(gradient)
         whole = torch.zeros_like(p)
-        whole.narrow(dim, step, flow.shape[dim]).add_(flow)
-        whole.narrow(dim, 0, flow.shape[dim]).sub_(flow)
+        for dim, flow in zip(ctx.dims, flows, strict=True):
+            length = p.shape[dim] - ctx.radius
+            inner = flow.narrow(dim, ctx.radius, length).div_(2).unsqueeze(-3)
+            change = _difference(p, dim, ctx.radius).sign_().mul_(inner)
+            whole.narrow(dim, ctx.radius, length).add_(change)
+            whole.narrow(dim, 0, length).sub_(change)
         return whole, None, None
+
+
+def _variation(p: Tensor, dim: int, radius: int) -> Tensor:
+    """Total variation of pixels a radius apart, between two rows or columns of as many zeros: ``(..., h + r, w)``."""
+    shape = [*p.shape[:-3], *p.shape[-2:]]
+    shape[dim] += radius
+    padded = p.new_zeros(shape)
+    total = _difference(p, dim, radius).abs_().sum(-3)
+    torch.div(total, 2, out=padded.narrow(dim, radius, p.shape[dim] - radius))
+    return padded
+
+
+def _neighbours(maps: list[Tensor], ctx: Any) -> list[Tensor]:
+    """What the maps of ``_variation`` hold for each pixel and its next neighbour, and the one before; views."""
+    views = []
+    for dim, padded in zip(ctx.dims, maps, strict=True):
+        size = padded.shape[dim] - ctx.radius
+        views += [padded.narrow(dim, ctx.radius, size), padded.narrow(dim, 0, size)][: ctx.thickness]
+    return views
 
 
 def _difference(p: Tensor, dim: int, step: int) -> Tensor:

@@ -93,9 +93,5 @@ def _nearest_row(boundary: Tensor, max_search: int | None, tie: str) -> tuple[Te
 
 
 def _running_max(values: Tensor) -> Tensor:
-    """Compute ``cummax`` down the rows in log2(rows) steps; PyTorch's own goes row by row."""
-    step = 1
-    while step < values.shape[-2]:
-        values = torch.cat([values[..., :step, :], torch.maximum(values[..., step:, :], values[..., :-step, :])], -2)
-        step *= 2
-    return values
+    """Compute ``cummax`` down the rows, along memory: across it PyTorch's own takes several times as long."""
+    return values.transpose(-1, -2).contiguous().cummax(-1).values.transpose(-1, -2)

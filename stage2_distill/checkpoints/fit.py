@@ -15,7 +15,9 @@ from mmengine.logging import print_log
 from mmengine.model.weight_init import PretrainedInit
 
 from stage1_sam_cache.system.weight_files import missing_from, sets_for
+from stage2_distill.checkpoints.foreign_segformers import check_classes
 from stage2_distill.checkpoints.safe_checkpoints import load_any
+from stage2_distill.checkpoints.segformer_sizes import size_of
 from stage2_distill.errors import CheckpointError
 
 
@@ -30,9 +32,11 @@ def check_fit(model: torch.nn.Module, path: str, trusted: bool = False, starts: 
         starts: A training run starts from it, so that the remedy may be to start from a part.
 
     Raises:
-        CheckpointError: If weights are missing or have other shapes.
+        CheckpointError: If weights are missing or have other shapes, or their classes are none of this project's.
     """
-    weights = weights_in(load_any(path, trusted))
+    checkpoint = load_any(path, trusted)
+    check_classes(checkpoint, path)
+    weights = weights_in(checkpoint)
     complete = getattr(model, 'complete', None)
     needed = model.state_dict()
     bad = missing_from(weights if complete is None else complete(weights), needed)
@@ -55,8 +59,10 @@ def check_initial_weights(model: torch.nn.Module, trusted: bool = False) -> None
     for name, part, init in _pretrained_parts(model):
         path, prefix = init['checkpoint'], init.get('prefix')
         if path not in loaded:
-            loaded[path] = weights_in(load_any(path, trusted))
-        _check_part(part, f'model.{name}'.rstrip('.'), path, prefix, loaded[path])
+            loaded[path] = load_any(path, trusted)
+        if any('conv_seg' in key for key in part.state_dict()):
+            check_classes(loaded[path], path)
+        _check_part(part, f'model.{name}'.rstrip('.'), path, prefix, weights_in(loaded[path]))
 
 
 def initial_files(settings: Any) -> Iterator[str]:
@@ -146,8 +152,17 @@ def misfit(
     return CheckpointError(
         f'checkpoint {path} does not fit {name}: {reason}{len(bad)} of {len(needed)} weights are missing or have '
         f'another shape, such as {bad[0]}',
-        remedy or 'give the config that it was trained with',
+        remedy or ('' if classes else _segformer_remedy(model, weights)) or 'give the config that it was trained with',
     )
+
+
+def _segformer_remedy(model: torch.nn.Module, weights: dict[str, Any]) -> str:
+    """What a config has to say to take the weights of a SegFormer; empty where they are none, or it says so."""
+    found = size_of(weights)
+    if found is None or found == size_of(model.state_dict()):
+        return ''
+    size, layout = found
+    return f"these are the weights of dict(type='SegFormer', size='{size}', layout='{layout}')"
 
 
 def _numbers_of_classes(weight: Any, needed: torch.Tensor) -> tuple[int, int] | None:

@@ -24,6 +24,10 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from stage1_sam_cache.system.torch_files import find_damage
 from stage1_sam_cache.system.weight_files import UnreadableFileError, plain_types, read_weights_only, weight_sets
+from stage1_sam_cache.system.weight_sources import NotFoundError, find_file
+from stage2_distill.checkpoints.foreign_segformers import as_mmseg
+from stage2_distill.checkpoints.hub_files import SCHEME as HUB
+from stage2_distill.checkpoints.hub_files import WEIGHTS, find_in_hub, weights_in_folder
 from stage2_distill.checkpoints.safetensors_files import SUFFIX, load_safetensors
 from stage2_distill.checkpoints.shipped_weights import locate
 from stage2_distill.errors import CheckpointError
@@ -46,7 +50,9 @@ def use_safe_loaders(trusted: bool = False) -> None:
         trusted: The user vouches for every checkpoint; then nothing is forbidden.
     """
     CheckpointLoader.register_scheme('', load_from_local, force=True)
+    CheckpointLoader.register_scheme(rf'.*\{SUFFIX}$', load_from_local, force=True)  # which know foreign names as well
     CheckpointLoader.register_scheme(_WEB, load_from_http, force=True)
+    CheckpointLoader.register_scheme(HUB, load_from_hub, force=True)
     os.environ.pop(_OPPOSITE, None)  # PyTorch raises if both are set
     os.environ[_SWITCH] = '0' if trusted else '1'
     if not trusted:
@@ -93,6 +99,19 @@ def load_from_http(filename: str, map_location: Any = None, logger: Any = 'curre
     return load_from_local(path or _fetch(filename), map_location)
 
 
+def load_from_hub(filename: str, map_location: Any = None, logger: Any = 'current') -> dict[str, Any]:
+    """Load a repository of Hugging Face, as MMEngine's loaders do; fetched once, by the first process.
+
+    Raises:
+        CheckpointError: If it is not there, and as ``check_checkpoint``.
+    """
+    rank, processes = get_dist_info()
+    file = find_in_hub(filename) if rank == 0 else None
+    if processes > 1:
+        torch.distributed.barrier()
+    return load_from_local(str(file or find_in_hub(filename)), map_location)
+
+
 def load_any(path: str, trusted: bool = False) -> dict[str, Any]:
     """Load a file or what is at an address to the CPU; an address is fetched unless it was before.
 
@@ -101,24 +120,23 @@ def load_any(path: str, trusted: bool = False) -> dict[str, Any]:
     """
     if path.startswith(_WEB):
         return load_from_http(path, 'cpu')
+    if path.startswith(HUB):
+        return load_from_hub(path, 'cpu')
     if _is_address(locate(path)):
         return CheckpointLoader.load_checkpoint(path, 'cpu')
     return check_checkpoint(path, trusted)
 
 
 def _fetch(address: str) -> str:
-    """Fetch an address into PyTorch's folder of checkpoints, unless it is there; return the file."""
-    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(address).path).name)
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(address, str(path))
-        except OSError as problem:
-            raise CheckpointError(
-                f'checkpoint {address} cannot be fetched ({getattr(problem, "reason", None) or problem})',
-                f'fetch it elsewhere and put it at {path}',
-            ) from problem
-    return str(path)
+    """The file of an address: of the user's folder, of PyTorch's folder of checkpoints, or fetched into the latter."""
+    kept = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(address).path).name)
+    try:
+        return str(find_file(address, kept))
+    except (NotFoundError, OSError) as problem:
+        raise CheckpointError(
+            f'checkpoint {kept.name} is not there and cannot be fetched; tried: {problem}',
+            f'fetch it elsewhere and put it at {kept}, or into a folder that --weights-dir names',
+        ) from problem
 
 
 def _is_address(path: str) -> bool:
@@ -128,11 +146,14 @@ def _is_address(path: str) -> bool:
 def _load(path: str, trusted: bool, map_location: Any = 'cpu') -> dict[str, Any]:
     """Load a file, or say why it can't be used."""
     if path and Path(path).is_dir():
-        raise CheckpointError(f'checkpoint {path} is a folder', 'give a file in it')
+        inside = weights_in_folder(Path(path))
+        if inside is None:
+            raise CheckpointError(f'checkpoint {path} is a folder without {" or ".join(WEIGHTS)}', 'give a file in it')
+        path = str(inside)
     if not Path(path).is_file():
         raise CheckpointError(f'checkpoint {path} does not exist', 'give a file that training has written')
     if Path(path).suffix == SUFFIX:
-        return load_safetensors(path, map_location)
+        return as_mmseg(load_safetensors(path, map_location), Path(path))
     damage = find_damage(Path(path))
     if damage:
         raise CheckpointError(f'checkpoint {path} is damaged ({damage})')
@@ -163,7 +184,7 @@ def _load(path: str, trusted: bool, map_location: Any = 'cpu') -> dict[str, Any]
     for name, part in parts.items():
         if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
             raise CheckpointError(f'checkpoint {path} is damaged or no checkpoint (its {name} is no dict of names)')
-    return _as_mmengine(checkpoint, path)
+    return as_mmseg(_as_mmengine(checkpoint, path), Path(path))
 
 
 def _as_mmengine(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:

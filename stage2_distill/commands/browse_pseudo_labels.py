@@ -14,7 +14,7 @@ from pathlib import Path
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
-from stage2_distill.commands.flags import add_config_flag, add_trust_flag, use_refusal_flags
+from stage2_distill.commands.flags import add_config_flag, add_trust_flag, add_weights_flag, use_refusal_flags
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_refusal_flags(parser)
     add_config_flag(parser)
     add_trust_flag(parser)
+    add_weights_flag(parser)
     return parser
 
 

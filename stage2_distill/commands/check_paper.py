@@ -3,6 +3,7 @@
     tools/check_paper.py                                        # DensePASS, everything
     tools/check_paper.py --rows params whole tile               # needs no masks
     tools/check_paper.py --rows ctcf --cfg-options model.ctcf_head.fusion.entropy=mean_dist
+    tools/check_paper.py --source nvidia                        # NVIDIA's SegFormers instead of OpenMMLab's
     tools/check_paper.py --dataset toypass --limit 10           # the same on ToyPASS, which the paper doesn't have
 
 Nothing is trained, so a difference comes from weights, images, labels, windows, masks or fusion, and is cheap to
@@ -25,8 +26,8 @@ from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
-from stage2_distill.commands.flags import SCALES, add_config_flag, add_trust_flag
-from stage2_distill.commands.paper.figures import SCORES, Row, all_rows, figures_of
+from stage2_distill.commands.flags import SCALES, add_config_flag, add_trust_flag, add_weights_flag
+from stage2_distill.commands.paper.figures import SCORES, SOURCES, Row, all_rows, figures_of
 from stage2_distill.commands.paper.report import Result, coverage_lines, make_records, print_table
 from stage2_distill.libraries import import_libraries
 
@@ -49,11 +50,13 @@ def build_parser() -> argparse.ArgumentParser:
         '--cache', metavar='DIR', help='masks of the scored images, for fusion (default: cache/<dataset>_val)'
     )
     parser.add_argument(
-        '--weights',
-        metavar='DIR',
-        help="folder of the networks' weights, under the names they are published with (default: they are fetched); "
-        'for ToyPASS segformer_b0.safetensors, ... (default: those of the package, then work_dirs)',
+        '--source',
+        choices=SOURCES,
+        default=SOURCES[0],
+        help="whose SegFormers are measured: OpenMMLab's, or NVIDIA's of Hugging Face; ToyPASS has its own (default: "
+        '%(default)s)',
     )
+    add_weights_flag(parser, '--weights')
     parser.add_argument(
         '--rows', nargs='+', metavar='ROW', help=f'only these, by name or by group: {", ".join(groups)} (default: all)'
     )
@@ -88,6 +91,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.error('--limit has to be at least 1')
     if args.input_scale is not None and not SCALES[0] <= args.input_scale <= SCALES[1]:
         parser.error(f'--input-scale must be above 0: from {SCALES[0]} to {SCALES[1]}')
+    if args.source != SOURCES[0] and args.dataset == 'toypass':
+        parser.error(f'--source {args.source} is not for ToyPASS, whose networks are trained on it')
+    replaced = [key for key in args.cfg_options or () if key.startswith('model.teacher_assistant')]
+    if args.source == 'nvidia' and replaced:
+        parser.error(f'--source nvidia takes the network from there, so --cfg-options {replaced[0]} would be lost')
     rows = all_rows()
     names = list(dict.fromkeys([*(row.group for row in rows), *(row.name for row in rows)]))
     unknown = [name for name in args.rows or () if name not in names]
@@ -121,6 +129,8 @@ def changes(args: argparse.Namespace) -> list[str]:
     notes = []
     if args.dataset == 'toypass':
         notes.append('windows are shrunk as the panoramas are, and go across the seam')
+    if args.source != SOURCES[0]:
+        notes.append(f'SegFormers of {args.source}, whose heads are not those that the other table counts')
     if args.label_space:
         notes.append(f'scored as {args.label_space}')
     if args.input_scale is not None:
@@ -138,7 +148,7 @@ def report(rows: list[Row], results: dict[str, Result], notes: list[str], args: 
     for note in notes:
         print(f'note: {note}')
     if args.json:
-        about = {'dataset': args.dataset, 'split': 'val', 'limit': args.limit, 'notes': notes}
+        about = {'dataset': args.dataset, 'source': args.source, 'split': 'val', 'limit': args.limit, 'notes': notes}
         about['images'] = next((result.coverage.record() for result in results.values() if result.coverage), None)
         text = json.dumps({**about, 'rows': records}, indent=2) + '\n'
         commit(Path(args.json), text.encode(), replace=True)

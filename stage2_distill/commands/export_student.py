@@ -2,7 +2,8 @@
 
     tools/export_student.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/best_mIoU_iter_40000.pth \\
         --out student.safetensors
-    tools/export_student.py student.py student.safetensors --onnx student.onnx --size 400x2048
+    tools/export_student.py student.py student.safetensors --onnx student.onnx --wrap
+    tools/export_student.py student.py student.safetensors --onnx student.onnx --size 400x2048 --half --output logits
 
 The files of the first line load with mmseg's init_model('student.py', 'student.safetensors'), and where this project is
 not installed with init_model('student_mmseg.py', 'student.pth').
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_trust_flag
+from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
 from stage2_distill.libraries import import_libraries
 
 
@@ -26,12 +27,27 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config of the training run, or of an exported student')
     parser.add_argument('checkpoint', help='checkpoint of that run, or an exported student')
     parser.add_argument('--out', type=Path, metavar='FILE.safetensors', help='write weights, config and digest')
-    parser.add_argument('--half', action='store_true', help='store float16, half the size')
-    parser.add_argument('--onnx', type=Path, metavar='FILE', help='write ONNX, and compare it with PyTorch')
-    parser.add_argument(
-        '--size', type=flag_values.pixel_pair, default=(400, 2048), metavar='HxW', help='default: 400x2048'
-    )
+    parser.add_argument('--half', action='store_true', help='float16, half the size')
     add_trust_flag(parser)
+    add_weights_flag(parser)
+    onnx = parser.add_argument_group('ONNX')
+    onnx.add_argument('--onnx', type=Path, metavar='FILE', help='write ONNX, and compare it with PyTorch')
+    onnx.add_argument('--size', type=flag_values.pixel_pair, metavar='HxW', help='of all its images (default: any)')
+    onnx.add_argument(
+        '--input',
+        choices=('uint8', 'float'),
+        default='uint8',
+        help='uint8: RGB (batch, height, width, 3); float: RGB float32 (batch, 3, height, width) in 0 to 255 '
+        '(default: %(default)s)',
+    )
+    onnx.add_argument(
+        '--output',
+        choices=('labels', 'logits'),
+        default='labels',
+        help='labels: uint8 (batch, height, width); logits: float32 (batch, classes, height, width) '
+        '(default: %(default)s)',
+    )
+    onnx.add_argument('--wrap', action='store_true', help='close panoramas of 360 degrees around their seam')
     return parser
 
 
@@ -42,8 +58,13 @@ def main(argv: list[str] | None = None) -> int:
     require_one_process('tools/export_student.py', os.environ)
     if not args.out and not args.onnx:
         parser.error('give --out, --onnx or both')
+    asked = [flag for flag in ('size', 'wrap') if getattr(args, flag)]
+    asked += [flag for flag in ('input', 'output') if getattr(args, flag) != parser.get_default(flag)]
+    if asked and not args.onnx:
+        parser.error(f'--{asked[0]} is a setting of ONNX: give --onnx FILE')
     import_libraries()  # here and not above, because PyTorch takes seconds, which --help need not wait for
-    from stage2_distill.deployment.export import export_onnx, export_student
+    from stage2_distill.deployment.export import export_student
+    from stage2_distill.deployment.onnx_export import OnnxSettings, export_onnx
     from stage2_distill.deployment.student import Student
 
     if args.out:
@@ -52,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     student = Student.load(args.config, args.checkpoint, args.trust_checkpoint)
     print(f'{student.parameter_count / 1e6:.1f} M parameters, {len(student.classes)} classes')
     if args.onnx:
-        difference = export_onnx(student, args.size, args.onnx)
-        print(f'{args.onnx}  {args.onnx.stat().st_size} bytes, differs from PyTorch by {difference:.1e} of the largest')
+        settings = OnnxSettings(args.size, args.input, args.output, args.wrap, args.half)
+        differs = export_onnx(student, settings, args.onnx)
+        said = f'{differs.logits:.1e} of the largest logit, in {100 * differs.labels:.3f} % of the labels'
+        print(f'{args.onnx}  {args.onnx.stat().st_size} bytes, differs from PyTorch by {said}')
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stage1_sam_cache.commands.cli import add_trust_flag as add_trust_flag
+from stage1_sam_cache.commands.cli import add_weights_flag as add_weights_flag
 from stage1_sam_cache.errors import LaunchError
 from stage1_sam_cache.system.launched import by_torchrun, launch_of
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from stage1_sam_cache.build.shards import Shard, parse_shard, shard_of_environment, worst_status
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.errors import DatasetError
-from stage2_distill.commands.flags import add_trust_flag
+from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
 from stage2_distill.deployment.own_output import OwnOutput
 from stage2_distill.deployment.plans import MODES, WINDOW, Mode
 from stage2_distill.deployment.sources import Source, Sources, find_sources
@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--shard', type=_shard, metavar='i/n', help='only part i of n, from 0 (default: from torchrun, SLURM)'
     )
     add_trust_flag(parser)
+    add_weights_flag(parser)
     return parser
 
 

@@ -29,7 +29,7 @@ import os
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
-from stage2_distill.commands.flags import SCALES, add_config_flag, add_launcher_flags, add_trust_flag
+from stage2_distill.commands.flags import SCALES, add_config_flag, add_launcher_flags, add_trust_flag, add_weights_flag
 from stage2_distill.evaluation.region_scores import RegionSettings
 from stage2_distill.libraries import import_libraries
 from stage2_distill.models.names import PREDICTORS
@@ -90,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--show-dir', type=flag_values.given_text, metavar='DIR', help='write pictures of the predictions there'
     )
     add_trust_flag(parser)
+    add_weights_flag(parser)
     add_config_flag(parser)
     add_launcher_flags(parser)
     return parser

@@ -20,7 +20,13 @@ from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system import folder_lock
 from stage1_sam_cache.system.launched import launch_of
 from stage1_sam_cache.system.memory import keep_freed_memory
-from stage2_distill.commands.flags import add_config_flag, add_launcher_flags, add_trust_flag, launcher_of
+from stage2_distill.commands.flags import (
+    add_config_flag,
+    add_launcher_flags,
+    add_trust_flag,
+    add_weights_flag,
+    launcher_of,
+)
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
@@ -54,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--load-from', type=flag_values.given_text, metavar='FILE', help='start from the weights of a checkpoint'
     )
     add_trust_flag(parser)
+    add_weights_flag(parser)
     add_config_flag(parser)
     add_launcher_flags(parser)
     return parser

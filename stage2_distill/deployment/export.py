@@ -1,4 +1,4 @@
-"""The student as files: safetensors with config and digest, a plain checkpoint for mmseg alone, and ONNX."""
+"""The student as files: safetensors with config and digest, and a plain checkpoint for mmseg alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 
@@ -16,7 +15,7 @@ from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.checkpoints.safetensors_files import DIGESTS, SUFFIX, plain_tensors, save_safetensors
 from stage2_distill.deployment.student import Student, student_config
 from stage2_distill.errors import ConfigError
-from stage2_distill.models.dry_run import needed_bytes
+from stage2_distill.models.segformer import with_mmsegs_head
 from stage2_distill.training.experiment import read_config
 
 
@@ -57,7 +56,8 @@ def export_student(config: str, checkpoint: str, out: Path, half: bool = False, 
     commit(files[1], _config_text(ours, model).encode(), replace=True)
     digests = ''.join(f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n' for file in files[:2])
     commit(files[2], digests.encode(), replace=True)
-    commit(plain, _plain_checkpoint(student, dataset_meta, half), replace=True)
+    model, weights = with_mmsegs_head(model, student.network.state_dict())
+    commit(plain, _plain_checkpoint(weights, dataset_meta, half), replace=True)
     commit(plain_config, _config_text({}, model).encode(), replace=True)
     return [*files, plain, plain_config]
 
@@ -77,53 +77,8 @@ def _config_text(head: dict[str, Any], model: dict[str, Any]) -> str:
     return text
 
 
-def _plain_checkpoint(student: Student, dataset_meta: dict[str, Any], half: bool) -> bytes:
+def _plain_checkpoint(weights: dict[str, torch.Tensor], dataset_meta: dict[str, Any], half: bool) -> bytes:
     """A checkpoint of PyTorch that holds tensors and plain values alone."""
-    weights = plain_tensors(student.network.state_dict(), half)
     buffer = io.BytesIO()
-    torch.save({'meta': {'dataset_meta': dataset_meta}, 'state_dict': weights}, buffer)
+    torch.save({'meta': {'dataset_meta': dataset_meta}, 'state_dict': plain_tensors(weights, half)}, buffer)
     return buffer.getvalue()
-
-
-def export_onnx(student: Student, size: tuple[int, int], out: Path) -> float:
-    """Write the student as ONNX, normalisation and upsampling inside, and run both on a random image.
-
-    Args:
-        student: Loaded.
-        size: ``(H, W)`` of its images; ONNX's is fixed.
-        out: The file.
-
-    Returns:
-        Largest difference of a logit, relative to the largest logit.
-
-    Raises:
-        ConfigError: If the packages that it needs are missing, or the two differ by more than 1e-3; InputSizeError if
-            the size is too small for the student.
-    """
-    needed_bytes(student.network, size)  # refuses sizes that are too small
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as missing:
-        raise ConfigError(f'export to ONNX needs {missing.name}', 'pip install onnx onnxruntime') from missing
-    student = student.cpu().eval()
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, *size, generator=generator) * 255
-    out.parent.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        student,
-        (image,),
-        str(out),
-        input_names=['image'],
-        output_names=['logits'],
-        dynamic_axes={'image': {0: 'batch'}, 'logits': {0: 'batch'}},
-        opset_version=17,
-        dynamo=False,
-    )
-    session = onnxruntime.InferenceSession(str(out), providers=['CPUExecutionProvider'])
-    theirs = session.run(None, {'image': image.numpy()})[0]
-    with torch.no_grad():
-        ours = student(image).numpy()
-    difference = float(np.abs(ours - theirs).max() / np.abs(ours).max())
-    if difference > 1e-3:
-        raise ConfigError(f'{out} differs from PyTorch by {difference:.1e} of the largest logit')
-    return difference

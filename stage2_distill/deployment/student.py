@@ -18,9 +18,11 @@ from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.system.weight_files import missing_from
 from stage2_distill import components  # noqa: F401
 from stage2_distill.checkpoints.fit import misfit
+from stage2_distill.checkpoints.foreign_segformers import check_classes
 from stage2_distill.checkpoints.safe_checkpoints import load_any, use_safe_loaders
 from stage2_distill.deployment.enlarge import enlarged_labels
 from stage2_distill.errors import CheckpointError, ConfigError, NotFiniteError
+from stage2_distill.models.segformer import as_encoder_decoder
 from stage2_distill.training.experiment import read_config
 
 _PREFIX = 'student.'
@@ -33,6 +35,7 @@ def student_config(config: Config) -> dict[str, Any]:
         kept = {name: value for name, value in model['data_preprocessor'].items() if name != 'size_divisor'}
         preprocessor = {**kept, 'type': 'SegDataPreProcessor'}
         model = {**model['student'], 'data_preprocessor': preprocessor}
+    model = as_encoder_decoder(model)
     for part in (model, model['backbone'], model['decode_head']):
         part.pop('init_cfg', None)
     model.pop('pretrained', None)
@@ -117,6 +120,7 @@ class Student(nn.Module):
         model = student_config(settings)
         network = MODELS.build(copy.deepcopy(model))
         content = load_any(checkpoint, trusted)
+        check_classes(content, checkpoint)
         weights = student_weights(content, checkpoint)
         needed = network.state_dict()
         bad = missing_from(weights, needed)

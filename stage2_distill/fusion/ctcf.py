@@ -108,7 +108,7 @@ def fuse(
     label = torch.where(reliable, most_frequent, surest)
 
     labels = atoms.paint(label, pixels.labels)
-    weight = atoms.paint(reliable.float(), torch.zeros_like(logits[:, 0], dtype=torch.float32))
+    weight = atoms.paint(reliable.float(), 0.0)
     soft = _soften(atoms, label, logits.float().softmax(1), area, support) if output == 'soft' else None
     if uncovered != 'ta':
         labels, soft = _fill(atoms, labels, soft, uncovered)

@@ -81,6 +81,6 @@ def count_labels(atoms: MaskAtoms, labels: Tensor, classes: int, support: str = 
 
 def sum_by_label(atoms: MaskAtoms, labels: Tensor, classes: int, weights: Tensor | None = None) -> Tensor:
     """Count pixels, or add up their weights ``(N, h, w)``, by atom and label: ``(A, C)``."""
-    place = (atoms.atom_map * classes + labels).flatten()
+    place = labels.add(atoms.atom_map, alpha=classes).flatten()
     values = torch.ones_like(place) if weights is None else weights.flatten()
     return values.new_zeros(atoms.atoms * classes).index_add_(0, place, values).view(-1, classes)

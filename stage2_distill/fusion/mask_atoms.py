@@ -102,6 +102,8 @@ class MaskAtoms:
         """
         if not parts or len({part.atom_map.shape[1:] for part in parts}) != 1:
             raise ValueError('masks of windows of one size are needed')
+        if len(parts) == 1:
+            return parts[0]
         atoms = np.cumsum([0] + [part.atoms for part in parts])
         masks = np.cumsum([0] + [part.masks for part in parts])
         windows = np.cumsum([0] + [part.windows for part in parts])
@@ -129,7 +131,7 @@ class MaskAtoms:
     @property
     def covered(self) -> Tensor:
         """bool ``(N, h, w)``: whether any mask lies there."""
-        return (self.top >= 0)[self.atom_map]
+        return self.spread(self.top >= 0)
 
     def flipped(self) -> MaskAtoms:
         """Mirror every window left to right; their order stays."""
@@ -171,19 +173,26 @@ class MaskAtoms:
             return total.index_add_(0, self.top.clamp(min=0), values * _like(seen, values)) if self.masks else total
         raise ValueError(f"support {support!r} is neither 'full' nor 'visible'")
 
-    def paint(self, values: Tensor, elsewhere: Tensor) -> Tensor:
+    def spread(self, values: Tensor) -> Tensor:
+        """Give every pixel its atom's value: ``(A,)`` to ``(N, h, w)``."""
+        return values.index_select(0, self.atom_map.flatten()).view(self.atom_map.shape)
+
+    def paint(self, values: Tensor, elsewhere: Tensor | float) -> Tensor:
         """Paint masks in their order.
 
         Args:
             values: ``(K,)``, one for each mask.
-            elsewhere: ``(N, h, w)`` of the same dtype, kept where no mask lies.
+            elsewhere: Kept where no mask lies: ``(N, h, w)`` of the same dtype, or one number.
 
         Returns:
             ``(N, h, w)``.
         """
+        if not isinstance(elsewhere, Tensor):
+            bare = values.new_full(self.top.shape, elsewhere)
+            return self.spread(torch.where(self.top < 0, bare, values[self.top]) if self.masks else bare)
         if not self.masks:
             return elsewhere.clone()
-        return torch.where(self.covered, values[self.top.clamp(min=0)][self.atom_map], elsewhere)
+        return torch.where(self.covered, self.spread(values[self.top]), elsewhere)
 
     def to(self, *args: object, **kwargs: object) -> MaskAtoms:
         """Move to another device, as ``Tensor.to``."""

@@ -53,13 +53,13 @@ def fuse(
     fits = (inside > _OF_MASK * area) | ((inside.double() / region >= _OF_REGION) & (region > 0))
     # The first class that fits takes the mask; -1: none does.
     taker = torch.where(fits.any(1), fits.int().argmax(1), -1)
-    painted = _largest(atoms.atom_of_pair, taker[atoms.mask_of_pair], atoms.atoms)[atoms.atom_map]
+    painted = atoms.spread(_largest(atoms.atom_of_pair, taker[atoms.mask_of_pair], atoms.atoms))
     if coverage == 'all':
         own = ~atoms.covered
     else:
         # At its turn a class meets the masks that no earlier class took.
         turn = torch.where(taker < 0, classes, taker)
-        own = _largest(atoms.atom_of_pair, turn[atoms.mask_of_pair], atoms.atoms)[atoms.atom_map] < assistant
+        own = atoms.spread(_largest(atoms.atom_of_pair, turn[atoms.mask_of_pair], atoms.atoms)) < assistant
     others = assistant if unassigned == 'ta' else torch.full_like(assistant, IGNORE)
     labels = torch.where(own, assistant, torch.where(painted >= 0, painted, others))
     return windows.fused(labels, ((painted >= 0) & ~own).float())

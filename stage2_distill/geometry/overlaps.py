@@ -69,8 +69,11 @@ def cut_overlaps(panoramas: Tensor, grid: WindowGrid, group: OverlapGroup) -> Te
 
 
 def _sides(windows: Tensor, group: OverlapGroup) -> tuple[Tensor, Tensor]:
-    left, right = group.first_at, group.second_at
-    return windows[:, group.first, ..., left[0], left[1]], windows[:, group.second, ..., right[0], right[1]]
+    first, second = (
+        torch.stack([windows[:, i, ..., rows, columns] for i in members], 1)
+        for members, (rows, columns) in ((group.first, group.first_at), (group.second, group.second_at))
+    )
+    return first, second
 
 
 class _Sides(torch.autograd.Function):
@@ -90,5 +93,5 @@ class _Sides(torch.autograd.Function):
             (group.second, group.second_at, right),
         ):
             for window, gradient in zip(members, gradients.unbind(1), strict=True):
-                whole[:, window][..., at[0], at[1]] += gradient
+                whole[:, window, ..., at[0], at[1]].add_(gradient)
         return whole, None

@@ -61,5 +61,6 @@ class _Cut(torch.autograd.Function):
         whole = gradients.new_zeros(len(gradients), *gradients.shape[2:-2], *size)
         for box, gradient in zip(ctx.boxes, gradients.unbind(1), strict=True):
             valid = ctx.grid.valid(box)
-            whole[ctx.grid.region(valid)] += gradient[..., : valid.height, : valid.width]
+            for region, columns in ctx.grid.regions(valid):
+                whole[region].add_(gradient[..., : valid.height, columns])
         return whole, None, None

@@ -6,7 +6,6 @@ modes are the candidates; ``ste`` has the formula's value and passes gradient wh
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -111,7 +110,7 @@ def boundary_weighted_loss(refined: Tensor, logits: Tensor, labels: Tensor, igno
 
 def _per_refined(total: Tensor, refined: Tensor) -> Tensor:
     count = refined.sum((-2, -1))
-    return torch.where(count > 0, total / count.clamp(min=1), 0 * total)
+    return total / count.clamp(min=1) * (count > 0)
 
 
 def _check_same(refined: Tensor, boundary: Tensor) -> None:

@@ -22,7 +22,9 @@ def forward_pass(
 
 
 def take_step(losses: dict[str, Tensor], total: str, wrapper: Any) -> dict[str, Tensor]:
-    """Add the weighted terms up (Eq. 8 or 9) and take a step; return them for the log."""
+    """Add the weighted terms up (Eq. 8 or 9) and take a step; return them for the log, with the norm of gradients."""
     value = torch.stack([*losses.values()]).sum()
     wrapper.update_params(value)
-    return {name: loss.detach() for name, loss in {**losses, total: value}.items()}
+    log = {name: loss.detach() for name, loss in {**losses, total: value}.items()}
+    norm = getattr(getattr(wrapper, 'clip_func', None), 'norm', None)
+    return log if norm is None else {**log, total.replace('loss', 'grad_norm'): norm}

@@ -1,4 +1,4 @@
-"""Hooks: the random numbers of an iteration, and a stop when a loss is not finite."""
+"""Hooks: the random numbers of an iteration, its figures read at once, and a stop when a loss is not finite."""
 
 from __future__ import annotations
 
@@ -28,6 +28,22 @@ class IterationSeedHook(Hook):
 
 
 @HOOKS.register_module()
+class OneTransferHook(Hook):
+    """Copies all figures of an iteration from the device at once, so that no other hook waits for one of them."""
+
+    priority = 'HIGHEST'
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Put numbers in the place of the iteration's scalar tensors."""
+        scalars = {name: value for name, value in (outputs or {}).items() if isinstance(value, torch.Tensor)}
+        if outputs and scalars:
+            stacked = torch.stack([value.detach().float().reshape(()) for value in scalars.values()])
+            outputs.update(zip(scalars, stacked.tolist(), strict=True))
+
+
+@HOOKS.register_module()
 class StopOnBadLossHook(Hook):
     """Ends a run whose losses, or the assistant's logits, are not finite, before its weights are saved.
 
@@ -52,7 +68,9 @@ class StopOnBadLossHook(Hook):
     ) -> None:
         """Check every loss of the iteration, and the entropy of the assistant's logits."""
         terms = {name: value for name, value in (outputs or {}).items() if name.startswith(('loss', 'entropy'))}
-        values = {name: float(torch.as_tensor(value).detach()) for name, value in terms.items()}
+        values = {
+            name: float(value.detach() if isinstance(value, torch.Tensor) else value) for name, value in terms.items()
+        }
         bad = [f'{_NAMES.get(name, name)} is {value}' for name, value in values.items() if not math.isfinite(value)]
         self._in_a_row = self._in_a_row + 1 if bad else 0
         skipped = _scales(runner.optim_wrapper) and self._in_a_row < self.patience

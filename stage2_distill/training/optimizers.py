@@ -1,13 +1,14 @@
-"""One optimizer for the teacher assistant and one for the student."""
+"""One optimizer for the teacher assistant and one for the student, which launch little and wait for no device."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
-from mmengine.optim import OptimWrapperDict, build_optim_wrapper
+import torch
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from torch import nn
+from torch import Tensor, nn
 
 from stage2_distill.errors import ConfigError
 from stage2_distill.models.names import NETWORKS
@@ -21,6 +22,43 @@ class GoodSAMOptimizers(OptimWrapperDict):
         model = getattr(model, 'module', model)
         for name, wrapper in self.items():
             wrapper.initialize_count_status(getattr(model, name), cur_iter, max_iters)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class FewGroupsConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor, with all parameters of the same settings in one group, which a GPU steps at once.
+
+    MMEngine gives each parameter a group of its own if there is a ``paramwise_cfg``.
+    """
+
+    def add_params(self, params: list[dict[str, Any]], module: nn.Module, prefix: str = '', **options: Any) -> None:
+        """Add the groups of a module's parameters; those of the whole network are joined."""
+        super().add_params(params, module, prefix, **options)
+        if not prefix:
+            params[:] = joined_groups(params)
+
+
+def joined_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Join groups of parameters that have the same settings, in the order in which the settings first appear."""
+    joined: dict[Any, dict[str, Any]] = {}
+    for group in groups:
+        settings = {name: value for name, value in group.items() if name != 'params'}
+        joined.setdefault(repr(sorted(settings.items())), {**settings, 'params': []})['params'] += group['params']
+    return list(joined.values())
+
+
+class NormWithoutWait:
+    """Clips gradients by their norm, which stays on its device; MMEngine would wait for it in every step, to log it.
+
+    Attributes:
+        norm: Of the last step, a scalar; None until there is one.
+    """
+
+    norm: Tensor | None = None
+
+    def __call__(self, parameters: list[nn.Parameter], **options: Any) -> None:
+        """Clip, with the arguments of ``torch.nn.utils.clip_grad_norm_``."""
+        self.norm = torch.nn.utils.clip_grad_norm_(parameters, **options)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -49,5 +87,9 @@ class GoodSAMOptimizerConstructor:
         missing = [name for name in trained if name not in self.configs]
         if missing:
             raise ConfigError(f'optim_wrapper has no settings for {missing[0]}')
-        wrappers = {name: build_optim_wrapper(getattr(model, name), self.configs[name]) for name in trained}
+        settings = {name: {'constructor': 'FewGroupsConstructor', **self.configs[name]} for name in trained}
+        wrappers = {name: build_optim_wrapper(getattr(model, name), settings[name]) for name in trained}
+        for wrapper in wrappers.values():
+            if getattr(wrapper, 'clip_func', None) is torch.nn.utils.clip_grad_norm_:
+                wrapper.clip_func = NormWithoutWait()
         return GoodSAMOptimizers(**wrappers)

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from skimage.filters import gaussian
 
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage2_distill.fusion.pixel_loop import compiled_loop
 
 HEIGHT, WIDTH = 400, 512  # of a window
 CLASSES = 19
@@ -65,7 +66,9 @@ def markdown(title: str, rows: Sequence[Measurement]) -> str:
 def hardware(device: torch.device) -> dict[str, str]:
     """Describe the hardware and packages that the figures depend on."""
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else _processor()
-    packages = {name: version(name) for name in ('torch', 'torchvision', 'numpy', 'h5py', 'segment-anything')}
+    packages = {name: _version(name) for name in ('torch', 'torchvision', 'numpy', 'h5py', 'segment-anything')}
+    if compiled_loop():
+        packages['numba'] = _version('numba')
     return {
         'device': name,
         'cores': str(len(os.sched_getaffinity(0))),
@@ -73,6 +76,13 @@ def hardware(device: torch.device) -> dict[str, str]:
         'python': platform.python_version(),
         **packages,
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return 'not installed'
 
 
 def _processor() -> str:
@@ -100,6 +110,27 @@ def alternate(calls: Sequence[Callable[[], object]], times: int, device: torch.d
             if turn:  # the first is a warm-up
                 values.append(1000 * (time.perf_counter() - begin))
     return [statistics.median(values) for values in taken]
+
+
+def within(call: Callable[[], object], device: torch.device, seconds: float, most: int = 20) -> float:
+    """Return the median milliseconds of as many calls as fit some seconds, one to ``most``, after a warm-up call."""
+    taken: list[float] = []
+    call()
+    begun = synchronized(device)
+    last = begun
+    while not taken or (last - begun < seconds and len(taken) < most):
+        call()
+        now = synchronized(device)
+        taken.append(1000 * (now - last))
+        last = now
+    return statistics.median(taken)
+
+
+def synchronized(device: torch.device) -> float:
+    """Wait for all that a device was asked for, and return the time in seconds."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def blobs(rng: np.random.Generator, count: int = 75, shape: tuple[int, int] = (HEIGHT, WIDTH)) -> InstanceMasks:

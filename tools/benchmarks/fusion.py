@@ -16,11 +16,11 @@ from stage2_distill.fusion.pixelwise import margins
 _WINDOWS = 7  # of a panorama
 
 
-def measure_fusion(times: int, device: torch.device) -> list[Measurement]:
+def measure_fusion(times: int, device: torch.device, shape: tuple[int, int] = (HEIGHT, WIDTH)) -> list[Measurement]:
     """Measure CTCF of one window and of the seven windows of a panorama."""
-    drawn = [blobs(np.random.default_rng(seed)).in_painting_order() for seed in range(_WINDOWS)]
+    drawn = [blobs(np.random.default_rng(seed), shape=shape).in_painting_order() for seed in range(_WINDOWS)]
     dense = [torch.from_numpy(masks.masks).to(device) for masks in drawn]
-    logits = smooth_logits(0, _WINDOWS).to(device)
+    logits = smooth_logits(0, _WINDOWS, *shape).to(device)
     one = MaskAtoms.from_masks(drawn[0]).to(device)
     atoms = MaskAtoms.stack([MaskAtoms.from_masks(masks) for masks in drawn]).to(device)
 

@@ -4,35 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
-from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import Tensor
 
 from benchmarks.common import blobs
 from stage1_sam_cache.sam.fast_decoder import SharedMaskDecoder
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 from stage1_sam_cache.sam.settings import SamSettings
+from stage1_sam_cache.sam.shared_attention import SharedImage
 from stage1_sam_cache.sam.weights import ARCHITECTURES
 
 _MASKS = 75  # that survive the filters
+TINY = 'tiny'  # a model
 ENCODED = 8  # windows per encoder batch on a GPU
 
 
-def random_generator(model: str, level: str, settings: SamSettings, device: torch.device) -> SamMaskGenerator:
-    """Build a generator of a level with random weights; the same weights for every level."""
+def random_sam(model: str, device: torch.device) -> Sam:
+    """Build a SAM with random weights on a device, the same weights each time; ``tiny`` takes milliseconds on a CPU."""
     torch.manual_seed(0)
-    sam: Sam = ARCHITECTURES[model]().eval()
+    with device:  # of ViT-H, a CPU takes many seconds to draw the weights
+        return (_tiny() if model == TINY else ARCHITECTURES[model]()).eval()
+
+
+def random_generator(
+    model: str, level: str, settings: SamSettings, device: torch.device, compiled: bool = False
+) -> SamMaskGenerator:
+    """Build a generator of a level with random weights; the same weights for every level."""
     batch = ENCODED if device.type == 'cuda' else 1
-    return SamMaskGenerator(sam, model, '0' * 64, settings, device, level, encoder_batch=batch)
+    sam = random_sam(model, device)
+    return SamMaskGenerator(sam, model, '0' * 64, settings, device, level, encoder_batch=batch, compiled=compiled)
 
 
 def mask_side(model: str) -> int:
     """Return the side of the decoder's masks in pixels: four times the embedding's."""
-    return 4 * int(ARCHITECTURES[model]().prompt_encoder.image_embedding_size[0])
+    return 4 * int(random_sam(model, torch.device('meta')).prompt_encoder.image_embedding_size[0])
+
+
+def _tiny() -> Sam:
+    """SAM's own modules at a size for trying things out: images of 64 pixels, 16 places."""
+    width, places, size = 16, (4, 4), 64
+    encoder = ImageEncoderViT(
+        img_size=size, patch_size=16, embed_dim=32, depth=2, num_heads=2, out_chans=width, use_rel_pos=True,
+        global_attn_indexes=(1,), window_size=3,
+    )  # fmt: skip
+    decoder = MaskDecoder(
+        transformer_dim=width, transformer=TwoWayTransformer(depth=2, embedding_dim=width, num_heads=2, mlp_dim=32)
+    )
+    return Sam(encoder, PromptEncoder(width, places, (size, size), mask_in_chans=4), decoder)
 
 
 @contextmanager
@@ -58,21 +82,25 @@ def answers(points: int, side: int) -> Iterator[None]:
         asked['points'] += number
         return slice(3 * first, 3 * (first + number))
 
+    @cache
+    def on(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        return logits.to(device), which.to(device), predicted_iou.to(device)
+
     def plain(self: MaskDecoder, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
         masks, _ = stock(self, *args, **options)
         at = next_points(len(masks))
-        kind = {'device': masks.device}
-        return logits.to(**kind)[which[at]].unflatten(0, (-1, 3)), predicted_iou[at].to(**kind).view(-1, 3)
+        logits, which, predicted_iou = on(masks.device)
+        return logits[which[at]].unflatten(0, (-1, 3)), predicted_iou[at].view(-1, 3)
 
     def fast(
-        self: SharedMaskDecoder, image: Tensor, pe: Tensor, prompts: Tensor, no_mask: Tensor, inside: Any, select: Any
+        self: SharedMaskDecoder, image: SharedImage, prompts: Tensor, size: Any, inside: Any, select: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         at = next_points(len(prompts))
-        iou = predicted_iou[at].to(image.device).view(-1, 3)
-        drawn_of_point = which[at].to(image.device)
-        masks, _, number = shared(self, image, pe, prompts, no_mask, inside, lambda _: select(iou))
+        logits, which, predicted_iou = on(prompts.device)
+        iou, drawn_of_point = predicted_iou[at].view(-1, 3), which[at]
+        masks, _, number = shared(self, image, prompts, size, inside, lambda _: select(iou))
         height, width = masks.shape[1:]
-        return logits.to(image.device)[drawn_of_point[number], :height, :width], iou.flatten()[number], number
+        return logits[drawn_of_point[number], :height, :width], iou.flatten()[number], number
 
     with mock.patch.object(MaskDecoder, 'forward', plain), mock.patch.object(SharedMaskDecoder, 'decode', fast):
         yield

@@ -25,7 +25,7 @@ from stage1_sam_cache.sam.settings import SamSettings
 _NETWORKS = {'image encoder': (ImageEncoderViT, 'forward'), 'prompt encoder': (PromptEncoder, 'forward')}
 
 
-_STOCK = {
+STOCK = {
     **_NETWORKS,
     'mask decoder': (MaskDecoder, 'forward'),
     'enlarging masks': (Sam, 'postprocess_masks'),
@@ -37,8 +37,8 @@ _STOCK = {
 }
 
 
-_FAST = {
-    **_STOCK,
+FAST = {
+    **STOCK,
     'mask decoder': (SharedMaskDecoder, 'decode'),
     'enlarging masks': (FastMaskGenerator, '_enlarge'),
     'stability': (mask_filters, 'calculate_stability_score'),
@@ -52,11 +52,11 @@ _FAST = {
 def profile(model: str, settings: SamSettings, image: NDArray[np.uint8], device: torch.device) -> list[Measurement]:
     """Measure the parts of one window's time, for the stock generator and for level fp32-fast."""
     spent: list[dict[str, float]] = []
-    for level, parts in (('stock', _STOCK), ('fp32-fast', _FAST)):
+    for level, parts in (('stock', STOCK), ('fp32-fast', FAST)):
         generator = random_generator(model, level, settings, device)
         with answers(settings.points_per_side, mask_side(model)):
             generator.generate(image)  # warm-up
-            with _watched(parts, device) as seconds:
+            with watched(parts, device) as seconds:
                 begun = time.perf_counter()
                 generator.generate(image)
                 whole = time.perf_counter() - begun
@@ -68,12 +68,12 @@ def profile(model: str, settings: SamSettings, image: NDArray[np.uint8], device:
 
 
 @contextmanager
-def _watched(parts: dict[str, tuple[Any, str]], device: torch.device) -> Iterator[dict[str, float]]:
+def watched(parts: dict[str, tuple[Any, str]], device: torch.device) -> Iterator[dict[str, float]]:
     """Sum the seconds that each function takes."""
     seconds = dict.fromkeys(parts, 0.0)
 
     def watch(name: str, function: Any) -> Any:
-        def watched(*args: Any, **options: Any) -> Any:
+        def timed(*args: Any, **options: Any) -> Any:
             begun = time.perf_counter()
             try:
                 return function(*args, **options)
@@ -82,7 +82,7 @@ def _watched(parts: dict[str, tuple[Any, str]], device: torch.device) -> Iterato
                     torch.cuda.synchronize(device)
                 seconds[name] += time.perf_counter() - begun
 
-        return watched
+        return timed
 
     with ExitStack() as patches:
         for name, (owner, function) in parts.items():

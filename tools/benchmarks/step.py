@@ -31,24 +31,35 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'mmseg_configs'
 def measure(times: int, device: torch.device, half: bool, amp: bool) -> list[Measurement]:
     """Measure steps with a frozen and with a trained assistant, at half or full size, batch 1."""
     height = HALF if half else 2 * HALF
-    return [_measure(times, device, height, amp, frozen) for frozen in (True, False)]
+    return [measure_one(times, device, height, amp, frozen) for frozen in (True, False)]
 
 
-def _measure(times: int, device: torch.device, height: int, amp: bool, frozen: bool) -> Measurement:
-    step, of_assistant, of_student = alternate(step_and_parts(device, height, amp, frozen), times, device)
+def measure_one(times: int, device: torch.device, height: int, amp: bool, frozen: bool) -> Measurement:
+    """Measure steps on panoramas of some height, batch 1."""
+    calls = step_and_parts(device, height, amp, frozen)
+    step, of_assistant, of_student, *of_copy = alternate(calls, times, device)
     rest = step - of_assistant - of_student
-    parts = {'assistant, ms': of_assistant, 'student, ms': of_student, 'all else, ms': rest}
+    notes = {'assistant, ms': of_assistant, 'student, ms': of_student, 'all else, ms': rest}
+    notes['all else, % of the step'] = 100 * rest / step
+    neither = rest - sum(of_copy)
+    if of_copy:
+        notes['copy that labels, ms'] = of_copy[0]
+    notes |= {'neither network, ms': neither, 'neither network, % of the step': 100 * neither / step}
     return Measurement(
         f'training step, {height}x{height * 2048 // 400}, assistant {"frozen" if frozen else "trained"}',
         of_assistant + of_student,
         step,
         agreement='plain: both networks alone, with a cross-entropy',
-        notes={**parts, 'all else, % of the step': 100 * rest / step},
+        notes=notes,
     )
 
 
 def step_and_parts(device: torch.device, height: int, amp: bool, frozen: bool) -> list[Callable[[], Any]]:
-    """Return a training step of GoodSAM, and its networks alone: the assistant's and the student's part of it."""
+    """Return a training step of GoodSAM, and its networks alone: the assistant's and the student's part of it.
+
+    With a trained assistant also the forward pass of its copy that makes labels: a network, but one that only GoodSAM
+    needs.
+    """
     MMLogger.get_current_instance().setLevel('WARNING')  # it logs the learning rate of every parameter
     config = Config.fromfile(CONFIGS / 'goodsam_b0_toypass.py')
     init_default_scope('mmseg')
@@ -93,7 +104,11 @@ def step_and_parts(device: torch.device, height: int, amp: bool, frozen: bool) -
             logits = model.student_panorama(inputs).float()
         optimizers['student'].update_params(F.cross_entropy(logits, logits.detach().argmax(1)))
 
-    return [goodsam, assistant, student]
+    def copy_that_labels() -> None:
+        with torch.no_grad(), _context(optimizers, 'student', model):
+            model.assistant_windows(inputs, model.label_assistant)
+
+    return [goodsam, assistant, student, *([] if model.label_assistant is None else [copy_that_labels])]
 
 
 def _context(optimizers: Any, name: str, model: GoodSAM) -> Any:
@@ -108,7 +123,7 @@ def _data(model: GoodSAM, height: int) -> dict[str, Any]:
         for seed, box in enumerate(grid.windows)
     ]
     maps = [boundary_map(windows[overlap.first].id_map[:, -overlap.box.width :]) for overlap in grid.overlaps]
-    masks = CachedMasks(grid, tuple(map(MaskAtoms.from_masks, windows)), tuple(map(torch.from_numpy, maps)))
+    masks = CachedMasks(grid, tuple(map(MaskAtoms.from_masks, windows)), tuple(map(torch.from_numpy, maps))).joined()
     image = torch.from_numpy(picture(0, height, grid.width)).permute(2, 0, 1)
     sample = SegDataSample()
     sample.cached_masks = masks

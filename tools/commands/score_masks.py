@@ -27,7 +27,7 @@ from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_config_flag, add_trust_flag
+from stage2_distill.commands.flags import add_config_flag, add_trust_flag, add_weights_flag
 from stage2_distill.libraries import import_libraries
 from toypass.truth.cache_scores import SMALL, SPLITS, CacheScores, TruthFiles, find_split, score_cache
 
@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--config', help='GoodSAM config whose assistant and images score ensembles (val panoramas)')
     add_config_flag(parser)
     add_trust_flag(parser)
+    add_weights_flag(parser)
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures to a file')
     return parser
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+SOURCES = ('openmmlab', 'nvidia')  # of the SegFormers; the paper does not say whose it started from
 STUDENTS, NETWORKS = range(3), range(6)  # SegFormer-B0 to B2, and to B5
 
 

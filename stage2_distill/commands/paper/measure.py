@@ -75,7 +75,7 @@ def score_rows(
 ) -> Iterator[tuple[Row, Result, list[str]]]:
     """Score the rows of one config in one pass over the images."""
     config = read_config(str(CONFIGS / name), args.cfg_options)
-    prepare(config, weights, {row.predictor for row in rows}, args)
+    prepare(config, weights, rows[0].size, {row.predictor for row in rows}, args)
     notes = []
     if any(row.predictor == 'ensemble' for row in rows):
         try:
@@ -115,8 +115,8 @@ def give_up(rows: Iterable[Row], problem: GoodSAMError) -> Iterator[tuple[Row, R
         yield row, Result(missing=' '.join(str(problem).split())), []
 
 
-def prepare(config: Config, weights: str, predictors: set[str | None], args: argparse.Namespace) -> None:
-    """Change a GoodSAM config so that it scores one network, given the file or address of the weights."""
+def prepare(config: Config, weights: str, size: int, predictors: set[str | None], args: argparse.Namespace) -> None:
+    """Change a GoodSAM config so that it scores one network, given the size and the place of its weights."""
     drop_training(config)
     config.launcher, config.load_from, config.resume = 'none', None, False
     config.log_level = 'WARNING'  # there are dozens of runs, and only the table is of interest
@@ -129,6 +129,8 @@ def prepare(config: Config, weights: str, predictors: set[str | None], args: arg
         fit_windows(model.grid, image_size(config.test_dataloader.dataset)[1])
     if args.input_scale is not None:
         model.ta_input_scale = args.input_scale
+    if args.source == 'nvidia':
+        model.teacher_assistant = nvidia_segformer(size)
     model.teacher_assistant.init_cfg = {'type': 'Pretrained', 'checkpoint': weights}
     if 'student' in predictors:
         model.student = copy.deepcopy(model.teacher_assistant)
@@ -144,6 +146,11 @@ def fit_windows(grid: dict[str, Any], width: int) -> None:
     grid['wrap'] = True
 
 
+def nvidia_segformer(size: int) -> dict[str, Any]:
+    """The config of a SegFormer as its authors have it."""
+    return {'type': 'SegFormer', 'size': f'b{size}', 'layout': 'authors'}
+
+
 def count_parameters(row: Row, args: argparse.Namespace) -> float:
     """Return the parameters of a row's network in millions.
 
@@ -153,6 +160,8 @@ def count_parameters(row: Row, args: argparse.Namespace) -> float:
     config = read_config(str(CONFIGS / row.config), args.cfg_options)
     init_default_scope('mmseg')
     settings = config.model['student' if row.size in STUDENTS else 'teacher_assistant']
+    if args.source == 'nvidia':
+        settings = nvidia_segformer(row.size)
     try:
         network = MODELS.build(settings)
     except (KeyError, TypeError, ValueError, AssertionError) as problem:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.runner import CheckpointLoader
-
-from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
+from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_any
 from stage2_distill.checkpoints.shipped_weights import FOLDER
 from stage2_distill.errors import CheckpointError
 from stage2_distill.training.config_files import CONFIGS
@@ -22,21 +20,25 @@ def find_weights(size: int, args: argparse.Namespace) -> str:
     """
     if args.dataset == 'toypass':
         return find_toypass_weights(size, args)
-    config = read_config(str(CONFIGS / f'ablations/table5_ctcf_b{size}.py'))
-    address: str = config.model.teacher_assistant.init_cfg.checkpoint
-    if args.weights:
-        file = Path(args.weights) / address.rpartition('/')[2]
-        if not file.is_file():
-            raise CheckpointError(f'{file} does not exist', f'fetch {address} into that folder')
-        check_checkpoint(str(file), args.trust_checkpoint)
-        return str(file)
+    address = published_address(size, args.source)
     try:
-        CheckpointLoader.load_checkpoint(address, 'cpu')
-    except Exception as problem:  # no network, no such address, half a file: PyTorch raises almost anything
+        load_any(address, args.trust_checkpoint)
+    except CheckpointError:
+        raise
+    except Exception as problem:  # half a file, an address that no loader knows: PyTorch raises almost anything
         raise CheckpointError(
             f'{address} cannot be fetched or read ({" ".join(str(problem).split())[:80]})',
-            'fetch it elsewhere and give its folder with --weights',
+            'fetch it elsewhere and give its folder with --weights-dir',
         ) from problem
+    return address
+
+
+def published_address(size: int, source: str) -> str:
+    """Where a source has its SegFormer of a size."""
+    if source == 'nvidia':
+        return f'hf:nvidia/segformer-b{size}-finetuned-cityscapes-1024-1024'
+    config = read_config(str(CONFIGS / f'ablations/table5_ctcf_b{size}.py'))
+    address: str = config.model.teacher_assistant.init_cfg.checkpoint
     return address
 
 
@@ -48,8 +50,8 @@ def find_toypass_weights(size: int, args: argparse.Namespace) -> str:
     """
     name = f'segformer_b{size}.safetensors'
     places = [FOLDER / name, Path(f'work_dirs/segformer_b{size}_toypass.safetensors')]
-    if args.weights:
-        places = [Path(args.weights) / name]
+    if args.weights_dir:
+        places = [Path(args.weights_dir) / name]
     for file in places:
         if file.is_file():
             check_checkpoint(str(file), args.trust_checkpoint)

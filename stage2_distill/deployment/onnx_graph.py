@@ -1,0 +1,84 @@
+"""What an exported student computes: images as a camera gives them in, labels or logits out, at any size."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stage2_distill.deployment.fitting import seam_columns
+from stage2_distill.deployment.student import Student
+
+INPUTS = ('uint8', 'float')
+OUTPUTS = ('labels', 'logits')
+
+
+class DeployedStudent(nn.Module):
+    """A student with all that stands around it, to be traced.
+
+    Args:
+        student: It is copied.
+        input: ``'uint8'``: RGB ``(B, H, W, 3)``, as image readers give it; ``'float'``: RGB float32 ``(B, 3, H, W)`` in
+            0 to 255.
+        output: ``'labels'``: uint8 ``(B, H, W)``; ``'logits'``: float32 ``(B, C, H, W)``.
+        wrap: Let the student see an eighth of the panorama across the 0/360 degree seam at each border.
+
+    Raises:
+        ValueError: If input or output is none of these.
+    """
+
+    def __init__(self, student: Student, input: str = 'uint8', output: str = 'labels', wrap: bool = False) -> None:
+        super().__init__()
+        if input not in INPUTS or output not in OUTPUTS:
+            raise ValueError(f'input {input!r} or output {output!r} is none of {INPUTS} and {OUTPUTS}')
+        self.student = with_free_sizes(student).eval()
+        self.input, self.output, self.wrap = input, output, wrap
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Label images, or give their logits; shapes and types are those of the class."""
+        if self.input == 'uint8':
+            images = images.permute(0, 3, 1, 2).float()
+        width = images.shape[-1]
+        if self.wrap:
+            side = seam_columns(width, True)
+            images = torch.cat([images[..., width - side :], images, images[..., :side]], -1)
+        logits: Tensor = self.student(images)
+        if self.wrap:
+            logits = logits[..., side : side + width]
+        return logits if self.output == 'logits' else logits.argmax(1).to(torch.uint8)
+
+
+class _Attention(nn.Module):
+    """``nn.MultiheadAttention`` without constants for the number of tokens, which its trace has.
+
+    Args:
+        source: Of the inputs ``(tokens, B, D)``; its weights are used, not copied.
+    """
+
+    def __init__(self, source: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.source = source
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, None]:
+        """Attend; the weights of attention are not given."""
+        source = self.source
+        parts = [
+            F.linear(tokens.transpose(0, 1), weight, bias).unflatten(-1, (source.num_heads, -1)).transpose(1, 2)
+            for tokens, weight, bias in zip(
+                (query, key, value), source.in_proj_weight.chunk(3), source.in_proj_bias.chunk(3), strict=True
+            )
+        ]
+        queries, keys, values = parts
+        attention = torch.softmax(queries * source.head_dim**-0.5 @ keys.transpose(-1, -2), -1)
+        return source.out_proj((attention @ values).transpose(1, 2).flatten(2)).transpose(0, 1), None
+
+
+def with_free_sizes(student: Student) -> Student:
+    """Return a copy whose trace holds for images of every size."""
+    student = copy.deepcopy(student)
+    for name, module in list(student.named_modules()):
+        if isinstance(module, nn.MultiheadAttention):
+            student.set_submodule(name, _Attention(module))
+    return student

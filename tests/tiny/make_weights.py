@@ -1,0 +1,52 @@
+"""Write random weights of the size that ``sitecustomize`` gives networks, under the names of the published ones.
+
+python make_weights.py DOWNLOADED SHIPPED    # folders for those of web addresses, and of ``goodsam://``
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from safetensors.torch import save_file
+
+from stage2_distill import components  # noqa: F401  registers what configs name
+from stage2_distill.training.config_files import CONFIGS
+from stage2_distill.training.experiment import read_config
+
+
+def pretrained(part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The address of initial weights and the config of the network, for each network below a part of a config."""
+    if isinstance(part, dict):
+        address = (part.get('init_cfg') or {}).get('checkpoint')
+        if address and 'type' in part:
+            yield address, {name: value for name, value in part.items() if name != 'init_cfg'}
+        for value in part.values():
+            yield from pretrained(value)
+
+
+def main(downloaded: str, shipped: str) -> None:
+    init_default_scope('mmseg')
+    done = set()
+    for file in sorted(CONFIGS.rglob('*.py')):
+        if '_base_' in file.parts:
+            continue
+        for address, network in pretrained(read_config(str(file)).to_dict().get('model')):
+            if address in done:
+                continue
+            done.add(address)
+            weights = MODELS.build(network).state_dict()
+            name = address.rpartition('/')[2]
+            if address.startswith('goodsam://'):
+                save_file(weights, Path(shipped) / name)
+            else:
+                torch.save(weights, Path(downloaded) / name)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
