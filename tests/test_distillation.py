@@ -1,6 +1,8 @@
 """Stage 2 from the command line: training, exact resume, two processes, scoring, prediction, export, mistakes."""
 
+import base64
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -268,7 +270,7 @@ def test_browse_pseudo_labels_draws_every_panel(trained, tiny_goodsam, tiny_cach
         with Image.open(out) as picture:
             assert picture.width == 512
             heights.append(picture.height)
-    assert heights == [7 * 126, 8 * 126]  # the second has labels, so the truth is drawn too
+    assert heights == [8 * 126, 9 * 126]  # the second has labels, so the truth is drawn too
 
 
 def test_browse_pseudo_labels_draws_the_panels_that_are_asked_for(
@@ -286,6 +288,45 @@ def test_browse_pseudo_labels_draws_the_panels_that_are_asked_for(
     assert (panel['student'] != panel['before']).any()  # it was trained
     assert len(np.unique(panel['image'].reshape(-1, 3), axis=0)) > 19  # a photograph, not labels
     assert (sheet[126:, 512:] == 255).all()
+
+
+def test_a_run_becomes_one_page_that_needs_nothing_else(
+    trained, tiny_goodsam, tiny_caches, tiny_toypass, run_tool, tmp_path
+):
+    work, _ = trained
+    scores = {
+        'dataset': 'toy',
+        'images': {'scored': 2},
+        'scores': [{'mode': 'student', 'mIoU': 45.678, 'IoU.road': 91.5}],
+    }
+    (work / 'scores.json').write_text(json.dumps(scores))
+    out = tmp_path / 'report.html'
+    flags = ('--split', 'val', '--cache', tiny_caches['val'], '--count', '2', '--out', out)
+    made = run_tool('report.py', work, *flags)
+    assert made.returncode == 0, made.stderr[-3000:]
+    assert made.stdout.strip().endswith('2 panoramas, 1 score files')
+    page = out.read_text()
+    own = re.sub(r'<script>/?\*? ?.*?pannellum.*?</script>', '', page, flags=re.DOTALL)  # links of its menu
+    assert not re.search(r'(?:src|href|url)\s*[=(]\s*["\']?(?:https?:)?//', own)
+    for text in ('45.68', '91.50', 'loss_ce_t_s', 'Share of each class', 'MIT licence', 'Matthew Petroff'):
+        assert text in page, text
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    panoramas = json.loads(data[1])
+    assert len(panoramas) == 2
+    layers = {layer['name']: layer['source'] for layer in panoramas[0]['layers']}
+    assert set(layers) >= {'image', 'masks', 'assistant', 'ensemble', 'student', 'confidence', 'truth'}
+    for source in layers.values():
+        content = base64.b64decode(source.partition('base64,')[2])
+        with Image.open(io.BytesIO(content)) as picture:
+            assert picture.size == (512, 100) == (panoramas[0]['width'], panoramas[0]['height'])
+    alone = run_tool('report.py', work, '--count', '0')
+    assert alone.returncode == 0 and (work / 'report.html').is_file()
+    for arguments, said in (
+        ((tmp_path,), f'{tmp_path} holds no config of a training run'),
+        ((work, '--id', 'Elmira/77'), "there is no panorama 'Elmira/77'"),
+    ):
+        refused = run_tool('report.py', *arguments)
+        assert refused.returncode and said in refused.stderr and 'Traceback' not in refused.stderr
 
 
 WITHOUT_THE_PROJECT = """
