@@ -12,9 +12,11 @@ converted to train. The classes come in the order of a label space of this proje
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from stage1_sam_cache.commands import cli
+from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
 from stage2_distill.libraries import import_libraries
 
@@ -36,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Convert, print what was written and the line of a config that takes it, and return 0."""
     args = build_parser().parse_args(argv)
+    require_one_process('tools/convert_weights.py', os.environ)
     import_libraries()
     from stage2_distill.checkpoints.foreign_segformers import check_classes
     from stage2_distill.checkpoints.hub_folder import save_hub_folder

@@ -328,7 +328,10 @@ def write_no_files(folder: Path) -> dict[str, Expected]:
         'device.png': ('/dev/zero', '--follow-links'),
         'terminal.png': ('/dev/tty', ('--follow-links', 'leads nowhere')),
         'pipe behind a link.png': ('pipe.png', 'not a regular file'),
-        'folder behind a link.png': ('..', '--follow-links'),
+        'folder behind a link.png': (
+            '..',
+            'a link that leads back to itself, or to a folder that it lies in; remove it',
+        ),
         'link within.png': ('directory.png/inside.png', ACCEPTED),
     }
     for name, (target, outcome) in links.items():
