@@ -103,6 +103,27 @@ def test_a_second_signal_ends_at_once(tmp_path):
     assert not list((tmp_path / 'c/work').glob('*.pth'))
 
 
+STUCK = """
+import os, signal, time
+from stage1_sam_cache.system import interruption
+interruption._CLEANUP = 0.2
+interruption.listen()
+interruption.defer()
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(1.1)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print('cleans up', flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_signal_ends_a_clean_up_that_does_not_end():
+    ended = subprocess.run([sys.executable, '-c', STUCK], capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, 'cleans up\n', '')
+
+
 @pytest.mark.parametrize('signalled', [0, 1])
 def test_all_processes_end_after_the_same_iteration_whichever_got_the_signal(tmp_path, signalled):
     work = tmp_path / 'd/work'

@@ -21,6 +21,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, pre-emption,
 
 _GRACE = 1.0  # seconds; torchrun and timeout send the signal that the whole group got once more to each process
 
+_CLEANUP = 10.0  # seconds that a second signal leaves for it; a loader's queue may be broken where it struck
+_INTERRUPTED = 130
+
 _requested = threading.Event()
 _deferred = threading.Event()
 _first = [0.0]  # when the first deferred signal came
@@ -88,10 +91,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         _requested.set()
         if time.monotonic() - _first[0] < _GRACE:
             return
+        _end_after(_CLEANUP)
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     _requested.set()
     raise KeyboardInterrupt
+
+
+def _end_after(seconds: float) -> None:
+    """End this process after some seconds if it has not ended by then."""
+    watchdog = threading.Timer(seconds, os._exit, (_INTERRUPTED,))
+    watchdog.daemon = True
+    watchdog.start()
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
