@@ -53,8 +53,8 @@ done
 
 
 def make_weights(folder: Path) -> None:
-    """Write what would be downloaded to ``folder/downloaded``, the package's weights to ``folder/shipped``."""
-    places = [folder / 'downloaded', folder / 'shipped']
+    """Write what would be downloaded to ``folder/downloaded`` and ``folder/hub``, what is shipped to ``folder/shipped``."""
+    places = [folder / 'downloaded', folder / 'shipped', folder / 'hub']
     for place in places:
         place.mkdir()
     environment = {**os.environ, 'PYTHONPATH': f'{TINY}:{ROOT}', 'TINY_WEIGHTS': str(places[1])}
@@ -111,6 +111,7 @@ def make_world(scratch: Path, weights: Path) -> dict[str, str]:
         'PYTHONPATH': f'{TINY}:{ROOT}',
         'HOME': str(scratch / 'home'),
         'TINY_WEIGHTS': str(weights / 'shipped'),
+        'GOODSAM_WEIGHTS_DIR': str(weights / 'hub'),
         'OMP_NUM_THREADS': '1',
     }
 
@@ -163,7 +164,7 @@ def cityscapes(data: Path) -> None:
 
 
 def own_panoramas(scratch: Path) -> None:
-    """Panoramas of one's own, with labels of one of them."""
+    """Custom panoramas, with labels of one of them."""
     panoramas(scratch / 'my_panoramas', 'street_7.png street_8.png')
     save(ids(400, 768, 3), scratch / 'my_labels/street_7.png')
     (scratch / 'my_ids.json').write_text('{"0": "ignore", "1": "road", "2": "car"}')

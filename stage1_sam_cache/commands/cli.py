@@ -25,7 +25,7 @@ from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.system import interruption, resources
 from stage1_sam_cache.system.weight_sources import FOLDER as WEIGHTS_DIR
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, interruption.INTERRUPTED
 
 Settings = TypeVar('Settings')
 

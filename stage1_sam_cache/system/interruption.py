@@ -1,11 +1,11 @@
 """Signals that end a run: each raises ``KeyboardInterrupt`` and is remembered in case that exception gets lost.
 
-Work that first has to come to a state that can be saved calls ``defer``: then the first signal raises nothing, and
-``stopping`` says that it has come; the second raises.
-
 It gets lost in a Python function that is called by C code, such as a destructor or one of HDF5's file operations: C
 code can only drop it or turn it into another error. A bare ``except`` has the same effect, as in MMEngine's formatting
 of configs.
+
+Work that first has to come to a state that can be saved calls ``defer``: then the first signal raises nothing, and
+``stopping`` says that it has come; the second raises.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, pre-emption, a lost terminal
 
-_GRACE = 1.0  # seconds; torchrun and timeout send the signal that the whole group got once more to each process
+INTERRUPTED = 130  # exit status
 
-_CLEANUP = 10.0  # seconds that a second signal leaves for it; a loader's queue may be broken where it struck
-_INTERRUPTED = 130
+_GRACE = 1.0  # seconds; torchrun and timeout send the signal that the whole group got once more to each process
+_CLEANUP = 10.0  # seconds for it after a second signal, which may have broken a loader's queue
 
 _requested = threading.Event()
 _deferred = threading.Event()
@@ -100,7 +100,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _end_after(seconds: float) -> None:
     """End this process after some seconds if it has not ended by then."""
-    watchdog = threading.Timer(seconds, os._exit, (_INTERRUPTED,))
+    watchdog = threading.Timer(seconds, os._exit, (INTERRUPTED,))
     watchdog.daemon = True
     watchdog.start()
 

@@ -1,6 +1,6 @@
 """Write random weights of the size that ``sitecustomize`` gives networks, under the names of the published ones.
 
-python make_weights.py DOWNLOADED SHIPPED    # folders for those of web addresses, and of ``goodsam://``
+python make_weights.py DOWNLOADED SHIPPED HUB    # folders for web addresses, ``goodsam://`` and ``hf:``
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from safetensors.torch import save_file
 
+from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage2_distill import components  # noqa: F401  registers what configs name
+from stage2_distill.checkpoints.hub_folder import save_hub_folder
+from stage2_distill.commands.paper.figures import NETWORKS
+from stage2_distill.commands.paper.measure import nvidia_segformer
+from stage2_distill.commands.paper.weights import published_address
 from stage2_distill.training.config_files import CONFIGS
 from stage2_distill.training.experiment import read_config
 
@@ -30,14 +35,14 @@ def pretrained(part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from pretrained(value)
 
 
-def main(downloaded: str, shipped: str) -> None:
+def main(downloaded: str, shipped: str, hub: str) -> None:
     init_default_scope('mmseg')
     done = set()
     for file in sorted(CONFIGS.rglob('*.py')):
         if '_base_' in file.parts:
             continue
         for address, network in pretrained(read_config(str(file)).to_dict().get('model')):
-            if address in done:
+            if address in done or address.startswith('hf:'):
                 continue
             done.add(address)
             weights = MODELS.build(network).state_dict()
@@ -46,6 +51,10 @@ def main(downloaded: str, shipped: str) -> None:
                 save_file(weights, Path(shipped) / name)
             else:
                 torch.save(weights, Path(downloaded) / name)
+    classes = LABEL_SPACES['cityscapes19'].classes
+    for size in NETWORKS:
+        folder = Path(hub, published_address(size, 'nvidia').removeprefix('hf:'))
+        save_hub_folder(MODELS.build(nvidia_segformer(size)).state_dict(), classes, folder)
 
 
 if __name__ == '__main__':
