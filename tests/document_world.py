@@ -53,7 +53,7 @@ done
 
 
 def make_weights(folder: Path) -> None:
-    """Write what would be downloaded to ``folder/downloaded`` and ``folder/hub``, what is shipped to ``folder/shipped``."""
+    """Write what would be downloaded to ``downloaded`` and ``hub`` in a folder, and what is shipped to ``shipped``."""
     places = [folder / 'downloaded', folder / 'shipped', folder / 'hub']
     for place in places:
         place.mkdir()

@@ -101,7 +101,8 @@ def _boundaries(panorama: PanoramaMasks, pixels: NDArray[np.uint8]) -> Image.Ima
     for seam in panorama.overlaps:
         box = seam.overlap.box
         valid = grid.valid(box)
-        edges[grid.region(valid)] |= seam.boundary[: valid.height, : valid.width]
+        for region, columns in grid.regions(valid):
+            edges[region] |= seam.boundary[: valid.height, columns]
     dark = pixels // 3
     dark[edges] = (255, 230, 60)
     panel = Image.fromarray(dark)

@@ -268,12 +268,6 @@ class WindowGrid:
                 windows_at[region] += 1
         return cast('Array', panorama / windows_at)
 
-    def region(self, box: Box) -> tuple[Any, ...]:
-        """Return a box as an index into ``(..., H, W)``; its columns are cyclic if it crosses the seam."""
-        end = box.left + box.width
-        columns = slice(box.left, end) if end <= self.width else np.arange(box.left, end) % self.width
-        return ..., slice(box.top, box.top + box.height), columns
-
     def regions(self, box: Box) -> list[tuple[tuple[Any, ...], slice]]:
         """Return a box as indices into ``(..., H, W)``, two if it crosses the seam, each with the box's columns there.
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from stage1_sam_cache.commands.cli import add_refusal_flags
 from stage1_sam_cache.commands.cli import add_trust_flag as add_trust_flag
 from stage1_sam_cache.commands.cli import add_weights_flag as add_weights_flag
 from stage1_sam_cache.errors import LaunchError
@@ -52,6 +53,19 @@ def use_refusal_flags(dataset: dict[str, Any], args: argparse.Namespace) -> None
     for name in ('follow_links', 'skip_refused'):
         if getattr(args, name):
             dataset[name] = True
+
+
+def add_panorama_flags(parser: argparse._ActionsContainer, count: int) -> None:
+    """Add the flags by which panoramas with their masks are chosen to be looked at (``label_panels.choose``)."""
+    parser.add_argument(
+        '--split', choices=('train', 'val'), default='train', help="the config's images (default: train)"
+    )
+    parser.add_argument('--cache', metavar='DIR', help="masks of these images (default: the config's, for train)")
+    parser.add_argument('--id', nargs='+', metavar='ID', help='panoramas by their path without extension')
+    parser.add_argument(
+        '--count', type=int, default=count, help='number of panoramas, from the first (default: %(default)s)'
+    )
+    add_refusal_flags(parser)
 
 
 def add_launcher_flags(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ Also the data set and the networks of a config that are looked at, for the comma
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from stage1_sam_cache.cache.picture import draw_masks
+from stage1_sam_cache.commands import cli
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
+from stage1_sam_cache.system.nearest import known
 from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, weights_in
 from stage2_distill.checkpoints.safe_checkpoints import load_any, use_safe_loaders
+from stage2_distill.commands.flags import use_refusal_flags
 from stage2_distill.errors import ConfigError
 from stage2_distill.geometry.window_batch import stitch_windows
 from stage2_distill.models.goodsam import GoodSAM
@@ -53,6 +57,24 @@ def build_dataset(config: Config, split: str, cache: str | None) -> Any:
     settings['pipeline'].append({'type': 'PackPanorama'})
     settings['expect'] = expected_settings(config, scored=split != 'train')
     return build_with_cache(settings)
+
+
+def choose(config: Config, args: argparse.Namespace) -> tuple[Any, list[int]]:
+    """Build the data set that the flags of ``add_panorama_flags`` ask for; the panoramas are places in it.
+
+    Raises:
+        ConfigError: If there is no such panorama, and as ``build_dataset``.
+        MaskCacheError: As ``build_dataset``.
+    """
+    for loader in filter(None, (config.train_dataloader, config.val_dataloader, config.test_dataloader)):
+        use_refusal_flags(loader.dataset, args)
+    with cli.remedies_by_flags():
+        dataset = build_dataset(config, args.split, args.cache)
+    names = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
+    for name in args.id or []:
+        if name not in names:
+            raise ConfigError(f'there is no panorama {name!r}', known(name, names))
+    return dataset, [names.index(name) for name in args.id or names[: args.count]]
 
 
 def build_model(config: Config, checkpoint: str | None, trusted: bool) -> GoodSAM:

@@ -17,12 +17,11 @@ from typing import Any
 
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
-from stage1_sam_cache.system.nearest import known
-from stage2_distill.commands.flags import add_config_flag, add_trust_flag, use_refusal_flags
+from stage2_distill.commands.flags import add_config_flag, add_panorama_flags, add_trust_flag, add_weights_flag
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
-LAYERS = ('image', 'masks', 'assistant', 'ensemble', 'weight', 'student', 'confidence', 'before', 'truth')
+LAYERS = ('image', 'masks', 'assistant', 'ensemble', 'weight', 'student', 'confidence', 'truth')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,17 +33,10 @@ def build_parser() -> argparse.ArgumentParser:
     panoramas.add_argument(
         '--checkpoint', type=flag_values.given_text, metavar='FILE', help="default: the run's latest"
     )
-    panoramas.add_argument(
-        '--split', choices=('train', 'val'), default='train', help="the config's images (default: train)"
-    )
-    panoramas.add_argument('--cache', metavar='DIR', help="masks of these images (default: the config's, for train)")
-    panoramas.add_argument('--id', nargs='+', metavar='ID', help='panoramas by their path without extension')
-    panoramas.add_argument(
-        '--count', type=int, default=4, help='number of panoramas, from the first (default: %(default)s)'
-    )
-    cli.add_refusal_flags(panoramas)
+    add_panorama_flags(panoramas, count=4)
     add_config_flag(parser)
     add_trust_flag(parser)
+    add_weights_flag(parser)
     return parser
 
 
@@ -65,12 +57,12 @@ def main(argv: list[str] | None = None) -> int:
     from stage2_distill.report.curves import draw_curves
     from stage2_distill.report.page import make_page
     from stage2_distill.training.experiment import read_config
-    from stage2_distill.training.resuming import find_latest, folder_of
+    from stage2_distill.training.resuming import folder_of, latest_in
 
     config = read_config(str(config_path), args.cfg_options)
     config.work_dir = str(args.work_dir)
     curves, scores = read_curves(args.work_dir), read_scores(args.work_dir)
-    checkpoint = args.checkpoint or find_latest(args.work_dir, folder_of(config))
+    checkpoint = args.checkpoint or latest_in(args.work_dir, folder_of(config))
     facts = {'work dir': str(args.work_dir), 'config': config_path.name, 'checkpoint': str(checkpoint or 'none')}
     panoramas = []
     if args.id or args.count:
@@ -91,23 +83,16 @@ def _panoramas(config: Any, checkpoint: str, args: argparse.Namespace) -> list[d
     """The layers of every panorama that is asked for."""
     from tqdm import tqdm
 
-    from stage2_distill.commands.label_panels import build_dataset, build_model, draw
+    from stage2_distill.commands.label_panels import build_model, choose, draw
     from stage2_distill.report.layers import as_layers
     from stage2_distill.training.experiment import plain_errors
 
-    for loader in filter(None, (config.train_dataloader, config.val_dataloader, config.test_dataloader)):
-        use_refusal_flags(loader.dataset, args)
-    with cli.remedies_by_flags():
-        dataset = build_dataset(config, args.split, args.cache)
+    dataset, chosen = choose(config, args)
     model = build_model(config, checkpoint, args.trust_checkpoint)
-    initial = build_model(config, None, args.trust_checkpoint)
-    names = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
-    for name in args.id or []:
-        if name not in names:
-            raise ConfigError(f'there is no panorama {name!r}', known(name, names))
     made = []
     with plain_errors():
-        for name in tqdm(args.id or names[: args.count], desc='panoramas', unit='panorama'):
-            panels = draw(model, initial, dataset, names.index(name))
-            made.append(as_layers(name, {layer: panels[layer] for layer in LAYERS if layer in panels}))
+        for index in tqdm(chosen, desc='panoramas', unit='panorama'):
+            panels = draw(model, model, dataset, index)
+            layers = {layer: panels[layer] for layer in LAYERS if layer in panels}
+            made.append(as_layers(dataset.get_data_info(index)['image_id'], layers))
     return made

@@ -69,9 +69,9 @@ def label_in_windows(
             logits = F.interpolate(logits[None], (box.height, box.width), mode='bilinear', align_corners=False)[0]
         if total is None:
             total = logits.new_zeros(len(logits), grid.height, grid.width)
-        region = grid.region(box)
-        total[region] += logits
-        windows_at[region] += 1
+        for region, columns in grid.regions(box):
+            total[region] += logits[..., columns]
+            windows_at[region] += 1
         progress(index + 1, len(grid.windows))
     assert total is not None
     labels = _enlarge(total.div_(windows_at), size, settings.wrap)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from stage1_sam_cache.system.atomic_file import commit
-from stage2_distill.deployment.onnx_graph import DeployedStudent
+from stage2_distill.deployment.onnx_graph import DeployedStudent, with_free_sizes
 from stage2_distill.deployment.student import Student
 from stage2_distill.errors import ConfigError
 from stage2_distill.models.dry_run import needed_bytes
@@ -113,7 +113,7 @@ def _trace(student: Student, settings: OnnxSettings, size: tuple[int, int, int])
     if settings.size is None:
         for name, kind in (('image', settings.input), (settings.output, settings.output)):
             free[name].update(zip(places[kind], ('height', 'width'), strict=True))
-    graph = DeployedStudent(student, settings.input, settings.output, settings.wrap)
+    graph = DeployedStudent(with_free_sizes(student), settings.input, settings.output, settings.wrap)
     with warnings.catch_warnings(), TemporaryDirectory() as folder:
         # That this exporter is not the newest, and mmseg's comparisons of sizes, which hold for every size.
         warnings.simplefilter('ignore')
@@ -157,9 +157,7 @@ def _difference(student: Student, settings: OnnxSettings, session: Any, size: tu
     """Compare ONNX Runtime with the student in PyTorch, on one batch."""
     images = _example(size, settings.input, size[2])
     theirs: NDArray[Any] = session.run(None, {'image': images.numpy()})[0]
-    reference = DeployedStudent(student, settings.input, 'logits', settings.wrap)
-    reference.student = student  # with the attention of PyTorch
-    ours = reference(images).numpy()
+    ours = DeployedStudent(student, settings.input, 'logits', settings.wrap)(images).numpy()
     largest = np.abs(ours).max()
     best, labels = ours.max(1), ours.argmax(1)
     if settings.output == 'logits':

@@ -19,7 +19,7 @@ class DeployedStudent(nn.Module):
     """A student with all that stands around it, to be traced.
 
     Args:
-        student: It is copied.
+        student: To be traced for every size it has to come from ``with_free_sizes``.
         input: ``'uint8'``: RGB ``(B, H, W, 3)``, as image readers give it; ``'float'``: RGB float32 ``(B, 3, H, W)`` in
             0 to 255.
         output: ``'labels'``: uint8 ``(B, H, W)``; ``'logits'``: float32 ``(B, C, H, W)``.
@@ -33,7 +33,7 @@ class DeployedStudent(nn.Module):
         super().__init__()
         if input not in INPUTS or output not in OUTPUTS:
             raise ValueError(f'input {input!r} or output {output!r} is none of {INPUTS} and {OUTPUTS}')
-        self.student = with_free_sizes(student).eval()
+        self.student = student
         self.input, self.output, self.wrap = input, output, wrap
 
     def forward(self, images: Tensor) -> Tensor:

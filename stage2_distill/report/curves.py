@@ -28,7 +28,7 @@ def draw_curves(curves: Curves) -> dict[str, str]:
             name for name in curves if name == 'reliable' or name.endswith('_agreement')
         ],
         'Learning rates': [name for name in curves if name == 'lr' or name.endswith('.lr')],
-        'Seconds an iteration': [name for name in curves if name in ('time', 'data_time')],
+        'Seconds per iteration': [name for name in curves if name in ('time', 'data_time')],
     }
     drawn = {}
     for title, names in groups.items():

@@ -41,8 +41,7 @@ def make_page(
     return Template(read('page.html')).substitute(
         title=html.escape(title),
         facts=_table(
-            [('', '')],
-            [(f'<th>{html.escape(name)}</th>', f'<td>{html.escape(value)}</td>') for name, value in facts.items()],
+            [(f'<th>{html.escape(name)}</th>', f'<td>{html.escape(value)}</td>') for name, value in facts.items()]
         ),
         figures=''.join(
             f'<figure><figcaption>{html.escape(name)}</figcaption>{svg}</figure>' for name, svg in figures.items()
@@ -60,11 +59,11 @@ def make_page(
 
 
 def _scores(name: str, content: Mapping[str, Any]) -> str:
-    """Means of a score file, and below them the classes."""
+    """The rows of a score file: means, then the classes."""
     rows: list[dict[str, Any]] = content['scores']
-    images = (content.get('images') or {}).get('scored')
     of = [str(content[key]) for key in ('dataset', 'split', 'checkpoint') if content.get(key)]
-    head = f'<h3>{html.escape(name)}</h3><p>{html.escape(", ".join(of))}; {images} images</p>'
+    of += [f'{count} images' for count in [(content.get('images') or {}).get('scored')] if count is not None]
+    head = f'<h3>{html.escape(name)}</h3><p>{html.escape(", ".join(of))}</p>'
     classes = [key.removeprefix(_CLASS) for key in rows[0] if key.startswith(_CLASS)]
     columns = ['mIoU', 'mAcc', 'aAcc', *classes]
     cells = []
@@ -75,14 +74,14 @@ def _scores(name: str, content: Mapping[str, Any]) -> str:
         cells.append(
             [f'<th>{html.escape(str(row.get("mode", "")) + scale)}</th>', *(f'<td>{value}</td>' for value in shown)]
         )
-    return head + _table([('', *map(html.escape, columns))], cells)
+    return head + _table(cells, ['', *map(html.escape, columns)])
 
 
-def _table(heads: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of ready cells, below rows of names."""
-    top = ''.join('<tr>' + ''.join(f'<th>{cell}</th>' for cell in head) + '</tr>' for head in heads if any(head))
-    body = ''.join('<tr>' + ''.join(row) + '</tr>' for row in rows)
-    return f'<div class="wide"><table>{top}{body}</table></div>'
+def _table(rows: Sequence[Sequence[str]], names: Sequence[str] = ()) -> str:
+    """Rows of ready cells, below the names of their columns."""
+    lines = [[f'<th>{name}</th>' for name in names], *rows]
+    body = ''.join(f'<tr>{"".join(line)}</tr>' for line in lines if line)
+    return f'<div class="wide"><table>{body}</table></div>'
 
 
 def _legend() -> str:

@@ -28,7 +28,7 @@ def read_curves(work_dir: Path) -> Curves:
     """Read all that a run has logged.
 
     A resumed run has several logs; where they say different things of an iteration, the newer one counts. A line that a
-    killed run left unfinished is passed over.
+    killed run left unfinished is skipped.
     """
     values: dict[str, dict[int, float]] = {}
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
@@ -45,7 +45,7 @@ def read_curves(work_dir: Path) -> Curves:
 
 
 def read_scores(work_dir: Path) -> dict[str, dict[str, Any]]:
-    """Read the files that ``tools/test.py`` wrote into a work dir, by name; other JSON files are passed over."""
+    """Read the files that ``tools/test.py`` wrote into a work dir, by name; other JSON files are skipped."""
     found = {}
     for file in sorted(work_dir.glob('*.json')):
         try:

@@ -31,7 +31,7 @@ def folder_of(config: Mapping[str, Any]) -> Path:
 
 
 def find_latest(work_dir: str | Path, folder: Path | None = None) -> Path | None:
-    """The checkpoint to resume from, None if there is none.
+    """The checkpoint to resume from, None if there is none; the pointer is mended.
 
     The pointer may be missing, empty or out of date, because MMEngine writes it in place, or name a file in the folder
     that this one was copied from. Then it is replaced: for the checkpoint of that name here, else for the newest here.
@@ -40,16 +40,25 @@ def find_latest(work_dir: str | Path, folder: Path | None = None) -> Path | None
         work_dir: Of the run; the pointer is there.
         folder: Of its checkpoints; None: the work dir.
     """
-    pointer, folder = Path(work_dir, POINTER), Path(folder or work_dir)
-    text = pointer.read_text(encoding='utf-8', errors='replace').strip() if pointer.is_file() else ''
-    latest = folder / Path(text).name if text else None
-    if latest is None or not latest.is_file():
-        latest = _newest(folder)
+    pointer, latest, text = Path(work_dir, POINTER), latest_in(work_dir, folder), _pointed_at(work_dir)
     if latest is None:
         pointer.unlink(missing_ok=True)
     elif not text or Path(text).absolute() != latest.absolute():
         commit(pointer, str(latest.absolute()).encode(), replace=True)
     return latest
+
+
+def latest_in(work_dir: str | Path, folder: Path | None = None) -> Path | None:
+    """What ``find_latest`` finds, without a change of the folder."""
+    folder, text = Path(folder or work_dir), _pointed_at(work_dir)
+    latest = folder / Path(text).name if text else None
+    return latest if latest is not None and latest.is_file() else _newest(folder)
+
+
+def _pointed_at(work_dir: str | Path) -> str:
+    """What the pointer of a work dir says; empty without one."""
+    pointer = Path(work_dir, POINTER)
+    return pointer.read_text(encoding='utf-8', errors='replace').strip() if pointer.is_file() else ''
 
 
 def _newest(folder: Path, but: Path | None = None) -> Path | None:

@@ -7,13 +7,13 @@ make the labels; each other row changes one thing of it. What the labels consist
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ablation.jobs import Job
 from ablation.rows import Row, by_class, fusion
+from stage2_distill.report.run_files import Curves, read_curves
 
 _LITERAL: dict[str, Any] = {'update_ta': True, 'label_momentum': None}
 MASKS = ('truth', 'felzenszwalb', 'toy-sam')
@@ -51,15 +51,10 @@ def collapse() -> list[Row]:
     return rows
 
 
-def drift(job: Job) -> dict[str, list[tuple[int, float]]]:
+def drift(job: Job) -> Curves:
     """Read what a run's log says of its labels, as (iteration, value) by name: ``label_share/...`` and agreements."""
-    values: dict[str, dict[int, float]] = {}
-    for file in sorted((job.folder / 'work').glob('*/vis_data/scalars.json')):  # a resumed run has several
-        for line in map(json.loads, file.read_text().splitlines()):
-            for name, value in line.items():
-                if name.startswith('label_') or name.endswith('_agreement'):
-                    values.setdefault(name, {})[line['step']] = value
-    return {name: sorted(steps.items()) for name, steps in values.items()}
+    logged = read_curves(job.folder / 'work')
+    return {name: points for name, points in logged.items() if name.startswith('label_') or name.endswith('_agreement')}
 
 
 def drift_plot(rows: Iterable[Row], jobs: list[Job], file: Path, rare: int = 10) -> bool:
@@ -99,7 +94,7 @@ def drift_plot(rows: Iterable[Row], jobs: list[Job], file: Path, rare: int = 10)
     return True
 
 
-def _rare(log: dict[str, list[tuple[int, float]]], count: int) -> list[tuple[int, float]]:
+def _rare(log: Curves, count: int) -> list[tuple[int, float]]:
     """The joint share of the classes that were rarest at first, relative to their first."""
     shares = {name: dict(steps) for name, steps in log.items() if name.startswith('label_share/')}
     steps = sorted(set.intersection(*(set(values) for values in shares.values())))
