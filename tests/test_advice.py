@@ -88,11 +88,11 @@ def users_of(module):
 _TRAINED = 'train train_toy_sam'
 _LISTED = 'cache_sam cache_truth browse_dataset inspect_cache predict'
 _LOADING = 'train test predict export_student browse_pseudo_labels judge_unlabelled check_paper score_masks '
-_LOADING += 'convert_weights'
+_LOADING += 'convert_weights report'
 PRINTED_BY = {
     'commands.demo': '',  # flags of the launcher that it calls
     'stage1_sam_cache.cache.writer': 'cache_sam cache_truth',  # the benchmark's caches are temporary
-    'stage1_sam_cache.commands.cli': _LISTED,
+    'stage1_sam_cache.commands.shared_flags': _LISTED,
     'stage1_sam_cache.commands.training_advice': 'cache_sam',
     'stage1_sam_cache.data.catalog': f'{_LISTED} check_paper test train',
     'stage1_sam_cache.data.own_labels': 'test train browse_pseudo_labels judge_unlabelled',
@@ -102,7 +102,7 @@ PRINTED_BY = {
     'stage2_distill.checkpoints.safe_checkpoints': f'train_toy_sam {_LOADING}',
     'stage2_distill.checkpoints.fit': 'train test browse_pseudo_labels judge_unlabelled check_paper score_masks',
     'stage2_distill.commands.flags': '',
-    'stage2_distill.commands.label_panels': 'browse_pseudo_labels judge_unlabelled',
+    'stage2_distill.commands.label_panels': 'browse_pseudo_labels judge_unlabelled report',
     'stage2_distill.data.stored_lesson': 'train',
     'stage2_distill.training.cache_check': 'train test browse_pseudo_labels judge_unlabelled check_paper',
     'stage2_distill.training.checkpoint_hook': _TRAINED,
@@ -110,8 +110,8 @@ PRINTED_BY = {
     'stage2_distill.training.hooks': _TRAINED,
 }
 # Flags that a message names for some of its tools only, because the others never get there.
-PARTLY = {('stage1_sam_cache.commands.cli', '--images'): ('browse_dataset.py', 'cache_truth.py')}
-PARTLY[('stage1_sam_cache.commands.cli', '--dataset')] = ('cache_truth.py',)
+PARTLY = {('stage1_sam_cache.commands.shared_flags', '--images'): ('browse_dataset.py', 'cache_truth.py')}
+PARTLY[('stage1_sam_cache.commands.shared_flags', '--dataset')] = ('cache_truth.py',)
 PARTLY[('stage2_distill.checkpoints.safe_checkpoints', '--weights-dir')] = ('train_toy_sam.py',)  # fetches nothing
 _SCORED = ('test.py', 'browse_pseudo_labels.py', 'judge_unlabelled.py', 'check_paper.py', 'score_masks.py')
 PARTLY[('stage2_distill.checkpoints.fit', '--load-from')] = _SCORED  # these do not begin training

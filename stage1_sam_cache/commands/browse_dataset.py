@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stage1_sam_cache.commands import cli, flag_values
+from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LabelSpace
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         '--list', type=flag_values.named_path, metavar='FILE', help='text file of image names, one per line'
     )
-    cli.add_refusal_flags(group)
+    shared_flags.add_refusal_flags(group)
     parser.add_argument('--ids', nargs='+', help='images by their path without extension (default: spread evenly)')
     parser.add_argument('--count', type=int, default=6, help='how many images (default: %(default)s)')
     parser.add_argument('--columns', type=int, default=0, help='images beside each other (default: by their shape)')
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     cli.make_parent(args.out, '--out')
     args.images = None
     dataset = DATASETS[args.dataset]
-    listing = cli.list_images(parser, args)
+    listing = shared_flags.list_images(parser, args)
     samples = choose(listing.samples, args.ids, args.count)
     read_label = LabelReader(dataset, listing.root)
     cells = [cell(sample, read_label, args.width, args.opacity) for sample in samples]
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     sheet = compose(cells, columns, read_label.space)
     sheet.save(args.out)
     print(f'{len(samples)} images of {args.dataset} in {args.out}')
-    return cli.report_refused(listing.refused, args.skip_refused)
+    return shared_flags.report_refused(listing.refused, args.skip_refused)
 
 
 def choose(samples: list[Sample], ids: list[str] | None, count: int) -> list[Sample]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
 from stage1_sam_cache.build.shards import Shard, parse_shard
-from stage1_sam_cache.commands import cli, flag_values
+from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
 from stage1_sam_cache.masks.boundary_map import RULES
@@ -47,15 +47,15 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
         epilog=NOTES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    cli.add_image_flags(parser)
-    cli.add_max_pixels_flag(parser)
+    shared_flags.add_image_flags(parser)
+    shared_flags.add_max_pixels_flag(parser)
     parser.add_argument(
         '--out', type=flag_values.named_path, help='folder of the cache (default: cache/<data set or folder>)'
     )
     _add_window_flags(parser)
     _add_generator_flags(parser)
-    cli.add_settings_flags(parser, SamSettings, 'settings of --generator sam')
-    cli.add_settings_flags(parser, FelzenszwalbSettings, 'settings of --generator felzenszwalb')
+    shared_flags.add_settings_flags(parser, SamSettings, 'settings of --generator sam')
+    shared_flags.add_settings_flags(parser, FelzenszwalbSettings, 'settings of --generator felzenszwalb')
     run = parser.add_argument_group('run')
     run.add_argument(
         '--shard', type=_shard, metavar='i/n', help='only part i of n, from 0 (default: from torchrun, SLURM)'
@@ -118,8 +118,8 @@ def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
         help='vit_h (default), vit_l, vit_b; toy: a small one for ToyPASS, see tools/train_toy_sam.py',
     )
     generator.add_argument('--checkpoint', type=Path, help='custom SAM weights instead of the published ones')
-    cli.add_trust_flag(generator)
-    cli.add_weights_flag(generator)
+    shared_flags.add_trust_flag(generator)
+    shared_flags.add_weights_flag(generator)
     generator.add_argument(
         '--checkpoint-dir',
         type=Path,
@@ -141,7 +141,7 @@ def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
 
 def cache_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> CacheSettings:
     """Return the settings of windows and boundary maps; values that they refuse are a usage error."""
-    return cli.make_settings(
+    return shared_flags.make_settings(
         parser,
         CacheSettings,
         {
@@ -197,8 +197,8 @@ def make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
     Raises:
         WeightsError: If SAM's weights are missing, damaged or can't be fetched.
     """
-    sam_values = cli.given_settings(args, SamSettings)
-    plain_values = cli.given_settings(args, FelzenszwalbSettings)
+    sam_values = shared_flags.given_settings(args, SamSettings)
+    plain_values = shared_flags.given_settings(args, FelzenszwalbSettings)
     if args.generator == 'felzenszwalb':
         names = ('sam', 'checkpoint', 'trust_checkpoint', 'device', 'level', 'encoder_batch', 'compile')
         sam_only = [name for name in names if getattr(args, name)] + list(sam_values)
@@ -206,7 +206,7 @@ def make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
             parser.error(f'--{sam_only[0].replace("_", "-")} is for --generator sam')
         if args.order == 'score':
             parser.error('--order score needs the scores of --generator sam')
-        return FelzenszwalbMaskGenerator(cli.make_settings(parser, FelzenszwalbSettings, plain_values))
+        return FelzenszwalbMaskGenerator(shared_flags.make_settings(parser, FelzenszwalbSettings, plain_values))
     if plain_values:
         parser.error(f'--{next(iter(plain_values)).replace("_", "-")} is for --generator felzenszwalb')
     return _make_sam(parser, args, sam_values)
@@ -222,7 +222,7 @@ def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_val
     if args.encoder_batch is not None and args.encoder_batch < 1:
         parser.error('--encoder-batch has to be at least 1')
     defaults = asdict(TOY_SETTINGS if model == 'toy' else SamSettings())
-    settings = cli.make_settings(parser, SamSettings, {**defaults, **sam_values})
+    settings = shared_flags.make_settings(parser, SamSettings, {**defaults, **sam_values})
     # Imported here because PyTorch takes seconds, which other generators and errors need not wait for.
     from stage1_sam_cache.sam.fast_generation import points_that_fit
     from stage1_sam_cache.sam.sam_generator import SamMaskGenerator

@@ -20,7 +20,7 @@ from stage1_sam_cache.build.progress import Summary
 from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.build.shards import Shard, shard_of_environment, worst_status
 from stage1_sam_cache.cache.writer import CacheWriter
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import cli, shared_flags
 from stage1_sam_cache.commands.cache_flags import (
     build_parser,
     cache_settings,
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     settings = cache_settings(parser, args)
     check_flags(parser, args)
     shard = args.shard or shard_of_environment(os.environ)
-    listing = cli.list_images(parser, args)
+    listing = shared_flags.list_images(parser, args)
     samples = listing.samples[: args.limit]
     own_samples = shard.of(samples)
     print(f'{len(samples)} panoramas in {listing.root}, {len(listing.refused)} refused')
@@ -84,7 +84,7 @@ class Refusals(NamedTuple):
 
     def report(self) -> int:
         """Report them and return the exit status that they ask for."""
-        return cli.report_refused(self.refused, self.skip, 'skipped' if self.skip else 'failed', count=10)
+        return shared_flags.report_refused(self.refused, self.skip, 'skipped' if self.skip else 'failed', count=10)
 
 
 def _build(builder: CacheBuilder, samples: list[Sample], refusals: Refusals, shard: Shard) -> None:

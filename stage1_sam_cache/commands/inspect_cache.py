@@ -28,7 +28,7 @@ from stage1_sam_cache.cache.reader import (
     open_cache,
 )
 from stage1_sam_cache.cache.writer import QUARANTINE, quarantine, restore_description
-from stage1_sam_cache.commands import cli, flag_values
+from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
@@ -60,8 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
         if name == 'show':
             command.add_argument('--id', help='which panorama (default: the first)')
             command.add_argument('--out', type=_png, help='PNG to write (default: <id>_masks.png)')
-            cli.add_max_pixels_flag(command)
-            cli.add_image_flags(command, required=False)
+            shared_flags.add_max_pixels_flag(command)
+            shared_flags.add_image_flags(command, required=False)
     return parser
 
 
@@ -202,10 +202,10 @@ def _show(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     panorama = cache[image_id]
     pixels = None
     if args.images or args.dataset:
-        listing = cli.list_images(parser, args)
+        listing = shared_flags.list_images(parser, args)
         sample = next((sample for sample in listing.samples if sample.id == image_id), None)
         if sample is None:
-            cli.report_refused(listing.refused, skip=True)
+            shared_flags.report_refused(listing.refused, skip=True)
             raise MaskCacheError(f'{image_id}: the masks are cached, but there is no image of that name')
         image = read_rgb(sample.image, args.max_pixels, '--max-pixels')
         if image.sha256 != panorama.image_sha256:

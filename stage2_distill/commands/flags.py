@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from stage1_sam_cache.commands.cli import add_refusal_flags
-from stage1_sam_cache.commands.cli import add_trust_flag as add_trust_flag
-from stage1_sam_cache.commands.cli import add_weights_flag as add_weights_flag
+from stage1_sam_cache.commands.shared_flags import add_refusal_flags
+from stage1_sam_cache.commands.shared_flags import add_trust_flag as add_trust_flag
+from stage1_sam_cache.commands.shared_flags import add_weights_flag as add_weights_flag
 from stage1_sam_cache.errors import LaunchError
 from stage1_sam_cache.system.launched import by_torchrun, launch_of
 
@@ -49,7 +49,7 @@ def add_config_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def use_refusal_flags(dataset: dict[str, Any], args: argparse.Namespace) -> None:
-    """Let a data set's config follow links and skip what is refused, where ``cli.add_refusal_flags``' flags say so."""
+    """Let a data set follow links and skip what is refused, where the flags of ``add_refusal_flags`` say so."""
     for name in ('follow_links', 'skip_refused'):
         if getattr(args, name):
             dataset[name] = True

@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 
-from stage1_sam_cache.commands import cli, flag_values
+from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag, add_weights_flag
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='a GoodSAM config')
     parser.add_argument('checkpoint', help='checkpoint of its training run')
     parser.add_argument('--images', required=True, metavar='DIR', help='panoramas, best such as were not trained on')
-    cli.add_refusal_flags(parser)
+    shared_flags.add_refusal_flags(parser)
     parser.add_argument('--cache', required=True, metavar='DIR', help='their masks, of tools/cache_sam.py')
     parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
     parser.add_argument('--out', type=flag_values.named_path, metavar='FILE', help='also write the figures as JSON')
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     from stage2_distill.training.experiment import read_config
 
     config = read_config(args.config, args.cfg_options)
-    with cli.remedies_by_flags():
+    with shared_flags.remedies_by_flags():
         table, coverage = judge_all(config, args)
     print(f'{coverage.scored} panoramas of {args.images}; percent')
     names = list(table['student'])

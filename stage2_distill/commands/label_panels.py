@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from stage1_sam_cache.cache.picture import draw_masks
-from stage1_sam_cache.commands import cli
+from stage1_sam_cache.commands import shared_flags
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
 from stage1_sam_cache.system.nearest import known
@@ -68,7 +68,7 @@ def choose(config: Config, args: argparse.Namespace) -> tuple[Any, list[int]]:
     """
     for loader in filter(None, (config.train_dataloader, config.val_dataloader, config.test_dataloader)):
         use_refusal_flags(loader.dataset, args)
-    with cli.remedies_by_flags():
+    with shared_flags.remedies_by_flags():
         dataset = build_dataset(config, args.split, args.cache)
     names = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
     for name in args.id or []:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stage1_sam_cache.build.shards import Shard, parse_shard, shard_of_environment, worst_status
-from stage1_sam_cache.commands import cli, flag_values
+from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.errors import DatasetError
 from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
 from stage2_distill.deployment.own_output import OwnOutput
@@ -49,8 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(description=__doc__, epilog=NOTES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config of the training run, or of an exported student')
     parser.add_argument('checkpoint', help='checkpoint of that run, or an exported student')
-    cli.add_image_flags(parser, several=_SEVERAL)
-    cli.add_max_pixels_flag(parser)
+    shared_flags.add_image_flags(parser, several=_SEVERAL)
+    shared_flags.add_max_pixels_flag(parser)
     parser.add_argument('--out', type=flag_values.named_path, default=Path('predictions'), help='default: %(default)s')
     parser.add_argument('--opacity', type=float, default=0.6, help='of the labels, 0 to 1 (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='make and replace everything, whatever made it')
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not 0 < args.scale <= _LARGEST_SCALE or not 0 <= args.opacity <= 1:
         parser.error(f'--scale has to be above 0 and at most {_LARGEST_SCALE}, --opacity from 0 to 1')
-    mode = cli.make_settings(
+    mode = shared_flags.make_settings(
         parser, Mode, {'name': args.mode, 'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
     )
     shard = args.shard or shard_of_environment(os.environ)
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
         cli.report(f'left out: {len(own)} files that tools/predict.py has written, in {folders}')
     # What the listing refused is reported by the first shard only.
     refused = sources.refused if shard.index == 0 else []
-    refusals = cli.report_refused(refused, args.skip_refused, count=100)
+    refusals = shared_flags.report_refused(refused, args.skip_refused, count=100)
     run = make_run(args, mode, shard)
     try:
         label(run, sources, shard)
@@ -119,13 +119,13 @@ def choose_sources(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
     if args.images and not args.list:
         if args.split or args.data_root:
             parser.error('--split and --data-root go with --dataset, not with --images')
-        with cli.remedies_by_flags():
+        with shared_flags.remedies_by_flags():
             sources = find_sources([str(path) for path in args.images], args.follow_links)
     else:
         if args.images and len(args.images) > 1:
             parser.error('--list chooses images of one folder; give one folder with --images')
         args.images = args.images[0] if args.images else None
-        listing = cli.list_images(parser, args)
+        listing = shared_flags.list_images(parser, args)
         images = [Source(sample.id, sample.image) for sample in listing.samples]
         sources = Sources(images, [], list(listing.refused))
         if args.dataset:

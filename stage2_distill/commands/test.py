@@ -26,7 +26,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from stage1_sam_cache.commands import cli, flag_values
+from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage2_distill.commands.flags import SCALES, add_config_flag, add_launcher_flags, add_trust_flag, add_weights_flag
@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
     parser.add_argument('--regions', action='store_true', help='also score contours, the seam and bands of latitude')
-    cli.add_settings_flags(parser, RegionSettings, 'settings of --regions')
+    shared_flags.add_settings_flags(parser, RegionSettings, 'settings of --regions')
     parser.add_argument(
         '--out',
         type=flag_values.given_text,
@@ -118,7 +118,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         '--label-ids', metavar='NAME|FILE', help='what the ids in --labels are (default: those of the label space)'
     )
     group.add_argument('--limit', type=int, metavar='N', help='score only the first N images')
-    cli.add_refusal_flags(group)
+    shared_flags.add_refusal_flags(group)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     import_libraries()
     from stage2_distill.commands.score_rows import score_rows
 
-    with cli.remedies_by_flags():
+    with shared_flags.remedies_by_flags():
         score_rows(parser, args)
     return 0
 
@@ -154,7 +154,7 @@ def check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         parser.error('--label-ids goes with --labels')
     if args.limit is not None and args.limit < 1:
         parser.error('--limit has to be at least 1')
-    region_values = cli.given_settings(args, RegionSettings)
+    region_values = shared_flags.given_settings(args, RegionSettings)
     if region_values and not args.regions:
         parser.error(f'--{next(iter(region_values)).replace("_", "-")} goes with --regions')
-    args.regions = cli.make_settings(parser, RegionSettings, region_values) if args.regions else None
+    args.regions = shared_flags.make_settings(parser, RegionSettings, region_values) if args.regions else None

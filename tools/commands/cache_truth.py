@@ -21,7 +21,7 @@ from tqdm import tqdm
 from stage1_sam_cache.build.panorama import make_masks
 from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.writer import CacheWriter
-from stage1_sam_cache.commands import cli, flag_values
+from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.data.images import RgbImage, read_rgb
 from stage1_sam_cache.errors import DatasetError
 from stage1_sam_cache.system.launched import require_one_process
@@ -45,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--stride', type=flag_values.pixel_stride, default=128, metavar='N', help='default: %(default)s'
     )
     parser.add_argument('--wrap', action='store_true', help='add the windows across the 0/360 degree seam')
-    cli.add_refusal_flags(parser)
-    cli.add_settings_flags(parser, DamageSettings, 'damage')
+    shared_flags.add_refusal_flags(parser)
+    shared_flags.add_settings_flags(parser, DamageSettings, 'damage')
     return parser
 
 
@@ -54,12 +54,12 @@ def make_generator(
     parser: argparse.ArgumentParser, args: argparse.Namespace
 ) -> TruthMaskGenerator | SimulatedMaskGenerator:
     """Make the generator that the flags ask for."""
-    damage = cli.given_settings(args, DamageSettings)
+    damage = shared_flags.given_settings(args, DamageSettings)
     if not damage:
         return TruthMaskGenerator(tuple(args.kinds))
     if args.kinds != ['instances']:
         parser.error(f'--{next(iter(damage))} is for --kinds instances')
-    return SimulatedMaskGenerator(cli.make_settings(parser, DamageSettings, damage))
+    return SimulatedMaskGenerator(shared_flags.make_settings(parser, DamageSettings, damage))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,10 +69,10 @@ def main(argv: list[str] | None = None) -> int:
     require_one_process('tools/cache_truth.py', os.environ)
     args.dataset, args.images, args.list = 'toypass', None, None
     values = {'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
-    settings = cli.make_settings(parser, CacheSettings, values)
+    settings = shared_flags.make_settings(parser, CacheSettings, values)
     generator = make_generator(parser, args)
     writer = CacheWriter(args.out, settings.fingerprint(generator))
-    listing = cli.list_images(parser, args)
+    listing = shared_flags.list_images(parser, args)
     samples = listing.samples
     made = 0
     for sample in tqdm(samples, desc='caching truth', unit='image'):
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
                 )
         image = RgbImage(encode([np.asarray(Image.open(file)) for file in files]), sha256)
         made += bool(writer.commit(make_masks(sample.id, image, settings, generator)))
-    status = cli.report_refused(listing.refused, args.skip_refused)
+    status = shared_flags.report_refused(listing.refused, args.skip_refused)
     sealed = 'not sealed, images were refused:' if status else f'all {writer.seal()} panoramas are'
     print(f'{made} done, {len(samples) - made} already there; {sealed} in {writer.path}')
     return status
