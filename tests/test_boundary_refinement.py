@@ -27,6 +27,14 @@ def drawn(picture):
     return torch.tensor([[pixel == '#' for pixel in row.strip()] for row in picture.split('/')])
 
 
+@given(hnp.arrays(np.int16, hnp.array_shapes(min_dims=2, max_dims=3, max_side=9)))
+def test_both_ways_to_the_largest_so_far_are_pytorchs(values):
+    values = torch.from_numpy(values)
+    for few_kernels in (False, True):
+        found = boundary_refinement.running_max(values, few_kernels)
+        assert torch.equal(found, values.cummax(-2).values)
+
+
 def column(picture):
     """A map of one column, written from top to bottom."""
     return torch.tensor([[pixel == '#'] for pixel in picture])
