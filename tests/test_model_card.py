@@ -133,7 +133,7 @@ def test_the_card_has_what_went_in_and_the_scores_of_this_checkpoint(run, tmp_pa
         '| wildpass val | 9 | student, input scale 1.5 | 44.40 |  |  |',
         'after iteration 40 of the run, seed 3.',
         "type='OnnxAssistant'",
-        'goodsam-predict b0.py b0.safetensors',
+        'tools/predict.py b0.py b0.safetensors',
         'No licence was chosen',
     ):
         assert line in text, line

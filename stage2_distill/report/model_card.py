@@ -99,7 +99,7 @@ def _use(name: str, repo: str | None) -> str:
         '## Use\n\n'
         'Images are RGB, of any size; one that shows 360 degrees is closed around its seam with `--wrap`.\n\n'
         f'```sh\n{fetch}'
-        f'goodsam-predict {name}.py {name}.safetensors --images photos --out labels --wrap\n'
+        f'tools/predict.py {name}.py {name}.safetensors --images photos --out labels --wrap\n'
         '```\n\n'
         'With MMSegmentation alone, without GoodSAM:\n\n'
         '```python\n'
