@@ -2,6 +2,7 @@
 
     tools/predict.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/best_mIoU_iter_40000.pth --images my_panoramas
     tools/predict.py student.py student.safetensors --images a.jpg 'photos/*/*.jpg' ride.mp4 --out labels --wrap
+    tools/predict.py student.py student.safetensors --images my_panoramas --confidence --format png coco cvat
     torchrun --nproc-per-node 4 --no-python tools/predict.py student.py student.safetensors --images my_panoramas
 
 It can be killed at any moment and run again: it keeps what the same student made of the same image with the same flags,
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ from stage2_distill.deployment.own_output import OwnOutput
 from stage2_distill.deployment.plans import MODES, WINDOW, Mode
 from stage2_distill.deployment.sources import Source, Sources, find_sources
 from stage2_distill.errors import ConfigError
+from stage2_distill.exchange.formats import FORMATS
 from stage2_distill.libraries import import_libraries
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ _SEVERAL = (
     'these per line'
 )
 _LARGEST_SCALE = 1000
+_PNG = 'png'
+_LOCAL_FILES = '/data/local-files/?d='  # of Label Studio, for images that lie on its own machine
 NOTES = f"""
 modes: 'whole' shows the student the whole image, 'slide' windows whose outputs are averaged where they overlap, 'tile'
 windows side by side. An image of at most one window is labelled whole in each mode. 'auto' takes the whole image if
@@ -54,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out', type=flag_values.named_path, default=Path('predictions'), help='default: %(default)s')
     parser.add_argument('--opacity', type=float, default=0.6, help='of the labels, 0 to 1 (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='make and replace everything, whatever made it')
+    add_format_flags(parser)
     way = parser.add_argument_group('how images are labelled')
     way.add_argument('--mode', choices=MODES, default='auto', help='see below (default: %(default)s)')
     way.add_argument(
@@ -72,6 +78,28 @@ def build_parser() -> argparse.ArgumentParser:
     add_trust_flag(parser)
     add_weights_flag(parser)
     return parser
+
+
+def add_format_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which files are written."""
+    group = parser.add_argument_group('files', 'labels/ is always written: runs continue from it')
+    group.add_argument(
+        '--format',
+        nargs='+',
+        choices=(_PNG, *FORMATS),
+        default=[_PNG],
+        help='png: overlays beside the labels; coco, cvat, labelstudio: one file of all images for these tools '
+        '(default: png)',
+    )
+    group.add_argument(
+        '--confidence', action='store_true', help='also write the probability of each label, as PNG: 255 is 1'
+    )
+    group.add_argument(
+        '--image-url',
+        default=_LOCAL_FILES,
+        metavar='URL',
+        help="where Label Studio finds the images: stands before each image's path (default: %(default)s)",
+    )
 
 
 def _shard(text: str) -> Shard:
@@ -107,6 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         cli.report('stopped early: run the same command again to continue from here')
         raise
     report_counts(run, len(refused), shard, args.out)
+    put_together(run)
     return worst_status(cli.FAILED if run.counts.failed else refusals, os.environ)
 
 
@@ -149,9 +178,11 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
     """
     import_libraries()
     from stage1_sam_cache.system.devices import choose_device
+    from stage2_distill.deployment.exchange_files import ExchangeFiles
     from stage2_distill.deployment.outputs import Predictions
     from stage2_distill.deployment.predictor import Labeller, Run, identity
     from stage2_distill.deployment.student import Student
+    from stage2_distill.exchange.label_map import LabelSet
     from stage2_distill.models.dry_run import needed_bytes
 
     device = choose_device(args.device, os.environ)
@@ -161,8 +192,12 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
     if args.mode in ('slide', 'tile'):
         needed_bytes(student.network, args.window)  # refuses windows that are too small for the student
     student_id = identity(student, args.config)
+    formats = [name for name in FORMATS if name in args.format]
+    exchange = ExchangeFiles(args.out, formats, LabelSet(student.classes, student.palette, student_id, args.image_url))
     student.to(device)
-    predictions = Predictions(args.out, student.palette, args.opacity, args.overwrite)
+    predictions = Predictions(
+        args.out, student.palette, args.opacity, args.overwrite, _PNG in args.format, args.confidence
+    )
     if shard.index == 0:
         print(f'{student.parameter_count / 1e6:.1f} M parameters, on {device}')
         print('classes: ' + ', '.join(f'{i} {name}' for i, name in enumerate(student.classes)), flush=True)
@@ -177,7 +212,8 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
             'scale': args.scale,
         }
     )
-    return Run(Labeller(student, mode, args.scale, args.max_pixels), predictions, student_id, shard)
+    labeller = Labeller(student, mode, args.scale, args.max_pixels, confidence=args.confidence)
+    return Run(labeller, predictions, student_id, shard, exchange)
 
 
 def label(run: Run, sources: Sources, shard: Shard) -> None:
@@ -204,6 +240,20 @@ def label(run: Run, sources: Sources, shard: Shard) -> None:
         run.videos(sources.videos)
 
 
+def put_together(run: Run) -> None:
+    """Write the files of other tools, of all images that lie in the folder by now, whichever process labelled them."""
+    if run.exchange is None or not run.exchange.formats:
+        return
+    from tqdm import tqdm
+
+    def each(ids: Sequence[str], title: str) -> Iterator[str]:
+        yield from tqdm(ids, desc=title, unit='image', disable=sys.stderr is None, leave=False)
+
+    there, others = run.exchange.put_together(run.note, each)
+    left_out = f'; {others} label files of another student or mode are not in them' if others else ''
+    print(f'{there} images in {", ".join(map(str, run.exchange.files))}{left_out}', flush=True)
+
+
 def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:
     """Print what was done, of how many."""
     counts = run.counts
@@ -221,8 +271,10 @@ def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:
     # A video may declare more frames than it has, or none.
     images = refused + max(run.planned - counts.own, finished + len(counts.failed))
     part = '' if shard.count == 1 else f'shard {shard.index}/{shard.count} ({shard.source}): '
+    held = {'labels': 'ids', 'overlays': 'pictures', 'confidence': 'their probabilities'}
+    places = ''.join(f'{text} in {out}/{name}, ' for name, text in held.items() if name in run.predictions.folders)
     print(
-        f'{part}{finished} of {images} images' + (f' ({", ".join(more)})' if more else '') + f': ids in {out}/labels, '
-        f'pictures in {out}/overlays, what they mean in {out}/predictions.json',
+        f'{part}{finished} of {images} images' + (f' ({", ".join(more)})' if more else '') + f': {places}'
+        f'what they mean in {out}/predictions.json',
         flush=True,
     )
