@@ -18,8 +18,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stage1_sam_cache.build.shards import Shard, parse_shard, shard_of_environment, worst_status
+from stage1_sam_cache.build.shards import Shard, shard_of_environment, worst_status
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
+from stage1_sam_cache.commands.shard_flag import add_shard_flag
 from stage1_sam_cache.errors import DatasetError
 from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
 from stage2_distill.deployment.own_output import OwnOutput
@@ -31,6 +32,7 @@ from stage2_distill.libraries import import_libraries
 
 if TYPE_CHECKING:
     from stage2_distill.deployment.predictor import Run
+    from stage2_distill.exchange.prediction_files import PredictionFiles
 
 _SEVERAL = (
     'folders, searched recursively; images; globs; videos (frames are named by their number); text files with one of '
@@ -72,9 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     way.add_argument('--scale', type=float, default=1.0, help='resize images before the student sees them')
     run = parser.add_argument_group('run')
     run.add_argument('--device', default='auto', help='cpu, cuda, cuda:1, ... (default: a GPU where there is one)')
-    run.add_argument(
-        '--shard', type=_shard, metavar='i/n', help='only part i of n, from 0 (default: from torchrun, SLURM)'
-    )
+    add_shard_flag(run)
     add_trust_flag(parser)
     add_weights_flag(parser)
     return parser
@@ -102,14 +102,6 @@ def add_format_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _shard(text: str) -> Shard:
-    """Return the shard that ``i/n`` names, as argparse's ``type``."""
-    try:
-        return parse_shard(text)
-    except ValueError as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from problem
-
-
 def main(argv: list[str] | None = None) -> int:
     """Label every image and return the exit status, 1 if some could not be labelled."""
     parser = build_parser()
@@ -127,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     # What the listing refused is reported by the first shard only.
     refused = sources.refused if shard.index == 0 else []
     refusals = shared_flags.report_refused(refused, args.skip_refused, count=100)
-    run = make_run(args, mode, shard)
+    run, others = make_run(args, mode, shard)
     try:
         label(run, sources, shard)
     except BaseException:
@@ -135,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         cli.report('stopped early: run the same command again to continue from here')
         raise
     report_counts(run, len(refused), shard, args.out)
-    put_together(run)
+    put_together(others, run.note)
     return worst_status(cli.FAILED if run.counts.failed else refusals, os.environ)
 
 
@@ -170,19 +162,21 @@ def choose_sources(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
     return sources, own
 
 
-def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
-    """Load the student and return the run; what it needs is imported here, because PyTorch takes seconds.
+def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> tuple[Run, PredictionFiles]:
+    """Load the student and return the run and the files of other tools.
+
+    What it needs is imported here, because PyTorch takes seconds.
 
     Raises:
         GoodSAMError: If student, device or output folder can't be used.
     """
     import_libraries()
     from stage1_sam_cache.system.devices import choose_device
-    from stage2_distill.deployment.exchange_files import ExchangeFiles
     from stage2_distill.deployment.outputs import Predictions
     from stage2_distill.deployment.predictor import Labeller, Run, identity
     from stage2_distill.deployment.student import Student
     from stage2_distill.exchange.label_map import LabelSet
+    from stage2_distill.exchange.prediction_files import PredictionFiles
     from stage2_distill.models.dry_run import needed_bytes
 
     device = choose_device(args.device, os.environ)
@@ -193,7 +187,7 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
         needed_bytes(student.network, args.window)  # refuses windows that are too small for the student
     student_id = identity(student, args.config)
     formats = [name for name in FORMATS if name in args.format]
-    exchange = ExchangeFiles(args.out, formats, LabelSet(student.classes, student.palette, student_id, args.image_url))
+    others = PredictionFiles(args.out, formats, LabelSet(student.classes, student.palette, student_id, args.image_url))
     student.to(device)
     predictions = Predictions(
         args.out, student.palette, args.opacity, args.overwrite, _PNG in args.format, args.confidence
@@ -213,7 +207,7 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
         }
     )
     labeller = Labeller(student, mode, args.scale, args.max_pixels, confidence=args.confidence)
-    return Run(labeller, predictions, student_id, shard, exchange)
+    return Run(labeller, predictions, student_id, shard, others.add), others
 
 
 def label(run: Run, sources: Sources, shard: Shard) -> None:
@@ -240,18 +234,18 @@ def label(run: Run, sources: Sources, shard: Shard) -> None:
         run.videos(sources.videos)
 
 
-def put_together(run: Run) -> None:
+def put_together(others: PredictionFiles, note: dict[str, Any]) -> None:
     """Write the files of other tools, of all images that lie in the folder by now, whichever process labelled them."""
-    if run.exchange is None or not run.exchange.formats:
+    if not others.formats:
         return
     from tqdm import tqdm
 
     def each(ids: Sequence[str], title: str) -> Iterator[str]:
         yield from tqdm(ids, desc=title, unit='image', disable=sys.stderr is None, leave=False)
 
-    there, others = run.exchange.put_together(run.note, each)
-    left_out = f'; {others} label files of another student or mode are not in them' if others else ''
-    print(f'{there} images in {", ".join(map(str, run.exchange.files))}{left_out}', flush=True)
+    there, foreign = others.put_together(note, each)
+    left_out = f'; {foreign} label files of another student or mode are not in them' if foreign else ''
+    print(f'{there} images in {", ".join(map(str, others.files))}{left_out}', flush=True)
 
 
 def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:

@@ -116,7 +116,7 @@ class Predictions:
                 image = Image.fromarray(labels[1] if folder == CONFIDENCE else ids)
             try:
                 self._make_folder(path.parent)
-                commit(path, _png(image, {**note, **self._more[folder]}), replace=True)
+                commit(path, encode_png(image, {**note, **self._more[folder]}), replace=True)
             except WriteError as problem:
                 if getattr(problem.__cause__, 'errno', None) in _BAD_NAME:
                     raise ImageError(f'{image_id}: {problem.problem}', 'rename the image') from problem
@@ -138,7 +138,8 @@ def matches(found: Note | None, note: Note) -> bool:
     return found is not None and all(found.get(key) == value for key, value in wanted.items())
 
 
-def _png(image: Image.Image, note: Note) -> bytes:
+def encode_png(image: Image.Image, note: Note) -> bytes:
+    """Return a PNG that holds a note of how it was made."""
     info = PngImagePlugin.PngInfo()
     info.add_text(NOTE, json.dumps(note))
     buffer = io.BytesIO()

@@ -27,7 +27,6 @@ from stage2_distill.deployment.enlarge import (
     enlarged_labels,
     enlarged_with_confidence,
 )
-from stage2_distill.deployment.exchange_files import ExchangeFiles
 from stage2_distill.deployment.fitting import first_that_fits
 from stage2_distill.deployment.labelling import label_in_windows, label_whole
 from stage2_distill.deployment.outputs import Predictions
@@ -183,7 +182,7 @@ class Run:
         predictions: The folder.
         student_id: As ``identity``.
         shard: The part of images, and of each video's frames, that this process labels.
-        exchange: The files of other tools that are made of the labels.
+        labelled: Called with the id of each image that has just been labelled and written.
     """
 
     def __init__(
@@ -192,9 +191,9 @@ class Run:
         predictions: Predictions,
         student_id: str,
         shard: Shard,
-        exchange: ExchangeFiles | None = None,
+        labelled: Callable[[str], Any] = lambda image_id: None,
     ) -> None:
-        self.labeller, self.predictions, self.shard, self.exchange = labeller, predictions, shard, exchange
+        self.labeller, self.predictions, self.shard, self.labelled = labeller, predictions, shard, labelled
         self.counts = Counts()
         self.planned = 0  # images and frames
         self._note = {'student': student_id, **labeller.mode.to_json(), 'scale': labeller.scale}
@@ -261,8 +260,7 @@ class Run:
     def _label(self, image_id: str, name: str, pixels: Pixels, made_of: Note) -> None:
         labels, how = self.labeller.label(pixels, name)
         self.predictions.write(image_id, pixels, labels, {**self._note, **made_of, 'how': how})
-        if self.exchange is not None:
-            self.exchange.add(image_id)
+        self.labelled(image_id)
         self.counts.done += 1
 
     def _exists(self, image_id: str) -> bool:

@@ -51,7 +51,7 @@ def describe(image: LabelMap, about: LabelSet) -> dict[str, Any]:
 
 def document(parts: Sequence[dict[str, Any]], about: LabelSet) -> bytes:
     """Return the file of all images, in the order of ``parts``."""
-    images, annotations = [], []
+    images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
     for number, part in enumerate(parts, 1):
         images.append({'id': number, **{key: part[key] for key in ('file_name', 'width', 'height')}})
         for annotation in part['annotations']:

@@ -36,9 +36,9 @@ def document(parts: Sequence[dict[str, Any]], about: LabelSet) -> bytes:
         _add(task, name, str(text))
     labels = _add(task, 'labels')
     for index, name in enumerate(about.classes):
-        label = _add(labels, 'label')
+        entry = _add(labels, 'label')
         for key, text in (('name', name), ('color', about.colour(index)), ('type', 'mask'), ('attributes', '')):
-            _add(label, key, text)
+            _add(entry, key, text)
     for number, part in enumerate(parts):
         size = {key: str(part[key]) for key in ('name', 'width', 'height')}
         image = ElementTree.SubElement(root, 'image', {'id': str(number), **size})

@@ -9,29 +9,25 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from stage1_sam_cache.errors import FolderInUseError, WriteError
-from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
-from stage1_sam_cache.system.folder_lock import hold
+from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.deployment.outputs import matches
 from stage2_distill.deployment.own_output import LABELS, Note, read_note
 from stage2_distill.exchange.formats import FORMATS, Part
 from stage2_distill.exchange.label_map import LabelMap, LabelSet
+from stage2_distill.exchange.shared_folder import alone, make_folder
 
 PARTS = 'parts'
 _VERSION = 1  # of parts; increase it when what a format says of an image changes
-_WAIT_S = 0.5
 
 
-class ExchangeFiles:
+class PredictionFiles:
     """The files of other tools in a folder of predictions.
 
     Args:
@@ -80,7 +76,7 @@ class ExchangeFiles:
         Raises:
             WriteError: If one can't be written.
         """
-        with _alone(self.root / PARTS):
+        with alone(self.root / PARTS):
             found = sorted((self.root / LABELS).rglob('*.png'))
             ids = [file.relative_to(self.root / LABELS).as_posix().removesuffix('.png') for file in found]
             ours = [image_id for image_id in each(ids, 'label files') if matches(self._note(image_id), note)]
@@ -111,7 +107,7 @@ class ExchangeFiles:
         # Versions that kept no name labelled an image of any extension.
         shown = (self._note(image_id) or {}).get('name', f'{image_id}.png')
         part = FORMATS[name].describe(LabelMap(shown, labels), self.about)
-        _make_folder(path.parent)
+        make_folder(path.parent)
         commit(path, json.dumps({**made_of, 'part': part}).encode(), replace=True)
         return part
 
@@ -123,24 +119,3 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return stored if isinstance(stored, dict) and isinstance(stored.get('part'), dict) else None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise WriteError(f'cannot make the folder {folder}: {problem.strerror}', 'give another --out') from problem
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder, waiting for others that hold it; remove what killed processes left."""
-    while True:
-        try:
-            with hold(folder):
-                for part in [folder, *(path for path in folder.rglob('*') if path.is_dir())]:
-                    remove_abandoned(part)
-                yield
-                return
-        except FolderInUseError:
-            time.sleep(_WAIT_S)
