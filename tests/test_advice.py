@@ -106,6 +106,7 @@ PRINTED_BY = {
     'stage2_distill.commands.label_panels': f'{_LABELS} report',
     'stage2_distill.data.stored_lesson': 'train',
     'stage2_distill.deployment.outputs': 'predict',
+    'stage2_distill.report.model_card': '',  # commands for the reader of a card
     'stage2_distill.training.cache_check': f'train test {_LABELS} check_paper',
     'stage2_distill.training.checkpoint_hook': _TRAINED,
     'stage2_distill.training.config_keys': f'train test {_LABELS} check_paper',
