@@ -129,7 +129,7 @@ def test_runs_are_those_of_cvats_own_example():
 # --- confidence ---
 
 
-@pytest.mark.parametrize('size', [(200, 311), (13, 20), (3, 5)])
+@pytest.mark.parametrize('size', [(100, 155), (13, 20), (3, 5)])
 def test_confidence_is_the_largest_probability_of_enlarged_logits(size):
     logits = 8 * torch.randn(19, 13, 20, generator=torch.Generator().manual_seed(0))
     large = F.interpolate(logits[None], size, mode='bilinear', align_corners=False)[0]
@@ -140,14 +140,14 @@ def test_confidence_is_the_largest_probability_of_enlarged_logits(size):
 
 
 def test_confidence_has_the_labels_of_every_mode():
-    pixels = np.random.default_rng(0).integers(0, 256, (98, 301, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 149, 3), np.uint8)
     network = small_student()
     for wrap in (False, True):
         both = label_whole(network, pixels, wrap, enlarged_with_confidence)
         assert np.array_equal(both[0], label_whole(network, pixels, wrap))
-        windows = WindowSettings((64, 128), (48, 96), wrap)
+        windows = WindowSettings((32, 64), (24, 48), wrap)
         tiled = label_in_windows(network, pixels, windows, enlarge=enlarged_with_confidence)
-        assert tiled.shape == both.shape == (2, 98, 301)
+        assert tiled.shape == both.shape == (2, 50, 149)
         assert np.array_equal(tiled[0], label_in_windows(network, pixels, windows))
         if not wrap:  # the network sees no context
             assert np.abs(tiled[1].astype(int) - both[1]).max() <= 1
