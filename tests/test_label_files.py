@@ -217,6 +217,7 @@ def test_without_png_there_are_no_overlays_and_confidence_is_resumed(tmp_path, c
     with Image.open(confidence) as image:
         assert (image.mode, image.size) == ('L', (128, 64))
     assert read_note(confidence)['probability_1_is'] == 255
+    assert json.loads((tmp_path / 'out/predictions.json').read_text())['probability_1_is'] == 255
     assert '(1 already there)' in run(capsys, *command, '--format', 'cvat', '--scale', '0.75', '--confidence')
     moved = tmp_path / 'elsewhere/confidence/x/a.png'
     moved.parent.mkdir(parents=True)

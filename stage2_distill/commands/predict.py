@@ -172,6 +172,7 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> tuple[Run, P
     """
     import_libraries()
     from stage1_sam_cache.system.devices import choose_device
+    from stage2_distill.deployment.enlarge import CONFIDENCE_SCALE
     from stage2_distill.deployment.outputs import Predictions
     from stage2_distill.deployment.predictor import Labeller, Run, identity
     from stage2_distill.deployment.student import Student
@@ -204,6 +205,7 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> tuple[Run, P
             'student': student_id,
             **mode.to_json(),
             'scale': args.scale,
+            **({'probability_1_is': CONFIDENCE_SCALE} if args.confidence else {}),
         }
     )
     labeller = Labeller(student, mode, args.scale, args.max_pixels, confidence=args.confidence)
