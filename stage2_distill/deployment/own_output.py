@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 DESCRIPTION = 'predictions.json'
-LABELS, OVERLAYS = 'labels', 'overlays'
+LABELS, OVERLAYS, CONFIDENCE = 'labels', 'overlays', 'confidence'
 NOTE = 'GoodSAM'  # key of the text in a PNG that says how it was made
 
 Note = dict[str, Any]
@@ -34,7 +34,7 @@ class OwnOutput:
     """Recognises files that ``predict.py`` has written, so that they are not taken for images to label.
 
     Args:
-        out: The folder of this run; what lies in its ``labels/`` and ``overlays/`` counts in any case.
+        out: The folder of this run; what lies in its ``labels/``, ``overlays/`` and ``confidence/`` counts in any case.
     """
 
     def __init__(self, out: Path) -> None:
@@ -52,7 +52,7 @@ class OwnOutput:
 
 def _possible_roots(path: Path) -> Iterator[tuple[Path, str, Path]]:
     for folder in path.parents:
-        if folder.name in (LABELS, OVERLAYS):
+        if folder.name in (LABELS, OVERLAYS, CONFIDENCE):
             yield folder.parent, folder.name, path.relative_to(folder)
 
 
@@ -61,7 +61,9 @@ def _is_pair(root: Path, kind: str, rest: Path) -> bool:
 
     Labels are grey, overlays are coloured and equally large, and both are PNGs of one name.
     """
-    if rest.suffix != '.png' or not (root / (OVERLAYS if kind == LABELS else LABELS) / rest).is_file():
+    if kind == CONFIDENCE or rest.suffix != '.png':  # confidence maps have notes
+        return False
+    if not (root / (OVERLAYS if kind == LABELS else LABELS) / rest).is_file():
         return False
     try:
         with Image.open(root / LABELS / rest) as label, Image.open(root / OVERLAYS / rest) as overlay:

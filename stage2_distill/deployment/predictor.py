@@ -21,6 +21,12 @@ from stage1_sam_cache.errors import GoodSAMError, ImageError, InputSizeError, Ou
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.system.memory import free_memory
 from stage1_sam_cache.system.resources import explain
+from stage2_distill.deployment.enlarge import (
+    BYTES_PER_PIXEL,
+    CONFIDENCE_BYTES,
+    enlarged_labels,
+    enlarged_with_confidence,
+)
 from stage2_distill.deployment.fitting import first_that_fits
 from stage2_distill.deployment.labelling import label_in_windows, label_whole
 from stage2_distill.deployment.outputs import Predictions
@@ -76,13 +82,22 @@ class Labeller:
         scale: Images are resized by this factor before the student sees them.
         max_pixels: The largest image that the student may see.
         progress: Told about windows and about ways that did not work.
+        confidence: Also say how probable each label is.
     """
 
     def __init__(
-        self, student: Student, mode: Mode, scale: float, max_pixels: int, progress: Progress | None = None
+        self,
+        student: Student,
+        mode: Mode,
+        scale: float,
+        max_pixels: int,
+        progress: Progress | None = None,
+        confidence: bool = False,
     ) -> None:
         self.student, self.mode, self.scale, self.max_pixels = student, mode, scale, max_pixels
-        self.progress = progress or Progress()
+        self.progress, self.confidence = progress or Progress(), confidence
+        self._enlarge = enlarged_with_confidence if confidence else enlarged_labels
+        self._bytes_per_pixel = BYTES_PER_PIXEL + CONFIDENCE_BYTES * confidence
         self._needed = lru_cache(maxsize=1024)(partial(needed_bytes, student.network))
         self._failed: dict[tuple[int, int], int] = {}  # by size, plans that did not work, from the first on
 
@@ -94,7 +109,8 @@ class Labeller:
             name: For reports.
 
         Returns:
-            Class ids, uint8 ``(H, W)``, and in words how they were made.
+            Class ids, uint8 ``(H, W)``, and in words how they were made. With ``confidence`` ``(2, H, W)``, ids first,
+            as ``enlarged_with_confidence`` returns them.
 
         Raises:
             ImageError: If the image is too small for the student, or too large after scaling.
@@ -105,14 +121,19 @@ class Labeller:
         seen = self._resized(pixels, name)
         size = seen.shape[0], seen.shape[1]
         plans = self.mode.plans(size)
+        free = free_memory(self.student.mean.device)
         try:
-            first = first_that_fits(plans, size, self.mode.wrap, self._needed, free_memory(self.student.mean.device))
+            first = first_that_fits(plans, size, self.mode.wrap, self._needed, free, self._bytes_per_pixel)
         except InputSizeError as problem:
             scaled = f'; it was resized by --scale {self.scale:g}' if self.scale != 1 else ''
             raise ImageError(f'{name}: {problem.problem}{scaled}') from problem
         labels, plan = self._try(seen, plans, max(first, self._failed.get(size, 0)), name)
-        if labels.shape != (height, width):
-            labels = np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+        if labels.shape[-2:] != (height, width):
+            maps = [
+                np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.NEAREST))
+                for each in (labels if self.confidence else [labels])
+            ]
+            labels = np.stack(maps) if self.confidence else maps[0]
         return labels, describe(plan)
 
     def _resized(self, pixels: Pixels, name: str) -> Pixels:
@@ -134,8 +155,8 @@ class Labeller:
         for index, plan in enumerate(plans[first:], first):
             try:
                 if plan is None:
-                    return label_whole(self.student, seen, self.mode.wrap), plan
-                return label_in_windows(self.student, seen, plan, self.progress.window), plan
+                    return label_whole(self.student, seen, self.mode.wrap, self._enlarge), plan
+                return label_in_windows(self.student, seen, plan, self.progress.window, self._enlarge), plan
             except (MemoryError, RuntimeError) as problem:
                 if not isinstance(explain(problem), OutOfMemory):
                     raise
@@ -161,13 +182,26 @@ class Run:
         predictions: The folder.
         student_id: As ``identity``.
         shard: The part of images, and of each video's frames, that this process labels.
+        labelled: Called with the id of each image that has just been labelled and written.
     """
 
-    def __init__(self, labeller: Labeller, predictions: Predictions, student_id: str, shard: Shard) -> None:
-        self.labeller, self.predictions, self.shard = labeller, predictions, shard
+    def __init__(
+        self,
+        labeller: Labeller,
+        predictions: Predictions,
+        student_id: str,
+        shard: Shard,
+        labelled: Callable[[str], Any] = lambda image_id: None,
+    ) -> None:
+        self.labeller, self.predictions, self.shard, self.labelled = labeller, predictions, shard, labelled
         self.counts = Counts()
         self.planned = 0  # images and frames
         self._note = {'student': student_id, **labeller.mode.to_json(), 'scale': labeller.scale}
+
+    @property
+    def note(self) -> Note:
+        """What the note of every label file says that this run makes or takes as finished."""
+        return self._note
 
     @property
     def progress(self) -> Progress:
@@ -199,7 +233,8 @@ class Run:
         if self._exists(source.id) and self._is_finished(source.id, {'image': _sha256(source.path)}):
             return
         image = read_rgb(source.path, self.labeller.max_pixels, '--max-pixels')
-        self._label(source.id, str(source.path), image.pixels, {'image': image.sha256})
+        note = {'image': image.sha256, 'name': f'{source.id}{source.path.suffix}'}
+        self._label(source.id, str(source.path), image.pixels, note)
 
     def _video(self, source: Source) -> None:
         digest = _sha256(source.path)
@@ -225,10 +260,11 @@ class Run:
     def _label(self, image_id: str, name: str, pixels: Pixels, made_of: Note) -> None:
         labels, how = self.labeller.label(pixels, name)
         self.predictions.write(image_id, pixels, labels, {**self._note, **made_of, 'how': how})
+        self.labelled(image_id)
         self.counts.done += 1
 
     def _exists(self, image_id: str) -> bool:
-        return any(path.exists() for path in self.predictions.files(image_id))
+        return any(path.exists() for path in self.predictions.files(image_id).values())
 
     def _is_finished(self, image_id: str, made_of: Note) -> bool:
         finished = self.predictions.is_finished(image_id, {**self._note, **made_of})
