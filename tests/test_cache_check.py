@@ -100,7 +100,7 @@ def test_of_several_caches_side_by_side_the_expected_one_is_opened(tmp_path, ima
         ('goodsam_b0', {'sam'}),
         ('goodsam_b1_wildpass', {'sam'}),
         ('ablations/table3_row4', {'sam'}),
-        ('goodsam_b0_own', {'sam', 'felzenszwalb'}),
+        ('goodsam_b0_own', {'sam', 'felzenszwalb', 'imported'}),
         ('goodsam_b0_toypass', {'sam', 'felzenszwalb', 'toy_sam', 'truth', 'simulated'}),
         ('goodsam_b2_toypass', {'sam', 'felzenszwalb', 'toy_sam', 'truth', 'simulated'}),
     ],

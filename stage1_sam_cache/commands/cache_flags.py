@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
 from stage1_sam_cache.build.shards import Shard, parse_shard
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.data.catalog import DATASETS
+from stage1_sam_cache.data.listing import Listing
+from stage1_sam_cache.exchange.import_folder import read_folder
+from stage1_sam_cache.exchange.imported_masks import ImportedMasks, ImportSettings
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
 from stage1_sam_cache.masks.boundary_map import RULES
 from stage1_sam_cache.masks.instance_masks import ORDERS
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
-from stage1_sam_cache.sam.mask_generator import MaskGenerator
+from stage1_sam_cache.sam.mask_generator import MaskSource
 from stage1_sam_cache.sam.settings import LEVELS, TOY_SETTINGS, SamSettings
 from stage1_sam_cache.system.devices import choose_device
 from stage1_sam_cache.system.memory import keep_freed_memory
@@ -34,10 +38,14 @@ of one name (a.png and a.jpg), links that leave the folder, other formats (HEIC,
 there in one of these. The cache is sealed when nothing was refused or failed; --skip-refused accepts what was refused
 before reading.
 
+imported masks: SA-1B JSON, COCO instances or PNG, per image or per window; docs/exchange.md says how files are named.
+Masks that can't be used, images without masks and masks without image are reported at the end.
+
 exit status: 0 all cached, 1 some images failed, 2 bad input or nowhere to write, 130 interrupted
 """
 
 _DEFAULTS = CacheSettings()
+_SAM_FLAGS = ('sam', 'checkpoint', 'trust_checkpoint', 'device', 'level', 'encoder_batch', 'compile')
 
 
 def build_parser(description: str | None) -> argparse.ArgumentParser:
@@ -56,6 +64,7 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
     _add_generator_flags(parser)
     shared_flags.add_settings_flags(parser, SamSettings, 'settings of --generator sam')
     shared_flags.add_settings_flags(parser, FelzenszwalbSettings, 'settings of --generator felzenszwalb')
+    shared_flags.add_settings_flags(parser, ImportSettings, 'settings of --import')
     run = parser.add_argument_group('run')
     run.add_argument(
         '--shard', type=_shard, metavar='i/n', help='only part i of n, from 0 (default: from torchrun, SLURM)'
@@ -106,11 +115,22 @@ def _add_window_flags(parser: argparse.ArgumentParser) -> None:
 def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that choose the mask generator, its weights and its device."""
     generator = parser.add_argument_group('mask generator')
-    generator.add_argument(
+    source = generator.add_mutually_exclusive_group()
+    source.add_argument(
         '--generator',
         choices=('sam', 'felzenszwalb'),
         default='sam',
         help='felzenszwalb needs no weights; it is not SAM',
+    )
+    source.add_argument(
+        '--import',
+        dest='imported',
+        type=flag_values.named_path,
+        metavar='FOLDER',
+        help='no generator: masks that another tool made, from a folder or a COCO file',
+    )
+    generator.add_argument(
+        '--import-name', type=_tool_name, metavar='TOOL', help='what made them, such as sam2; part of the identity'
     )
     generator.add_argument(
         '--sam',
@@ -164,6 +184,13 @@ def _shard(text: str) -> Shard:
         raise argparse.ArgumentTypeError(str(problem)) from problem
 
 
+def _tool_name(text: str) -> str:
+    """Return the name of a tool, as argparse's ``type``."""
+    if not re.fullmatch(r'[\w.+-]{1,64}', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is no name of letters, digits and . _ + -')
+    return text
+
+
 def check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Warn of evaluation images, and refuse wrap-around where the borders do not join."""
     if args.limit is not None and args.limit < 1:
@@ -191,28 +218,55 @@ def default_root(args: argparse.Namespace) -> Path:
     return Path('cache') / (args.dataset if default else f'{args.dataset}_{args.split}')
 
 
-def make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -> MaskGenerator:
-    """Return the mask generator that the flags ask for; flags of the other one are a usage error.
+def make_source(parser: argparse.ArgumentParser, args: argparse.Namespace, listing: Listing) -> MaskSource:
+    """Return the source of masks that the flags ask for; flags of other sources are a usage error.
+
+    Args:
+        parser, args: Of the command.
+        listing: The panoramas.
 
     Raises:
         WeightsError: If SAM's weights are missing, damaged or can't be fetched.
+        Stage1Error: If the folder of imported masks has none or can't be read.
     """
-    sam_values = shared_flags.given_settings(args, SamSettings)
-    plain_values = shared_flags.given_settings(args, FelzenszwalbSettings)
+    source = '--import' if args.imported else f'--generator {args.generator}'
+    given = {
+        '--generator sam': [
+            *(name for name in _SAM_FLAGS if getattr(args, name)),
+            *shared_flags.given_settings(args, SamSettings),
+        ],
+        '--generator felzenszwalb': list(shared_flags.given_settings(args, FelzenszwalbSettings)),
+        '--import': [
+            *(['import_name'] if args.import_name else []),
+            *shared_flags.given_settings(args, ImportSettings),
+        ],
+    }
+    for owner, names in given.items():
+        if names and owner != source:
+            parser.error(f'--{names[0].replace("_", "-")} is for {owner}')
+    if args.imported:
+        return _read_imported(parser, args, listing)
     if args.generator == 'felzenszwalb':
-        names = ('sam', 'checkpoint', 'trust_checkpoint', 'device', 'level', 'encoder_batch', 'compile')
-        sam_only = [name for name in names if getattr(args, name)] + list(sam_values)
-        if sam_only:
-            parser.error(f'--{sam_only[0].replace("_", "-")} is for --generator sam')
         if args.order == 'score':
             parser.error('--order score needs the scores of --generator sam')
-        return FelzenszwalbMaskGenerator(shared_flags.make_settings(parser, FelzenszwalbSettings, plain_values))
-    if plain_values:
-        parser.error(f'--{next(iter(plain_values)).replace("_", "-")} is for --generator felzenszwalb')
-    return _make_sam(parser, args, sam_values)
+        values = shared_flags.given_settings(args, FelzenszwalbSettings)
+        return FelzenszwalbMaskGenerator(shared_flags.make_settings(parser, FelzenszwalbSettings, values))
+    return _make_sam(parser, args, shared_flags.given_settings(args, SamSettings))
 
 
-def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_values: dict[str, Any]) -> MaskGenerator:
+def _read_imported(parser: argparse.ArgumentParser, args: argparse.Namespace, listing: Listing) -> ImportedMasks:
+    """Return the masks of a folder; those of images that ``--list`` leaves out are not reported."""
+    if not args.import_name:
+        parser.error('--import needs --import-name, the tool that made the masks, such as sam2')
+    values = shared_flags.given_settings(args, ImportSettings)
+    settings = shared_flags.make_settings(parser, ImportSettings, values)
+    if args.list:
+        listing = shared_flags.list_images(parser, argparse.Namespace(**{**vars(args), 'list': None}))
+    folder = read_folder(args.imported, [sample.id for sample in listing.samples], listing.root)
+    return ImportedMasks(folder, args.import_name, settings, needs_scores=args.order == 'score')
+
+
+def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_values: dict[str, Any]) -> MaskSource:
     """Return SAM's mask generator with its weights loaded, on its device."""
     model, level = args.sam or 'vit_h', args.level or 'exact'
     if level in ('stock', 'exact') and (args.encoder_batch or args.compile):

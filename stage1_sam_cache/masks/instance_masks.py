@@ -127,8 +127,8 @@ class InstanceMasks:
         row: NDArray,
         start: NDArray,
         end: NDArray,
-        predicted_iou: Sequence[float] | None = None,
-        stability: Sequence[float] | None = None,
+        predicted_iou: Sequence[float] | NDArray[np.float32] | None = None,
+        stability: Sequence[float] | NDArray[np.float32] | None = None,
     ) -> InstanceMasks:
         """Make them of runs in any order, int64 ``(R,)`` each; else as ``from_dense``.
 
