@@ -7,6 +7,8 @@ cached again since.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -24,6 +26,8 @@ from stage1_sam_cache.system.atomic_file import commit
 
 FORMATS = ('coco', 'sa1b', 'png')
 COCO_FILE = 'instances.json'
+_PART = '.part'
+_AGAIN = 'what was finished before is safe: fix the cause and run the same command again'
 
 
 class NamedMasks(NamedTuple):
@@ -95,7 +99,7 @@ class Sa1bWriter:
 
 @dataclass
 class PngWriter:
-    """One folder per window or panorama: a PNG of one bit per mask, and ``metadata.csv``, which is written last."""
+    """One folder per window or panorama: a PNG of one bit per mask, and ``metadata.csv``, which gets its name last."""
 
     out: Path
     merged: bool
@@ -104,15 +108,31 @@ class PngWriter:
         """As ``Writer.write``."""
         wrote = False
         for name, masks, _ in named_masks(panorama, self.merged):
-            folder = self.out / name
-            if _is_younger(folder / METADATA, since):
+            if _is_younger(self.out / name / METADATA, since):
                 continue
-            for file in folder.glob('*.png'):  # of an older export, perhaps of more masks
-                file.unlink()
-            for file_name, data in stack_files(masks):
-                _commit(folder / file_name, data)
+            try:
+                self._write_folder(self.out / name, stack_files(masks))
+            except OSError as problem:
+                raise WriteError(f'cannot write {self.out / name}: {problem.strerror}', _AGAIN) from problem
             wrote = True
         return wrote
+
+    def _write_folder(self, folder: Path, files: Iterator[tuple[str, bytes]]) -> None:
+        """Write the files elsewhere, all to the disk at once (each by itself takes far longer), then name them."""
+        part = self.out / _PART
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        names = []
+        for name, data in files:
+            (part / name).write_bytes(data)
+            names.append(name)
+        os.sync()
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in [folder / METADATA, *folder.glob('*.png')]:  # of an older export, perhaps of more masks
+            old.unlink(missing_ok=True)
+        for name in names:
+            (part / name).replace(folder / name)
+        part.rmdir()
 
     def finish(self) -> None:
         """Do nothing."""

@@ -26,10 +26,10 @@ def begin(folder: Path, what: dict[str, Any]) -> None:
         what: What is exported, as JSON values.
 
     Raises:
-        WriteError: If the folder holds anything else.
+        WriteError: If the folder holds anything else that is not hidden.
     """
     there = _read(folder)
-    if there is None and any(folder.iterdir()):
+    if there is None and any(not file.name.startswith('.') for file in folder.iterdir()):
         raise WriteError(f'{folder} is not empty and no export', 'give a new folder')
     if there is not None and {**there, 'complete': None} != {**what, 'complete': None}:
         raise WriteError(f'{folder} holds another export', 'give another folder')
