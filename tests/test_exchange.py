@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -27,13 +28,15 @@ from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.reader import open_cache
 from stage1_sam_cache.commands import cache_sam, inspect_cache
 from stage1_sam_cache.data.listing import list_folder
-from stage1_sam_cache.errors import Stage1Error, WriteError
+from stage1_sam_cache.errors import ImageError, Stage1Error, WriteError
 from stage1_sam_cache.exchange import export
+from stage1_sam_cache.exchange.content import FileContent
 from stage1_sam_cache.exchange.import_folder import read_folder
 from stage1_sam_cache.exchange.imported_masks import ImportedMasks, ImportSettings
+from stage1_sam_cache.exchange.json_masks import JsonMasks
 from stage1_sam_cache.exchange.names import NameTable, part_name
-from stage1_sam_cache.exchange.png_masks import stack_files
-from stage1_sam_cache.exchange.records import write_records
+from stage1_sam_cache.exchange.png_masks import PngIds, PngStack, stack_files
+from stage1_sam_cache.exchange.records import masks_of, read_record, write_records
 from stage1_sam_cache.geometry.boxes import Box
 from stage1_sam_cache.masks import coco_rle
 from stage1_sam_cache.masks.cutting import cut, put
@@ -100,7 +103,7 @@ def files_of(folder):
 
 
 @given(dense_masks())
-@examples(150)
+@examples(80)
 def test_run_lengths_are_those_of_pycocotools(dense):
     masks = InstanceMasks.from_dense(dense)
     texts = [encoded(mask)['counts'].encode() for mask in masks.masks]
@@ -127,7 +130,7 @@ def test_text_that_is_no_run_lengths_is_refused(text):
 
 
 @given(dense_masks(), st.data())
-@examples(150)
+@examples(80)
 def test_cutting_and_putting_are_those_of_the_literal_loops(dense, data):
     masks = InstanceMasks.from_dense(dense, np.arange(len(dense)) / 8)
     height, width = masks.shape
@@ -301,6 +304,49 @@ def test_names_are_ids_with_the_folder_before_them_or_a_box_behind():
 
 
 # --- what is refused ---
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+JSON = st.recursive(
+    PLAIN, lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=3), inner), max_leaves=9
+)
+COUNTS = st.lists(st.integers(-1, 50), max_size=6) | st.text(st.characters(min_codepoint=48, max_codepoint=112)) | JSON
+RLE = st.fixed_dictionaries({'size': st.just([6, 7]) | JSON, 'counts': COUNTS})
+POLYGONS = st.lists(st.lists(st.integers(-20, 20) | st.floats(), max_size=8), max_size=3)
+
+
+@given(RLE | POLYGONS | JSON, PLAIN)
+@examples(120)
+def test_whatever_a_record_holds_it_is_masks_or_one_error(segmentation, score):
+    try:
+        masks = masks_of([read_record({'segmentation': segmentation, 'predicted_iou': score})], (6, 7))
+    except ValueError:
+        return
+    assert masks.shape == (6, 7) and len(masks) <= 1
+    assert_same_masks(masks, InstanceMasks.from_dense(masks.masks, masks.predicted_iou))
+
+
+@given(st.data())
+@examples(50)
+def test_changed_bytes_of_a_file_give_masks_or_one_error(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp('masks')
+    masks = InstanceMasks.from_dense(np.tri(6, 7, dtype=bool)[None], [0.5])
+    files = dict(stack_files(masks))
+    files['a.json'] = json.dumps({'annotations': list(write_records(masks, [Box(0, 0, 6, 7)]))}).encode()
+    name = data.draw(st.sampled_from(sorted(files)))
+    damaged = bytearray(files[name])
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    files[name] = bytes(damaged)
+    contents = {}
+    for each, content in files.items():
+        (folder / each).write_bytes(content)
+        contents[each] = FileContent(folder / each, hashlib.sha256(content).hexdigest())
+    stack = PngStack(folder, [contents['0.png']], contents['metadata.csv'])
+    for file in (JsonMasks(contents['a.json']), stack, PngIds(contents['0.png'])):
+        try:
+            assert file.load((6, 7)).shape == (6, 7)
+        except ImageError as problem:
+            assert str(folder) in str(problem)
 
 
 def test_each_problem_is_one_line_that_names_it_and_the_others_go_on(tmp_path, image_folder, run_tool):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,8 @@ from stage1_sam_cache.errors import Stage1Error
 from stage1_sam_cache.geometry.boxes import Box
 from stage1_sam_cache.masks import coco_rle
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
+
+_LONGEST_OUTLINE = 2**22
 
 
 class Record(NamedTuple):
@@ -89,19 +90,30 @@ def _whole_numbers(values: list[Any]) -> NDArray[np.int64]:
 
 
 def _rasterised(polygons: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """The union of polygons, as compressed run lengths."""
-    try:
-        sound = all(len(p) >= 6 and len(p) % 2 == 0 for p in polygons)
-        corners = np.array(list(chain.from_iterable(polygons)), dtype=float) if sound else np.full(1, math.nan)
-    except (TypeError, ValueError):
-        sound, corners = False, np.full(1, math.nan)
-    if not sound or not isinstance(polygons, list) or not np.isfinite(corners).all():
+    """The union of polygons, as compressed run lengths.
+
+    pycocotools takes memory by the length of outlines, and reads a list of four numbers as a box.
+    """
+    corners = [_corners(polygon) for polygon in polygons] if isinstance(polygons, list) else []
+    if not corners or any(points is None for points in corners):
         raise ValueError('a segmentation that is neither run lengths nor polygons')
-    if corners.size and np.abs(corners).max() > 2 * max(size):
+    sound = [points for points in corners if points is not None]
+    if max(np.abs(points).max() for points in sound) > 2 * max(size):
         raise ValueError(f'a polygon far outside the {_by(size)} pixels')
+    if sum(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum() for points in sound) > _LONGEST_OUTLINE:
+        raise ValueError(f'polygons with outlines of over {_LONGEST_OUTLINE} pixels')
     coco = pycocotools('polygons')
-    merged: dict[str, Any] = coco.merge(coco.frPyObjects(polygons, *size))
+    merged: dict[str, Any] = coco.merge(coco.frPyObjects([points.ravel().tolist() for points in sound], *size))
     return merged
+
+
+def _corners(polygon: Any) -> NDArray[np.float64] | None:
+    """Corners ``(n, 2)`` of a polygon, at least three; None if it is none."""
+    numbers = isinstance(polygon, list) and all(type(value) in (int, float) for value in polygon)
+    if not numbers or len(polygon) < 6 or len(polygon) % 2:
+        return None
+    points = np.array(polygon, dtype=float).reshape(-1, 2)
+    return points if np.isfinite(points).all() else None
 
 
 def pycocotools(what: str) -> Any:
