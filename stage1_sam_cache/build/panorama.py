@@ -60,6 +60,7 @@ class PanoramaTask:
     def __init__(self, image_id: str, image: RgbImage, grid: WindowGrid, settings: CacheSettings) -> None:
         self.image_id, self.image, self.grid, self.settings = image_id, image, grid, settings
         self._boxes = crop_boxes(grid, settings)
+        self._valid_boxes = [grid.valid(box) for box in self._boxes]
         self._windows: list[InstanceMasks] = []
         self._boundaries: list[NDArray[np.bool_]] = []
         self.is_dropped = False
@@ -84,8 +85,7 @@ class PanoramaTask:
 
     def place(self, index: int) -> Place:
         """Return where one crop was cut."""
-        boxes = [self.grid.valid(box) for box in self._boxes]
-        return Place(self.image_id, self.grid, boxes[index], boxes)
+        return Place(self.image_id, self.grid, self._valid_boxes[index], self._valid_boxes)
 
     def add(self, masks: InstanceMasks) -> None:
         """Take the masks of the next crop.
