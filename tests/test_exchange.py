@@ -32,7 +32,8 @@ from stage1_sam_cache.errors import ImageError, Stage1Error, WriteError
 from stage1_sam_cache.exchange import export
 from stage1_sam_cache.exchange.content import FileContent
 from stage1_sam_cache.exchange.import_folder import read_folder
-from stage1_sam_cache.exchange.imported_masks import ImportedMasks, ImportSettings
+from stage1_sam_cache.exchange.import_settings import ImportSettings
+from stage1_sam_cache.exchange.imported_masks import ImportedMasks
 from stage1_sam_cache.exchange.json_masks import JsonMasks
 from stage1_sam_cache.exchange.names import NameTable, part_name
 from stage1_sam_cache.exchange.png_masks import PngIds, PngStack, stack_files
@@ -42,6 +43,7 @@ from stage1_sam_cache.masks import coco_rle
 from stage1_sam_cache.masks.cutting import cut, put
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
+from stage2_distill.training.cache_command import cache_command
 
 # Windows higher than the panoramas (padding), and across the seam.
 SETTINGS = CacheSettings(window=(48, 64), stride=40, wrap=True, overlap_source='window')
@@ -180,6 +182,9 @@ def test_masks_that_are_exported_and_imported_are_those_of_the_direct_cache(tmp_
     assert f'masks by felz, imported from {out}\n' in printed and 'sealed       all 3' in printed
     cache = open_cache(root, {'generator': {'name': 'imported', 'tool': 'felz'}})
     assert_same_caches(cache, direct)
+    told = {'images': 'images', 'cache': 'cache', 'expect': {**cache.fingerprint.settings}}
+    words = '--import FOLDER --import-name felz --window 48x64 --stride 40 --wrap --overlap-source window'
+    assert cache_command(told) == f'tools/cache_sam.py --images images {words} --out cache'
     assert cache_sam.main([*flags, '--dry-run']) == 0 and 'panoramas of 4 crops' in capsys.readouterr().out
 
 

@@ -15,7 +15,8 @@ from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.listing import Listing
 from stage1_sam_cache.exchange.import_folder import read_folder
-from stage1_sam_cache.exchange.imported_masks import ImportedMasks, ImportSettings
+from stage1_sam_cache.exchange.import_settings import ImportSettings
+from stage1_sam_cache.exchange.imported_masks import ImportedMasks
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
 from stage1_sam_cache.masks.boundary_map import RULES
 from stage1_sam_cache.masks.instance_masks import ORDERS

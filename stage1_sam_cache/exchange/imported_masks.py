@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.exchange.import_folder import ImportFolder, MaskFile
+from stage1_sam_cache.exchange.import_settings import NAME, ImportSettings
 from stage1_sam_cache.exchange.names import part_name
 from stage1_sam_cache.geometry.boxes import Box
 from stage1_sam_cache.masks.cutting import at_least, cut
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from stage1_sam_cache.sam.mask_generator import Place
-
-NAME = 'imported'
-
-
-@dataclass(frozen=True)
-class ImportSettings:
-    """What is taken of imported masks."""
-
-    min_area: int = field(default=1, metadata={'help': 'smaller masks of a window are dropped, in pixels'})
-
-    def __post_init__(self) -> None:
-        if self.min_area < 1:
-            raise ValueError(f'min_area {self.min_area} has to be at least 1 pixel')
 
 
 class ImportedMasks:

@@ -9,7 +9,8 @@ from typing import Any
 
 from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.data.catalog import DATASETS
-from stage1_sam_cache.exchange.imported_masks import ImportSettings
+from stage1_sam_cache.exchange.import_settings import NAME as IMPORTED
+from stage1_sam_cache.exchange.import_settings import ImportSettings
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS, WindowSettings
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbSettings
 from stage1_sam_cache.sam.settings import TOY_SETTINGS, SamSettings
@@ -28,10 +29,10 @@ _SETTINGS: dict[str, SamSettings | FelzenszwalbSettings | ImportSettings] = {
     'sam': SamSettings(),
     'toy_sam': TOY_SETTINGS,
     'felzenszwalb': FelzenszwalbSettings(),
-    'imported': ImportSettings(),
+    IMPORTED: ImportSettings(),
 }
 _GENERATORS = {'felzenszwalb': ('--generator', 'felzenszwalb'), 'toy_sam': ('--sam', 'toy')}
-_IMPORTED = 'FOLDER'  # of imported masks: a cache does not say where it was
+_FOLDER = 'FOLDER'  # of imported masks: a cache does not say where it was
 
 
 def cache_command(dataset: Mapping[str, Any]) -> str:
@@ -60,8 +61,8 @@ def cache_command(dataset: Mapping[str, Any]) -> str:
 
 def _source(identity: Mapping[str, Any], generator: str) -> tuple[str, ...]:
     """The flags that choose what makes the masks, or made them."""
-    if generator == 'imported':
-        return '--import', _IMPORTED, '--import-name', str(_first(identity.get('tool', 'TOOL')))
+    if generator == IMPORTED:
+        return '--import', _FOLDER, '--import-name', str(_first(identity.get('tool', 'TOOL')))
     return _GENERATORS.get(generator, ())
 
 
