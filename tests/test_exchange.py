@@ -25,10 +25,10 @@ from test_instance_masks import dense_masks
 
 from stage1_sam_cache.build.builder import CacheBuilder
 from stage1_sam_cache.build.settings import CacheSettings
-from stage1_sam_cache.cache.reader import open_cache
+from stage1_sam_cache.cache.reader import entry_name, open_cache
 from stage1_sam_cache.commands import cache_sam, inspect_cache
 from stage1_sam_cache.data.listing import list_folder
-from stage1_sam_cache.errors import ImageError, Stage1Error, WriteError
+from stage1_sam_cache.errors import ImageError, MaskCacheError, Stage1Error, WriteError
 from stage1_sam_cache.exchange import export
 from stage1_sam_cache.exchange.content import FileContent
 from stage1_sam_cache.exchange.import_folder import read_folder
@@ -354,7 +354,7 @@ def test_changed_bytes_of_a_file_give_masks_or_one_error(tmp_path_factory, data)
             assert str(folder) in str(problem)
 
 
-def test_each_problem_is_one_line_that_names_it_and_the_others_go_on(tmp_path, image_folder, run_tool):
+def test_each_problem_is_one_line_that_names_it_and_the_others_go_on(tmp_path, image_folder, capsys):
     images = image_folder('good', 'none', 'narrow', 'cut', 'twice', 'negative', 'parts', 'odd')
     folder, mask = tmp_path / 'masks', np.ones((40, 160), bool)
     record = {'segmentation': encoded(mask)}
@@ -375,10 +375,12 @@ def test_each_problem_is_one_line_that_names_it_and_the_others_go_on(tmp_path, i
     (folder / 'coco.json').write_text('{"images": [{"id": 1, "fil')
     Image.fromarray(mask).save(folder / 'twice.png')
     Image.fromarray(mask).save(folder / 'sub/5.png')
-    flags = ('--images', images, '--import', folder, '--import-name', 'sam2', *FLAGS, '--out', tmp_path / 'cache')
-    done = run_tool('cache_sam.py', *flags)
-    lines = done.stderr.splitlines()
-    assert done.returncode == 1 and 'not sealed' in done.stdout and 'panoramas    1 done' in done.stdout
+    flags = ['--images', str(images), '--import', str(folder), '--import-name', 'sam2', *FLAGS]
+    flags += ['--out', str(tmp_path / 'cache')]
+    assert cache_sam.main(flags) == 1
+    done = capsys.readouterr()
+    assert 'not sealed' in done.out and 'panoramas    1 done' in done.out
+    lines = done.err.splitlines()
     for words in (
         ('failed: none: none: ', 'has no masks for it'),
         ('failed: narrow: ', 'narrow.json: masks of 40x80 pixels where 40x160 are needed'),
@@ -392,13 +394,9 @@ def test_each_problem_is_one_line_that_names_it_and_the_others_go_on(tmp_path, i
         ('failed: coco.json: ', 'not a sound JSON file'),
     ):
         assert [all(word in line for word in words) for line in lines].count(True) == 1, words
-    assert 'Traceback' not in done.stderr
-    whole = run_tool('cache_sam.py', *flags[:-2], '--list', tmp_path / 'list.txt', '--out', tmp_path / 'cache')
-    assert whole.returncode == 2  # there is no list
     (tmp_path / 'list.txt').write_text('good\n')
-    listed = run_tool('cache_sam.py', *flags, '--list', tmp_path / 'list.txt', '--skip-refused')
-    assert listed.returncode == 0, listed.stderr
-    assert 'panoramas    0 done, 1 already there, 0 failed, 3 refused and skipped' in listed.stdout
+    assert cache_sam.main([*flags, '--list', str(tmp_path / 'list.txt'), '--skip-refused']) == 0
+    assert '0 done, 1 already there, 0 failed, 3 refused and skipped' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -480,3 +478,19 @@ def test_an_export_that_was_stopped_is_not_imported_and_goes_on(tmp_path, image_
     assert files_of(tmp_path / 'out') == files_of(tmp_path / 'at_once')
     with pytest.raises(WriteError, match='is not empty and no export'):
         inspect_cache.main([*flags, str(images)])
+
+
+def test_damaged_and_unknown_panoramas_are_named_and_the_others_are_exported(tmp_path, image_folder, capsys):
+    images = image_folder('a', 'b', 'c')
+    cache = fill(tmp_path / 'cache', images, Scored())
+    file = cache.path / entry_name('b')
+    file.write_bytes(file.read_bytes()[:-1])
+    flags = ['export', str(tmp_path / 'cache'), '--out', str(tmp_path / 'out'), '--format', 'sa1b']
+    with pytest.raises(MaskCacheError, match='d is not cached; known: '):
+        inspect_cache.main([*flags, '--id', 'a', 'd'])
+    assert inspect_cache.main(flags) == 1
+    printed = capsys.readouterr()
+    assert '2 panoramas written, 1 failed: fix them' in printed.out and f'failed: {file}: damaged' in printed.err
+    assert {path.name[0] for path in (tmp_path / 'out').glob('[!.]*.json')} == {'a', 'c'}
+    with pytest.raises(Stage1Error, match='is an export that was not finished'):
+        imported(tmp_path / 'out', images)
