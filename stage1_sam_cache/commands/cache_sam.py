@@ -27,8 +27,8 @@ from stage1_sam_cache.commands.cache_flags import (
     cache_settings,
     check_flags,
     default_root,
-    make_source,
 )
+from stage1_sam_cache.commands.mask_source import make_source
 from stage1_sam_cache.commands.training_advice import training_options, warnings_of
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.listing import Listing, Sample
