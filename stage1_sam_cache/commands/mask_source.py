@@ -1,4 +1,4 @@
-"""What gives the masks that the flags of ``cache_flags`` ask for: SAM, Felzenszwalb's method, or files of other tools."""
+"""What gives the masks that the flags ask for: SAM, Felzenszwalb's method, or files of other tools."""
 
 from __future__ import annotations
 
