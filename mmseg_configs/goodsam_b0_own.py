@@ -1,7 +1,8 @@
 # Your own panoramas, without labels: tools/cache_sam.py --images data/panoramas, then tools/train.py with this.
 _base_ = './goodsam_b0.py'
-# Masks of SAM, or of Felzenszwalb's method, which needs no weights (tools/cache_sam.py --generator felzenszwalb).
-expected_cache = dict(generator=dict(name=['sam', 'felzenszwalb']))
+# Masks of SAM, of Felzenszwalb's method, which needs no weights (tools/cache_sam.py --generator felzenszwalb), or of
+# another tool (tools/cache_sam.py --import).
+expected_cache = dict(generator=dict(name=['sam', 'felzenszwalb', 'imported']))
 # Panoramas of any width: those whose mirrored windows are no windows are not mirrored, and a warning says so.
 train_pipeline = [
     dict(type='LoadPanorama'),

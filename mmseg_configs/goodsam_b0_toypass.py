@@ -4,11 +4,11 @@
 _base_ = './goodsam_b0.py'
 student = 'goodsam://segformer_b0.safetensors'  # of the package: stage2_distill/weights
 teacher_assistant = 'goodsam://segformer_b2_int8.safetensors'
-# ToyPASS is for trying things out, so that masks of any generator will do: the toy SAM, SAM, Felzenszwalb's method, and
-# ToyPASS's true segments, as they are or damaged (tools/cache_truth.py), with boundary maps from masks of the overlap
-# or cut from a window.
+# ToyPASS is for trying things out, so that masks of any generator will do: the toy SAM, SAM, Felzenszwalb's method,
+# another tool (tools/cache_sam.py --import), and ToyPASS's true segments, as they are or damaged
+# (tools/cache_truth.py), with boundary maps from masks of the overlap or cut from a window.
 expected_cache = dict(
-    generator=dict(name=['toy_sam', 'sam', 'felzenszwalb', 'truth', 'simulated']),
+    generator=dict(name=['toy_sam', 'sam', 'felzenszwalb', 'imported', 'truth', 'simulated']),
     boundary=dict(source=['crop', 'window']),
 )
 train_pipeline = [

@@ -100,15 +100,15 @@ def test_of_several_caches_side_by_side_the_expected_one_is_opened(tmp_path, ima
         ('goodsam_b0', {'sam'}),
         ('goodsam_b1_wildpass', {'sam'}),
         ('ablations/table3_row4', {'sam'}),
-        ('goodsam_b0_own', {'sam', 'felzenszwalb'}),
-        ('goodsam_b0_toypass', {'sam', 'felzenszwalb', 'toy_sam', 'truth', 'simulated'}),
-        ('goodsam_b2_toypass', {'sam', 'felzenszwalb', 'toy_sam', 'truth', 'simulated'}),
+        ('goodsam_b0_own', {'sam', 'felzenszwalb', 'imported'}),
+        ('goodsam_b0_toypass', {'sam', 'felzenszwalb', 'imported', 'toy_sam', 'truth', 'simulated'}),
+        ('goodsam_b2_toypass', {'sam', 'felzenszwalb', 'imported', 'toy_sam', 'truth', 'simulated'}),
     ],
 )
 def test_the_generators_that_a_config_allows(name, allowed):
     config = config_of(name)
     grid = dict(config.model.grid)
-    for generator in ('sam', 'felzenszwalb', 'toy_sam', 'truth', 'simulated', 'blocks'):
+    for generator in ('sam', 'felzenszwalb', 'imported', 'toy_sam', 'truth', 'simulated', 'blocks'):
         fingerprint = CacheSettings(**grid).fingerprint(Generator(name=generator))
         differences = fingerprint.differences(expected_settings(config))
         assert (differences == []) is (generator in allowed), generator

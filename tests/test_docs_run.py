@@ -39,14 +39,18 @@ tools/cache_sam.py --images my_panoramas --generator felzenszwalb
 tools/train.py mmseg_configs/goodsam_b0_own.py --cfg-options train_dataloader.dataset.images=my_panoramas \\
     train_dataloader.dataset.cache=cache/my_panoramas
 """
+MASKS_OF_OTHERS = """
+tools/cache_sam.py --images my_panoramas --generator felzenszwalb --out cache/others
+tools/inspect_cache.py export cache/others --out masks --format sa1b --merged
+"""
 BEFORE: dict[str, dict[str, tuple]] = {
     'README.md': {'': (*DENSEPASS, ('', world.own_panoramas))},
     'ablations.md': {'': ('tools/make_toypass.py --out data/ToyPASS --preset demo',)},
     'api.md': {'': (('', lambda scratch: world.panoramas(scratch / 'streets', 'street/1.png', (40, 160))),)},
     'exchange.md': {
+        '': (('', world.own_panoramas), MASKS_OF_OTHERS),
         'Label files': (
             *DENSEPASS,
-            ('', world.own_panoramas),
             'tools/cache_sam.py --dataset densepass',
             'tools/train.py mmseg_configs/goodsam_b0.py',
         ),

@@ -68,6 +68,7 @@ ROOMS = {
         ['data', 'masks'],
         ['sam'],
         ['cache'],
+        ['exchange'],
         ['build'],
         ['adaptation'],
         ['commands'],

@@ -22,15 +22,16 @@ from stage1_sam_cache.data.images import MAX_PIXELS, RgbImage, read_rgb
 from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.errors import ImageError, MaskCacheError, WriteError
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
-from stage1_sam_cache.sam.mask_generator import MaskGenerator, batch_size_of, generate_batch, is_on_accelerator
+from stage1_sam_cache.sam.mask_generator import MaskSource, Place, batch_size_of, generate_batch, is_on_accelerator
 from stage1_sam_cache.system import interruption
 
 
 class Crop(NamedTuple):
-    """One image for the generator, RGB uint8 ``(h, w, 3)``, and the panorama whose next crop it is."""
+    """One image for the generator, RGB uint8 ``(h, w, 3)``, the panorama whose next crop it is, and its place there."""
 
     task: PanoramaTask
     pixels: NDArray[np.uint8]
+    place: Place
 
 
 class CacheBuilder:
@@ -54,7 +55,7 @@ class CacheBuilder:
         self,
         root: str | Path,
         settings: CacheSettings,
-        generator: MaskGenerator,
+        generator: MaskSource,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.writer = CacheWriter(root, settings.fingerprint(generator))
@@ -136,7 +137,7 @@ class _Loop:
             for index in range(len(task)):
                 if task.is_dropped:
                     break
-                batch.append(Crop(task, task.crop(index)))
+                batch.append(Crop(task, task.crop(index), task.place(index)))
                 if len(batch) == batch_size:
                     self._make_ahead(batch)
                     batch = []
@@ -184,12 +185,12 @@ class _Loop:
 
     def _submit(self, crops: list[Crop]) -> _Batch:
         """Give crops to the generator; on a processor wait for it, because an interruption should not have to."""
-        images = [crop.pixels for crop in crops]
+        images, places = [crop.pixels for crop in crops], [crop.place for crop in crops]
         if is_on_accelerator(self._generator):
-            return _Batch(crops, self._maker.submit(generate_batch, self._generator, images))
+            return _Batch(crops, self._maker.submit(generate_batch, self._generator, images, places))
         made: Future[list[InstanceMasks]] = Future()
         try:
-            made.set_result(generate_batch(self._generator, images))
+            made.set_result(generate_batch(self._generator, images, places))
         except (ImageError, MemoryError) as problem:
             made.set_exception(problem)
         return _Batch(crops, made)

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from stage1_sam_cache.build.panorama import PanoramaTask, crop_boxes, crop_pixels, grid_over
+from stage1_sam_cache.build.panorama import PanoramaTask, crop_boxes, grid_over
 from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.panorama_file import encode
 from stage1_sam_cache.data.images import RgbImage
-from stage1_sam_cache.sam.mask_generator import MaskGenerator
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage1_sam_cache.sam.mask_generator import MaskSource, generate_batch
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,11 @@ class Estimate:
 
 
 def estimate(
-    image: RgbImage, settings: CacheSettings, generator: MaskGenerator, clock: Callable[[], float] = time.perf_counter
+    image: RgbImage,
+    settings: CacheSettings,
+    generator: MaskSource,
+    clock: Callable[[], float] = time.perf_counter,
+    image_id: str = '',
 ) -> Estimate:
     """Time the generator on the first and the middle window of a panorama, after a warm-up; write nothing.
 
@@ -32,22 +37,26 @@ def estimate(
         settings: Windows and rules.
         generator: Makes the masks.
         clock: Returns seconds.
+        image_id: The panorama's name in the cache, by which masks are found that are made already.
 
     Raises:
         ImageError: If the windows do not fit the panorama.
     """
     grid = grid_over(image, settings, 'the image')
-    boxes = [grid.windows[0], grid.windows[len(grid.windows) // 2]]
-    crops = [crop_pixels(image, grid, box) for box in boxes]
-    generator.generate(crops[0])
+    sample = PanoramaTask(image_id, image, grid, settings)
+
+    def masks_of(window: int) -> InstanceMasks:
+        return generate_batch(generator, [sample.crop(window)], [sample.place(window)])[0]
+
+    masks_of(0)
     trials, seconds = [], 0.0
-    for crop in crops:
+    for window in (0, len(grid.windows) // 2):
         start = clock()
-        trials.append(generator.generate(crop))
+        trials.append(masks_of(window))
         seconds += clock() - start
     # The two windows in turn stand for all others. Their overlaps are cut from them: other edges, but about as many.
     panorama = PanoramaTask('', image, grid, replace(settings, overlap_source='window'))
     for index in range(len(panorama)):
         panorama.add(trials[index % len(trials)])
     size = len(encode(panorama.result(generator)))
-    return Estimate(seconds / len(crops), len(crop_boxes(grid, settings)), size)
+    return Estimate(seconds / len(trials), len(crop_boxes(grid, settings)), size)

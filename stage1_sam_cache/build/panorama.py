@@ -15,10 +15,10 @@ from stage1_sam_cache.geometry.boxes import Box, Overlap
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage1_sam_cache.masks.boundary_map import boundary_map, contour_map
 from stage1_sam_cache.masks.instance_masks import MAX_MASKS, InstanceMasks
-from stage1_sam_cache.sam.mask_generator import MaskGenerator, batch_size_of, generate_batch
+from stage1_sam_cache.sam.mask_generator import MaskSource, Place, batch_size_of, generate_batch
 
 
-def make_masks(image_id: str, image: RgbImage, settings: CacheSettings, generator: MaskGenerator) -> PanoramaMasks:
+def make_masks(image_id: str, image: RgbImage, settings: CacheSettings, generator: MaskSource) -> PanoramaMasks:
     """Make the instance masks of every window and the boundary map of every overlap of one panorama.
 
     Args:
@@ -34,8 +34,9 @@ def make_masks(image_id: str, image: RgbImage, settings: CacheSettings, generato
     task = PanoramaTask(image_id, image, grid_over(image, settings, image_id), settings)
     size = batch_size_of(generator)
     for first in range(0, len(task), size):
-        crops = [task.crop(index) for index in range(first, min(first + size, len(task)))]
-        for masks in generate_batch(generator, crops):
+        indices = range(first, min(first + size, len(task)))
+        crops = [task.crop(index) for index in indices]
+        for masks in generate_batch(generator, crops, [task.place(index) for index in indices]):
             task.add(masks)
     return task.result(generator)
 
@@ -59,6 +60,7 @@ class PanoramaTask:
     def __init__(self, image_id: str, image: RgbImage, grid: WindowGrid, settings: CacheSettings) -> None:
         self.image_id, self.image, self.grid, self.settings = image_id, image, grid, settings
         self._boxes = crop_boxes(grid, settings)
+        self._valid_boxes = [grid.valid(box) for box in self._boxes]
         self._windows: list[InstanceMasks] = []
         self._boundaries: list[NDArray[np.bool_]] = []
         self.is_dropped = False
@@ -81,6 +83,10 @@ class PanoramaTask:
         """Return one crop as the generator sees it, RGB uint8 ``(h, w, 3)``."""
         return crop_pixels(self.image, self.grid, self._boxes[index])
 
+    def place(self, index: int) -> Place:
+        """Return where one crop was cut."""
+        return Place(self.image_id, self.grid, self._valid_boxes[index], self._valid_boxes)
+
     def add(self, masks: InstanceMasks) -> None:
         """Take the masks of the next crop.
 
@@ -101,7 +107,7 @@ class PanoramaTask:
         self._boundaries.clear()
         self.is_dropped = True
 
-    def result(self, generator: MaskGenerator) -> PanoramaMasks:
+    def result(self, generator: MaskSource) -> PanoramaMasks:
         """Return what is cached of this panorama.
 
         Args:

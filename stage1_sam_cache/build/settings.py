@@ -9,7 +9,7 @@ from stage1_sam_cache.cache.panorama_file import MAX_WINDOW
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.masks.boundary_map import RULES
 from stage1_sam_cache.masks.instance_masks import ORDERS
-from stage1_sam_cache.sam.mask_generator import MaskGenerator
+from stage1_sam_cache.sam.mask_generator import MaskSource
 
 OVERLAP_SOURCES = ('crop', 'window')
 
@@ -44,7 +44,7 @@ class CacheSettings(WindowSettings):
         if max(self.window) > MAX_WINDOW:
             raise ValueError(f'window of {self.window} pixels; at most {MAX_WINDOW} per side can be cached')
 
-    def fingerprint(self, generator: MaskGenerator) -> Fingerprint:
+    def fingerprint(self, generator: MaskSource) -> Fingerprint:
         """Return what identifies a cache made with these settings and this generator."""
         return Fingerprint(
             {

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
-from dataclasses import asdict, replace
+import re
 from pathlib import Path
-from typing import Any
 
 from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
 from stage1_sam_cache.build.shards import Shard, parse_shard
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.data.catalog import DATASETS
+from stage1_sam_cache.exchange.import_settings import ImportSettings
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
 from stage1_sam_cache.masks.boundary_map import RULES
 from stage1_sam_cache.masks.instance_masks import ORDERS
-from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
-from stage1_sam_cache.sam.mask_generator import MaskGenerator
-from stage1_sam_cache.sam.settings import LEVELS, TOY_SETTINGS, SamSettings
-from stage1_sam_cache.system.devices import choose_device
-from stage1_sam_cache.system.memory import keep_freed_memory
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbSettings
+from stage1_sam_cache.sam.settings import LEVELS, SamSettings
 
 NOTES = """
 windows: along each axis a window starts every stride pixels and the last one is moved back to end at the border. A
@@ -33,6 +29,9 @@ more bits, floating point, CMYK, animated GIF and AVIF, damaged or truncated fil
 of one name (a.png and a.jpg), links that leave the folder, other formats (HEIC, raw, ...) unless the same picture is
 there in one of these. The cache is sealed when nothing was refused or failed; --skip-refused accepts what was refused
 before reading.
+
+imported masks: SA-1B JSON, COCO instances or PNG, per image or per window; docs/exchange.md says how files are named.
+Masks that can't be used, images without masks and masks without image are reported at the end.
 
 exit status: 0 all cached, 1 some images failed, 2 bad input or nowhere to write, 130 interrupted
 """
@@ -56,6 +55,7 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
     _add_generator_flags(parser)
     shared_flags.add_settings_flags(parser, SamSettings, 'settings of --generator sam')
     shared_flags.add_settings_flags(parser, FelzenszwalbSettings, 'settings of --generator felzenszwalb')
+    shared_flags.add_settings_flags(parser, ImportSettings, 'settings of --import')
     run = parser.add_argument_group('run')
     run.add_argument(
         '--shard', type=_shard, metavar='i/n', help='only part i of n, from 0 (default: from torchrun, SLURM)'
@@ -106,11 +106,22 @@ def _add_window_flags(parser: argparse.ArgumentParser) -> None:
 def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that choose the mask generator, its weights and its device."""
     generator = parser.add_argument_group('mask generator')
-    generator.add_argument(
+    source = generator.add_mutually_exclusive_group()
+    source.add_argument(
         '--generator',
         choices=('sam', 'felzenszwalb'),
         default='sam',
         help='felzenszwalb needs no weights; it is not SAM',
+    )
+    source.add_argument(
+        '--import',
+        dest='imported',
+        type=flag_values.named_path,
+        metavar='FOLDER',
+        help='no generator: masks that another tool made, from a folder or a COCO file',
+    )
+    generator.add_argument(
+        '--import-name', type=_tool_name, metavar='TOOL', help='what made them, such as sam2; part of the identity'
     )
     generator.add_argument(
         '--sam',
@@ -164,6 +175,13 @@ def _shard(text: str) -> Shard:
         raise argparse.ArgumentTypeError(str(problem)) from problem
 
 
+def _tool_name(text: str) -> str:
+    """Return the name of a tool, as argparse's ``type``."""
+    if not re.fullmatch(r'[\w.+-]{1,64}', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is no name of letters, digits and . _ + -')
+    return text
+
+
 def check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Warn of evaluation images, and refuse wrap-around where the borders do not join."""
     if args.limit is not None and args.limit < 1:
@@ -189,50 +207,3 @@ def default_root(args: argparse.Namespace) -> Path:
         return Path('cache') / args.images.resolve().name
     default = args.split in (None, DATASETS[args.dataset].default_split)
     return Path('cache') / (args.dataset if default else f'{args.dataset}_{args.split}')
-
-
-def make_generator(parser: argparse.ArgumentParser, args: argparse.Namespace) -> MaskGenerator:
-    """Return the mask generator that the flags ask for; flags of the other one are a usage error.
-
-    Raises:
-        WeightsError: If SAM's weights are missing, damaged or can't be fetched.
-    """
-    sam_values = shared_flags.given_settings(args, SamSettings)
-    plain_values = shared_flags.given_settings(args, FelzenszwalbSettings)
-    if args.generator == 'felzenszwalb':
-        names = ('sam', 'checkpoint', 'trust_checkpoint', 'device', 'level', 'encoder_batch', 'compile')
-        sam_only = [name for name in names if getattr(args, name)] + list(sam_values)
-        if sam_only:
-            parser.error(f'--{sam_only[0].replace("_", "-")} is for --generator sam')
-        if args.order == 'score':
-            parser.error('--order score needs the scores of --generator sam')
-        return FelzenszwalbMaskGenerator(shared_flags.make_settings(parser, FelzenszwalbSettings, plain_values))
-    if plain_values:
-        parser.error(f'--{next(iter(plain_values)).replace("_", "-")} is for --generator felzenszwalb')
-    return _make_sam(parser, args, sam_values)
-
-
-def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_values: dict[str, Any]) -> MaskGenerator:
-    """Return SAM's mask generator with its weights loaded, on its device."""
-    model, level = args.sam or 'vit_h', args.level or 'exact'
-    if level in ('stock', 'exact') and (args.encoder_batch or args.compile):
-        parser.error(
-            f'--encoder-batch and --compile change rounding; they need --level fp32-fast, bf16 or fp16, not {level}'
-        )
-    if args.encoder_batch is not None and args.encoder_batch < 1:
-        parser.error('--encoder-batch has to be at least 1')
-    defaults = asdict(TOY_SETTINGS if model == 'toy' else SamSettings())
-    settings = shared_flags.make_settings(parser, SamSettings, {**defaults, **sam_values})
-    # Imported here because PyTorch takes seconds, which other generators and errors need not wait for.
-    from stage1_sam_cache.sam.fast_generation import points_that_fit
-    from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
-    from stage1_sam_cache.sam.weights import find_weights, load_sam
-
-    device = choose_device(args.device or 'auto', os.environ)
-    if device.type == 'cpu':
-        keep_freed_memory()
-    if level not in ('stock', 'exact') and 'points_per_batch' not in sam_values:
-        settings = replace(settings, points_per_batch=points_that_fit(device, level))
-    path = find_weights(model, args.checkpoint_dir, args.checkpoint)
-    sam, digest = load_sam(model, path, official=args.checkpoint is None, trusted=args.trust_checkpoint)
-    return SamMaskGenerator(sam, model, digest, settings, device, level, args.encoder_batch or 1, args.compile)

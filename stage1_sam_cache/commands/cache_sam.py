@@ -4,6 +4,7 @@
     torchrun --nproc-per-node 4 --no-python tools/cache_sam.py --dataset densepass
     sbatch --array=0-7 tools/slurm_cache.sh --dataset densepass     # any number of nodes
     tools/cache_sam.py --images my_panoramas --generator felzenszwalb   # no weights needed, not SAM
+    tools/cache_sam.py --images my_panoramas --import masks --import-name sam2   # masks that another tool made
 
 It can be killed at any moment and run again: it keeps what is committed and makes the rest.
 """
@@ -26,14 +27,15 @@ from stage1_sam_cache.commands.cache_flags import (
     cache_settings,
     check_flags,
     default_root,
-    make_generator,
 )
+from stage1_sam_cache.commands.mask_source import make_source
 from stage1_sam_cache.commands.training_advice import training_options, warnings_of
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.listing import Listing, Sample
 from stage1_sam_cache.data.refusals import Refused
 from stage1_sam_cache.errors import ImageError
-from stage1_sam_cache.sam.mask_generator import MaskGenerator
+from stage1_sam_cache.exchange.imported_masks import ImportedMasks
+from stage1_sam_cache.sam.mask_generator import MaskSource
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,12 +53,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f'shard {shard.index}/{shard.count} ({shard.source}): {len(own_samples)} panoramas', flush=True)
     if shard.index == 0:
         _warn(own_samples, settings, args.max_pixels)
-    generator = make_generator(parser, args)
-    identity = generator.identity
-    stand_in = '' if identity['name'] == 'sam' else ' (not SAM)'
-    masks_by = f'masks by {identity["name"]} {identity.get("model", "")}'.rstrip()
-    print(f'{masks_by}{stand_in} on {generator.made_with["device"]}')
-    refusals = Refusals(listing.refused if shard.index == 0 else [], args.skip_refused)  # of all shards, by the first
+    generator = make_source(parser, args, listing)
+    print(_made_by(generator))
+    refused = listing.refused + (generator.folder.refused if isinstance(generator, ImportedMasks) else [])
+    refusals = Refusals(refused if shard.index == 0 else [], args.skip_refused)  # of all shards, by the first
     if args.dry_run:
         status = _dry_run(own_samples, settings, generator, args)
         return worst_status(status or refusals.report(), os.environ)
@@ -67,6 +67,16 @@ def main(argv: list[str] | None = None) -> int:
     if args.images and not status and options:
         print(f'to train     tools/train.py goodsam_b0_own.py ... {options}')
     return status
+
+
+def _made_by(source: MaskSource) -> str:
+    """Say what makes the masks, or made them."""
+    if isinstance(source, ImportedMasks):
+        return f'masks by {source.tool}, imported from {source.folder.path}'
+    identity = source.identity
+    stand_in = '' if identity['name'] == 'sam' else ' (not SAM)'
+    masks_by = f'masks by {identity["name"]} {identity.get("model", "")}'.rstrip()
+    return f'{masks_by}{stand_in} on {source.made_with["device"]}'
 
 
 def _warn(samples: list[Sample], settings: CacheSettings, max_pixels: int) -> None:
@@ -117,14 +127,15 @@ def _finish(builder: CacheBuilder, samples: list[Sample], listing: Listing, refu
     return status
 
 
-def _dry_run(samples: list[Sample], settings: CacheSettings, generator: MaskGenerator, args: argparse.Namespace) -> int:
+def _dry_run(samples: list[Sample], settings: CacheSettings, generator: MaskSource, args: argparse.Namespace) -> int:
     """Time two windows of the first usable image, print the estimate for all, and return the exit status."""
     if not samples:
         print('no panoramas for this shard')
         return 0
     for sample in samples:
         try:
-            cost = estimate(read_rgb(sample.image, args.max_pixels, '--max-pixels'), settings, generator)
+            image = read_rgb(sample.image, args.max_pixels, '--max-pixels')
+            cost = estimate(image, settings, generator, image_id=sample.id)
         except ImageError as problem:
             cli.report(f'skipped: {sample.id}: {problem}')
             continue

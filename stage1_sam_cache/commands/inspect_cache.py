@@ -1,8 +1,9 @@
-"""Looks into mask caches: status, verify, repair, stats, show.
+"""Looks into mask caches: status, verify, repair, stats, show, export.
 
 tools/inspect_cache.py status cache/densepass
 tools/inspect_cache.py verify cache/densepass [--full]
 tools/inspect_cache.py show cache/real --images my_panoramas --id street_7 --out street_7.png
+tools/inspect_cache.py export cache/real --out masks --format coco
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from stage1_sam_cache.cache.reader import (
     open_cache,
 )
 from stage1_sam_cache.cache.writer import QUARANTINE, quarantine, restore_description
-from stage1_sam_cache.commands import cli, flag_values, shared_flags
+from stage1_sam_cache.commands import cli, export_masks, flag_values, shared_flags
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         'repair': 'set damaged files aside, so that tools/cache_sam.py makes them again',
         'stats': 'masks, areas, coverage and size over all panoramas',
         'show': 'draw windows, masks and boundary maps of one panorama',
+        'export': 'write masks for other tools: COCO, SA-1B or PNG',
     }.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument(
@@ -62,6 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument('--out', type=_png, help='PNG to write (default: <id>_masks.png)')
             shared_flags.add_max_pixels_flag(command)
             shared_flags.add_image_flags(command, required=False)
+        if name == 'export':
+            export_masks.add_flags(command)
     return parser
 
 
@@ -71,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.command == 'show':
         return _show(parser, args)
+    if args.command == 'export':
+        return export_masks.export(args)
     if args.command == 'repair':
         _restore_descriptions(args.cache)
     folders = cache_folders(args.cache)

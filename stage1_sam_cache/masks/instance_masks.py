@@ -87,7 +87,7 @@ class InstanceMasks:
         column = 8 * byte + bit
         line = line[::2]  # a run begins at one change and ends at the next
         runs = line // h, line % h, column[::2], column[1::2]
-        return cls._from_runs((h, width), k, *runs, predicted_iou, stability)
+        return cls.from_runs((h, width), k, *runs, predicted_iou, stability)
 
     @classmethod
     def from_label_maps(cls, label_maps: Sequence[NDArray[np.integer]]) -> InstanceMasks:
@@ -116,10 +116,10 @@ class InstanceMasks:
             position, length, label = position[kept], length[kept], label[kept]
             parts.append((number[label], position // w, position % w, position % w + length))
         mask, row, start, end = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return cls._from_runs((h, w), count, mask, row, start, end, None, None)
+        return cls.from_runs((h, w), count, mask, row, start, end, None, None)
 
     @classmethod
-    def _from_runs(
+    def from_runs(
         cls,
         shape: tuple[int, int],
         count: int,
@@ -127,10 +127,20 @@ class InstanceMasks:
         row: NDArray,
         start: NDArray,
         end: NDArray,
-        predicted_iou: Sequence[float] | None,
-        stability: Sequence[float] | None,
+        predicted_iou: Sequence[float] | NDArray[np.float32] | None = None,
+        stability: Sequence[float] | NDArray[np.float32] | None = None,
     ) -> InstanceMasks:
-        """Sort runs as the class documents, and drop the scores of empty masks."""
+        """Make them of runs in any order, int64 ``(R,)`` each; else as ``from_dense``.
+
+        Args:
+            shape: ``(h, w)`` of the window.
+            count: Masks, empty ones among them.
+            mask, row, start, end: Of each run; runs of one mask neither overlap nor touch.
+            predicted_iou, stability: Scores of each mask.
+
+        Raises:
+            ValueError: If a score list has another length.
+        """
         line = mask * shape[0] + row
         order = np.lexsort((start, line))
         line = line[order]

@@ -108,14 +108,14 @@ def draw(model: GoodSAM, initial: GoodSAM, dataset: Any, index: int) -> dict[str
     weight = stitch_windows(lesson.ensemble.weight, grid)[0].cpu().numpy()
     cached = dataset.mask_cache[info['image_id']]
     count = sum(len(masks) for masks in cached.windows)
-    generator = cached.fingerprint.settings['generator']['name']
+    generator = cached.fingerprint.settings['generator']
     dark = pixels // 3
     dark[refined_edges(lesson, *pixels.shape[:2])] = _EDGE
     shade = np.where(weight[..., None] > 0, 1, _UNRELIABLE)
     panels = {
         'image': (info['image_id'], pixels),
         'masks': (
-            f'{count} masks of {generator}, in {len(grid.windows)} windows',
+            f'{count} masks of {generator.get("tool", generator["name"])}, in {len(grid.windows)} windows',
             np.asarray(draw_masks(cached, pixels)),
         ),
         'assistant': ('teacher assistant, tiled', colour(lesson.whole_labels[0].cpu().numpy())),

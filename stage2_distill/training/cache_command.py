@@ -9,6 +9,8 @@ from typing import Any
 
 from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.data.catalog import DATASETS
+from stage1_sam_cache.exchange.import_settings import NAME as IMPORTED
+from stage1_sam_cache.exchange.import_settings import ImportSettings
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS, WindowSettings
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbSettings
 from stage1_sam_cache.sam.settings import TOY_SETTINGS, SamSettings
@@ -23,12 +25,14 @@ _FLAGS = {
     ('generator', 'model'): ('--sam', 'vit_h'),
     ('generator', 'level'): ('--level', 'exact'),
 }
-_SETTINGS: dict[str, SamSettings | FelzenszwalbSettings] = {
+_SETTINGS: dict[str, SamSettings | FelzenszwalbSettings | ImportSettings] = {
     'sam': SamSettings(),
     'toy_sam': TOY_SETTINGS,
     'felzenszwalb': FelzenszwalbSettings(),
+    IMPORTED: ImportSettings(),
 }
 _GENERATORS = {'felzenszwalb': ('--generator', 'felzenszwalb'), 'toy_sam': ('--sam', 'toy')}
+_FOLDER = 'FOLDER'  # of imported masks: a cache does not say where it was
 
 
 def cache_command(dataset: Mapping[str, Any]) -> str:
@@ -46,9 +50,20 @@ def cache_command(dataset: Mapping[str, Any]) -> str:
         words = ['tools/cache_truth.py', *_images(dataset, ('split', 'root')), *_windows(expect['grid'])]
         return shlex.join([*words, *_damage(expect['generator']), '--out', str(dataset['cache'])])
     words = ['tools/cache_sam.py', *_images(dataset, ('name', 'images', 'split', 'root', 'list_file'))]
-    words += [*_GENERATORS.get(generator, ()), *_windows(expect['grid']), *_others(expect, generator)]
+    words += [
+        *_source(expect.get('generator') or {}, generator),
+        *_windows(expect['grid']),
+        *_others(expect, generator),
+    ]
     words += _generator_settings(expect.get('generator') or {}, generator)
     return shlex.join([*words, '--out', str(dataset['cache'])])
+
+
+def _source(identity: Mapping[str, Any], generator: str) -> tuple[str, ...]:
+    """The flags that choose what makes the masks, or made them."""
+    if generator == IMPORTED:
+        return '--import', _FOLDER, '--import-name', str(_first(identity.get('tool', 'TOOL')))
+    return _GENERATORS.get(generator, ())
 
 
 def _images(dataset: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:

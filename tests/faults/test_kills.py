@@ -17,41 +17,57 @@ from conftest import ROOT
 from faults.conftest import draw_panoramas
 
 _PANORAMAS = 16
-_FLAGS = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
+_WINDOWS = ('--window', '40x64', '--stride', '32')
+_FLAGS = ('--generator', 'felzenszwalb', '--scales', '50', *_WINDOWS)
 
 
 @dataclass
 class Bench:
-    """A folder of images, the cache that an undisturbed run makes of them, and the command that makes it."""
+    """The command that makes a cache, and the cache that an undisturbed run makes."""
 
-    images: Path
+    command: list[str]
     whole: dict[str, str]
     start_up: float
     seconds: float
 
     def start(self, cache: Path, *flags: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*_command(self.images, cache), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            [*self.command, '--out', str(cache), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
 
 
-def _command(images: Path, cache: Path) -> list[str]:
-    return [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', str(images), *_FLAGS, '--out', str(cache)]
+def _command(images: Path, *flags: str) -> list[str]:
+    return [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', str(images), *flags]
 
 
-@pytest.fixture(scope='module')
-def bench(tmp_path_factory) -> Bench:
+def _exported(images: Path, folder: Path) -> Path:
+    """Masks of the images as files of another tool."""
+    subprocess.run([*_command(images, *_FLAGS), '--out', str(folder / 'exported')], check=True, capture_output=True)
+    export = [sys.executable, str(ROOT / 'tools/inspect_cache.py'), 'export', str(folder / 'exported')]
+    subprocess.run([*export, '--out', str(folder / 'masks'), '--format', 'sa1b'], check=True, capture_output=True)
+    return folder / 'masks'
+
+
+@pytest.fixture(scope='module', params=['made', pytest.param('imported', marks=pytest.mark.long)])
+def bench(request, tmp_path_factory) -> Bench:
     folder = tmp_path_factory.mktemp('kills')
     images = folder / 'images'
     draw_panoramas(images, _PANORAMAS, 12)
+    flags = _FLAGS
+    if request.param == 'imported':
+        tool = ('--import', str(_exported(images, folder)), '--import-name', 'felzenszwalb')
+        flags = (*tool, *_WINDOWS, '--overlap-source', 'window')
+    command = _command(images, *flags)
     begun = time.monotonic()
-    process = subprocess.Popen(_command(images, folder / 'whole'), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, '--out', str(folder / 'whole')], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while not list(folder.glob('whole/*/*.h5')):
         assert process.poll() is None
         time.sleep(0.001)
     start_up = time.monotonic() - begun
     assert process.wait() == 0
-    return Bench(images, contents(folder / 'whole'), start_up, time.monotonic() - begun)
+    return Bench(command, contents(folder / 'whole'), start_up, time.monotonic() - begun)
 
 
 def contents(cache: Path) -> dict[str, str]:

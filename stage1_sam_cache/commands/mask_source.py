@@ -1,0 +1,95 @@
+"""What gives the masks that the flags ask for: SAM, Felzenszwalb's method, or files of other tools."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import asdict, replace
+from typing import Any
+
+from stage1_sam_cache.commands import shared_flags
+from stage1_sam_cache.data.listing import Listing
+from stage1_sam_cache.exchange.import_folder import read_folder
+from stage1_sam_cache.exchange.import_settings import ImportSettings
+from stage1_sam_cache.exchange.imported_masks import ImportedMasks
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
+from stage1_sam_cache.sam.mask_generator import MaskSource
+from stage1_sam_cache.sam.settings import TOY_SETTINGS, SamSettings
+from stage1_sam_cache.system.devices import choose_device
+from stage1_sam_cache.system.memory import keep_freed_memory
+
+_SAM_FLAGS = ('sam', 'checkpoint', 'trust_checkpoint', 'device', 'level', 'encoder_batch', 'compile')
+
+
+def make_source(parser: argparse.ArgumentParser, args: argparse.Namespace, listing: Listing) -> MaskSource:
+    """Return the source of masks that the flags ask for; flags of other sources are a usage error.
+
+    Args:
+        parser, args: Of the command.
+        listing: The panoramas.
+
+    Raises:
+        WeightsError: If SAM's weights are missing, damaged or can't be fetched.
+        Stage1Error: If the folder of imported masks has none or can't be read.
+    """
+    source = '--import' if args.imported else f'--generator {args.generator}'
+    given = {
+        '--generator sam': [
+            *(name for name in _SAM_FLAGS if getattr(args, name)),
+            *shared_flags.given_settings(args, SamSettings),
+        ],
+        '--generator felzenszwalb': list(shared_flags.given_settings(args, FelzenszwalbSettings)),
+        '--import': [
+            *(['import_name'] if args.import_name else []),
+            *shared_flags.given_settings(args, ImportSettings),
+        ],
+    }
+    for owner, names in given.items():
+        if names and owner != source:
+            parser.error(f'--{names[0].replace("_", "-")} is for {owner}')
+    if args.imported:
+        return _read_imported(parser, args, listing)
+    if args.generator == 'felzenszwalb':
+        if args.order == 'score':
+            parser.error('--order score needs the scores of --generator sam')
+        values = shared_flags.given_settings(args, FelzenszwalbSettings)
+        return FelzenszwalbMaskGenerator(shared_flags.make_settings(parser, FelzenszwalbSettings, values))
+    return _make_sam(parser, args, shared_flags.given_settings(args, SamSettings))
+
+
+def _read_imported(parser: argparse.ArgumentParser, args: argparse.Namespace, listing: Listing) -> ImportedMasks:
+    """Return the masks of a folder; those of images that ``--list`` leaves out are not reported."""
+    if not args.import_name:
+        parser.error('--import needs --import-name, the tool that made the masks, such as sam2')
+    values = shared_flags.given_settings(args, ImportSettings)
+    settings = shared_flags.make_settings(parser, ImportSettings, values)
+    if args.list:
+        listing = shared_flags.list_images(parser, argparse.Namespace(**{**vars(args), 'list': None}))
+    folder = read_folder(args.imported, [sample.id for sample in listing.samples], listing.root)
+    return ImportedMasks(folder, args.import_name, settings, needs_scores=args.order == 'score')
+
+
+def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_values: dict[str, Any]) -> MaskSource:
+    """Return SAM's mask generator with its weights loaded, on its device."""
+    model, level = args.sam or 'vit_h', args.level or 'exact'
+    if level in ('stock', 'exact') and (args.encoder_batch or args.compile):
+        parser.error(
+            f'--encoder-batch and --compile change rounding; they need --level fp32-fast, bf16 or fp16, not {level}'
+        )
+    if args.encoder_batch is not None and args.encoder_batch < 1:
+        parser.error('--encoder-batch has to be at least 1')
+    defaults = asdict(TOY_SETTINGS if model == 'toy' else SamSettings())
+    settings = shared_flags.make_settings(parser, SamSettings, {**defaults, **sam_values})
+    # Imported here because PyTorch takes seconds, which other generators and errors need not wait for.
+    from stage1_sam_cache.sam.fast_generation import points_that_fit
+    from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
+    from stage1_sam_cache.sam.weights import find_weights, load_sam
+
+    device = choose_device(args.device or 'auto', os.environ)
+    if device.type == 'cpu':
+        keep_freed_memory()
+    if level not in ('stock', 'exact') and 'points_per_batch' not in sam_values:
+        settings = replace(settings, points_per_batch=points_that_fit(device, level))
+    path = find_weights(model, args.checkpoint_dir, args.checkpoint)
+    sam, digest = load_sam(model, path, official=args.checkpoint is None, trusted=args.trust_checkpoint)
+    return SamMaskGenerator(sam, model, digest, settings, device, level, args.encoder_batch or 1, args.compile)
