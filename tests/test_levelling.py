@@ -1,0 +1,142 @@
+"""Panoramas that are cropped or not level: what their metadata say, and the mathematics of levelling."""
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+from reference.levelling import tilted_place
+
+from stage1_sam_cache.data.gpano import facts_of, parse_packet, read_facts
+from stage1_sam_cache.geometry.resampling import level, resample, tilt_back
+from stage1_sam_cache.geometry.sphere import SphereArea, camera_to_level, levelled_area
+
+SPHERE = SphereArea.full(60, 120)
+
+
+def packet(as_elements=False, **properties) -> bytes:
+    """An XMP packet with Photo Sphere properties, in one of the two forms that XMP allows."""
+    attributes = '' if as_elements else ' '.join(f'GPano:{key}="{value}"' for key, value in properties.items())
+    elements = ''.join(f'<GPano:{key}>{value}</GPano:{key}>' for key, value in properties.items() if as_elements)
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        f'xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" {attributes}>{elements}</rdf:Description></rdf:RDF>'
+        '</x:xmpmeta><?xpacket end="w"?>'
+    ).encode()
+
+
+def crop(left=0, top=0, width=120, height=60, full_width=120, full_height=60, **more):
+    return {
+        **{'CroppedAreaLeftPixels': left, 'CroppedAreaTopPixels': top, 'CroppedAreaImageWidthPixels': width},
+        **{'CroppedAreaImageHeightPixels': height, 'FullPanoWidthPixels': full_width},
+        **{'FullPanoHeightPixels': full_height, **more},
+    }
+
+
+def test_metadata_are_read_from_every_format_and_form(tmp_path):
+    pixels = Image.fromarray(np.zeros((30, 80, 3), np.uint8))
+    properties = crop(20, 10, 80, 30, PosePitchDegrees=-3.5, PoseRollDegrees=12, PoseHeadingDegrees=90)
+    for name, as_elements in (('a.jpg', False), ('b.webp', True), ('c.tif', True), ('d.png', False)):
+        xmp = packet(as_elements, **properties)
+        if name.endswith('png'):
+            info = PngImagePlugin.PngInfo()
+            info.add_itxt('XML:com.adobe.xmp', xmp.decode())
+            pixels.save(tmp_path / name, pnginfo=info)
+        elif name.endswith('tif'):
+            pixels.save(tmp_path / name, tiffinfo={700: xmp})
+        else:
+            pixels.save(tmp_path / name, xmp=xmp)
+        facts = read_facts(tmp_path / name)
+        assert facts.problem == ''
+        assert facts.area == SphereArea(10, 20, 30, 80, 60, 120)
+        assert (facts.heading, facts.pitch, facts.roll) == (90, -3.5, 12)
+        assert (facts.is_closed, facts.degrees, facts.is_level) == (False, 240, False)
+    pixels.save(tmp_path / 'plain.png')
+    plain = read_facts(tmp_path / 'plain.png')
+    assert (plain.is_closed, plain.is_level, plain.area, plain.problem) == (True, True, None, '')
+    assert plain.shown == SphereArea(5, 0, 30, 80, 40, 80)  # square pixels, the horizon in the middle
+
+
+def test_scaled_images_and_rounded_sizes_are_understood():
+    scaled = facts_of({key: str(2 * value) for key, value in crop(20, 10, 80, 30).items()}, (30, 80))
+    assert scaled.area == SphereArea(10, 20, 30, 80, 60, 120)
+    assert facts_of({key: str(value) for key, value in crop(0, 0, 8191, 4096, 8192, 4096).items()}, (4096, 8191)).is_closed
+    assert not facts_of({key: str(value) for key, value in crop(0, 0, 7900, 4096, 8192, 4096).items()}, (4096, 7900)).is_closed
+
+
+@pytest.mark.parametrize(
+    ('data', 'problem'),
+    [
+        (b'<!DOCTYPE a [<!ENTITY b "x">]><a>&b;</a>', 'with a document type'),
+        (b'<a xmlns:p="' + b' ' * 2**20 + b'"/>', 'XMP packet of 1048591 bytes'),
+        (b'<a><b></a>', 'that is no XML'),
+        (packet(PosePitchDegrees='up'), "PosePitchDegrees='up' is no number"),
+        (packet(PoseRollDegrees='nan'), 'is no number'),
+        (packet(PosePitchDegrees=91), 'out of range'),
+        (packet(FullPanoWidthPixels=8), 'FullPanoWidthPixels without CroppedAreaTopPixels'),
+        (packet(**crop(50, 0, 100)), 'leads out of the full panorama'),
+        (packet(**crop(0, 0, -5)), 'impossible'),
+        (packet(**crop()), 'but the image has 80x30; was it cropped'),
+    ],
+)  # fmt: skip
+def test_metadata_that_make_no_sense_are_refused_and_entities_never_expanded(data, problem):
+    with pytest.raises(ValueError, match=problem):
+        facts_of(parse_packet(data), (30, 80))
+
+
+def test_the_cameras_angles_have_the_signs_of_the_photo_sphere_pages():
+    # A camera that looks 30 degrees up has the horizon below its centre, and what is 30 degrees up at its centre.
+    to_level = camera_to_level(30, 0)
+    assert np.allclose(to_level @ [1, 0, 0], [np.cos(np.radians(30)), 0, 0.5])
+    # "As roll increases, the horizon rotates counterclockwise": to the right of the centre it lies higher in the image.
+    right_on_the_horizon = camera_to_level(0, 20).T @ [0, 1, 0]
+    assert np.allclose(SPHERE.places(right_on_the_horizon)[0], 29.5 - 20 / 3)  # a row is 3 degrees
+    # Roll turns about where the camera looks, so that its centre stays where pitch has put it.
+    assert np.allclose(camera_to_level(30, 20) @ [1, 0, 0], camera_to_level(30, 0) @ [1, 0, 0])
+
+
+@pytest.mark.parametrize(('pitch', 'roll'), [(25, 0), (0, -40), (-17, 33), (90, 0), (5, 180)])
+def test_levelling_is_the_slow_literal_one(pitch, roll):
+    rotation, (rows, columns) = camera_to_level(pitch, roll).T, np.mgrid[:60:7, :120:11]
+    found = SPHERE.places(np.tensordot(rotation, SPHERE.directions(rows, columns), axes=1))
+    for place in np.ndindex(rows.shape):
+        row, column = tilted_place(rows[place], columns[place], 60, 120, pitch, roll)
+        assert abs(found[0][place] - row) < 1e-6
+        assert abs((found[1][place] - column + 60) % 120 - 60) < 1e-6
+
+
+def blobs(height, width, shown, seed=0):
+    """Labels that are large regions of the sphere, whatever part of it an image shows."""
+    random = np.random.default_rng(seed)
+    directions = shown.directions(np.arange(height)[:, None], np.arange(width)[None])
+    return np.argmax(np.tensordot(random.normal(size=(9, 3)), directions, axes=1), axis=0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    'area',
+    [SphereArea.full(180, 360), SphereArea.band(70, 360), SphereArea(60, 40, 70, 200, 180, 360)],
+    ids=['sphere', 'band', 'cropped'],
+)
+def test_labels_of_a_levelled_panorama_come_back_where_they_were(area):
+    given = blobs(area.height, area.width, area)
+    pitch, roll = 12.0, -9.0
+    target = levelled_area(area, camera_to_level(pitch, roll))
+    levelled = resample(given, area, target, camera_to_level(pitch, roll).T, nearest=True)
+    back = tilt_back(levelled, target, area, pitch, roll)
+    assert back.shape == given.shape
+    assert (back == given).mean() > 0.97  # they differ along edges
+    assert (target.height, target.width) == (180, 360) if area.height == 180 else target.height > area.height
+    # What the image does not show is filled only where that is asked for.
+    filled = resample(given, area, target, camera_to_level(pitch, roll).T, nearest=True, fill=255)
+    shown = (filled != 255).mean()
+    assert shown == 1 if area.height == 180 else 0.5 < shown < 1
+    pixels = np.repeat(given[..., None] * 20, 3, axis=2)
+    assert level(pixels, area, pitch, roll).pixels.shape == (target.height, target.width, 3)
+
+
+def test_an_upright_panorama_is_left_as_it_is():
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 120, 3), np.uint8)
+    found = level(pixels, SPHERE, 0, 0)
+    assert found.area == SPHERE
+    assert np.abs(found.pixels.astype(int) - pixels).max() <= 1  # rounding
+    with pytest.raises(ValueError, match='an image of'):
+        level(pixels[1:], SPHERE, 0, 0)
