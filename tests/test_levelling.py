@@ -59,8 +59,12 @@ def test_metadata_are_read_from_every_format_and_form(tmp_path):
 def test_scaled_images_and_rounded_sizes_are_understood():
     scaled = facts_of({key: str(2 * value) for key, value in crop(20, 10, 80, 30).items()}, (30, 80))
     assert scaled.area == SphereArea(10, 20, 30, 80, 60, 120)
-    assert facts_of({key: str(value) for key, value in crop(0, 0, 8191, 4096, 8192, 4096).items()}, (4096, 8191)).is_closed
-    assert not facts_of({key: str(value) for key, value in crop(0, 0, 7900, 4096, 8192, 4096).items()}, (4096, 7900)).is_closed
+    assert facts_of(
+        {key: str(value) for key, value in crop(0, 0, 8191, 4096, 8192, 4096).items()}, (4096, 8191)
+    ).is_closed
+    assert not facts_of(
+        {key: str(value) for key, value in crop(0, 0, 7900, 4096, 8192, 4096).items()}, (4096, 7900)
+    ).is_closed
 
 
 @pytest.mark.parametrize(
@@ -140,3 +144,59 @@ def test_an_upright_panorama_is_left_as_it_is():
     assert np.abs(found.pixels.astype(int) - pixels).max() <= 1  # rounding
     with pytest.raises(ValueError, match='an image of'):
         level(pixels[1:], SPHERE, 0, 0)
+
+
+def save(path, pixels, exif=b'', **properties):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, xmp=packet(**properties), exif=exif, quality=95)
+
+
+def test_level_copies_are_level_complete_and_made_once(run_tool, tmp_path):
+    area = SphereArea.full(128, 256)
+    upright = blobs(128, 256, area)[..., None] * 25 + np.array([0, 10, 20], np.uint8)
+    tilted = resample(upright, area, area, camera_to_level(15, -10))
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[1] = 'N'
+    save(tmp_path / 'in/a/tilted.jpg', tilted, exif.tobytes(), PosePitchDegrees=15, PoseRollDegrees=-10)
+    save(tmp_path / 'in/level.jpg', upright, PosePitchDegrees=0.2)
+    save(tmp_path / 'in/wrong.jpg', upright, **crop(0, 0, 100))
+    Image.fromarray(tilted[20:100]).save(tmp_path / 'in/plain.png')
+    flags = ('--images', tmp_path / 'in', '--out', tmp_path / 'out')
+    made = run_tool('level_panoramas.py', *flags)
+    assert made.returncode == 0, made.stderr
+    assert '4 panoramas: 1 levelled, 3 copied, 0 already there, 0 failed' in made.stdout
+    assert 'wrong.jpg: GPano says 100x60' in made.stderr
+    copy = tmp_path / 'out/a/tilted.jpg'
+    facts = read_facts(copy)
+    assert (facts.is_level, facts.area, facts.problem) == (True, area, '')
+    with Image.open(copy) as image:
+        assert image.getexif().get_ifd(0x8825)[1] == 'N'
+        assert np.abs(np.asarray(image).astype(int) - upright).mean() < 4  # tilted would be tens
+    assert np.abs(tilted.astype(int) - upright).mean() > 20
+    assert (tmp_path / 'out/plain.png').read_bytes() == (tmp_path / 'in/plain.png').read_bytes()
+    assert '0 levelled, 0 copied, 4 already there' in run_tool('level_panoramas.py', *flags).stdout
+    again = run_tool('level_panoramas.py', *flags, '--pitch', '15', '--roll', '-10')
+    assert '3 levelled, 0 copied, 1 already there' in again.stdout
+    band = read_facts(tmp_path / 'out/plain.png')
+    assert band.is_closed
+    assert band.size[0] > 80  # all that the band shows, and black corners
+    inside = run_tool('level_panoramas.py', '--images', tmp_path / 'in', '--out', tmp_path / 'in/out')
+    assert inside.returncode == 2
+    assert 'give another folder' in inside.stderr
+
+
+def test_windows_over_the_seam_of_a_cropped_panorama_are_refused(run_tool, tmp_path, picture):
+    save(tmp_path / 'in/full.jpg', picture(40, 160), PoseRollDegrees=7)
+    save(tmp_path / 'in/part.jpg', picture(40, 160), **crop(40, 70, 160, 40, 360, 180))
+    flags = ('--images', tmp_path / 'in', '--out', tmp_path / 'cache', '--generator', 'felzenszwalb', '--window', '40x64',
+             '--stride', '32')  # fmt: skip
+    refused = run_tool('cache_sam.py', *flags, '--wrap')
+    assert refused.returncode == 2
+    assert f'error: {tmp_path}/in/part.jpg shows 160 of 360 degrees, so its left and right border do not meet; ' in (
+        refused.stderr
+    )
+    assert '--wrap' in refused.stderr
+    assert not (tmp_path / 'cache').exists()
+    made = run_tool('cache_sam.py', *flags)
+    assert made.returncode == 0, made.stderr
+    assert f'warning: {tmp_path}/in/full.jpg is not level (pitch 0, roll 7 degrees); tools/level_' in made.stderr

@@ -195,3 +195,24 @@ def read_all_facts(
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(tqdm(pool.map(facts, paths), 'reading metadata', len(paths), False, unit='image', delay=3))
+
+
+def facts_packet(area: SphereArea, heading: float, made_of: str) -> bytes:
+    """Return an XMP packet that says what a level panorama shows.
+
+    Args:
+        area: What it shows.
+        heading: In degrees.
+        made_of: What it was made of, a text without special characters.
+    """
+    sizes = (area.top, area.left, area.height, area.width, area.full_height, area.full_width)
+    values = {**dict(zip(_SIZES, sizes, strict=True)), 'PosePitchDegrees': 0, 'PoseRollDegrees': 0}
+    values['PoseHeadingDegrees'] = heading  # type: ignore[assignment]
+    properties = ' '.join(f'GPano:{name}="{value}"' for name, value in values.items())
+    return (
+        '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        f'xmlns:GPano="{NAMESPACE}" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="{made_of}" '
+        f'GPano:ProjectionType="equirectangular" GPano:UsePanoramaViewer="True" {properties}/></rdf:RDF></x:xmpmeta>'
+        '<?xpacket end="w"?>'
+    ).encode()

@@ -9,9 +9,7 @@ def turn(vector, axis, degrees):
     cross = [axis[1] * vector[2] - axis[2] * vector[1], axis[2] * vector[0] - axis[0] * vector[2],
              axis[0] * vector[1] - axis[1] * vector[0]]  # fmt: skip
     along = sum(a * v for a, v in zip(axis, vector, strict=True)) * (1 - math.cos(angle))
-    return [
-        v * math.cos(angle) + c * math.sin(angle) + a * along for v, c, a in zip(vector, cross, axis, strict=True)
-    ]
+    return [v * math.cos(angle) + c * math.sin(angle) + a * along for v, c, a in zip(vector, cross, axis, strict=True)]
 
 
 def camera_axes(pitch, roll):
@@ -32,9 +30,7 @@ def tilted_place(row, column, height, width, pitch, roll):
     longitude = math.radians((column + 0.5) * 360 / width - 180)
     north = math.cos(latitude) * math.cos(longitude)
     east, up = math.cos(latitude) * math.sin(longitude), math.sin(latitude)
-    forward, right, above = (
-        north * axis[0] + east * axis[1] + up * axis[2] for axis in camera_axes(pitch, roll)
-    )
+    forward, right, above = (north * axis[0] + east * axis[1] + up * axis[2] for axis in camera_axes(pitch, roll))
     seen_latitude = math.degrees(math.asin(max(-1, min(1, above))))
     seen_longitude = math.degrees(math.atan2(right, forward))
     return (90 - seen_latitude) * height / 180 - 0.5, (seen_longitude + 180) * width / 360 - 0.5
