@@ -188,8 +188,8 @@ def test_level_copies_are_level_complete_and_made_once(run_tool, tmp_path):
 def test_windows_over_the_seam_of_a_cropped_panorama_are_refused(run_tool, tmp_path, picture):
     save(tmp_path / 'in/full.jpg', picture(40, 160), PoseRollDegrees=7)
     save(tmp_path / 'in/part.jpg', picture(40, 160), **crop(40, 70, 160, 40, 360, 180))
-    flags = ('--images', tmp_path / 'in', '--out', tmp_path / 'cache', '--generator', 'felzenszwalb', '--window', '40x64',
-             '--stride', '32')  # fmt: skip
+    flags = ['--images', tmp_path / 'in', '--out', tmp_path / 'cache', '--generator', 'felzenszwalb']
+    flags += ['--window', '40x64', '--stride', '32']
     refused = run_tool('cache_sam.py', *flags, '--wrap')
     assert refused.returncode == 2
     assert f'error: {tmp_path}/in/part.jpg shows 160 of 360 degrees, so its left and right border do not meet; ' in (

@@ -15,7 +15,6 @@ import hashlib
 import io
 import os
 import sys
-from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 from tqdm import tqdm

@@ -141,13 +141,14 @@ def facts_of(properties: Mapping[str, str], size: tuple[int, int]) -> PanoramaFa
     for name, angle in angles.items():
         if abs(angle) > _ANGLES[name]:
             raise ValueError(f'GPano:{name}={angle:g} is out of range')
-    turned = [angles.get(name, 0.0) for name in _ANGLES]
+    heading, pitch, roll = (angles.get(name, 0.0) for name in _ANGLES)
     given = [name for name in _SIZES if name in properties]
     if not given:
-        return PanoramaFacts(size, None, *turned)
+        return PanoramaFacts(size, None, heading, pitch, roll)
     if len(given) < len(_SIZES):
         raise ValueError(f'GPano:{given[0]} without {next(name for name in _SIZES if name not in given)}')
-    return PanoramaFacts(size, _area([_number(properties, name) for name in _SIZES], size), *turned)
+    area = _area([_number(properties, name) for name in _SIZES], size)
+    return PanoramaFacts(size, area, heading, pitch, roll)
 
 
 def _number(properties: Mapping[str, str], name: str) -> float:

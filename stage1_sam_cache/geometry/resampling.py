@@ -47,12 +47,12 @@ def resample(
     if source.is_closed:  # a column of the other side at each border
         closed = np.concatenate([pixels[:, -1:], pixels, pixels[:, :1]], axis=1)
     result = np.empty((target.height, target.width, *pixels.shape[2:]), np.uint8)
-    columns = np.arange(target.width)[None]
+    columns = np.arange(target.width, dtype=np.float64)[None]
     for top in range(0, target.height, _ROWS):
-        rows = np.arange(top, min(top + _ROWS, target.height))[:, None]
+        rows = np.arange(top, min(top + _ROWS, target.height), dtype=np.float64)[:, None]
         directions = target.directions(rows, columns)
         if to_source is not None:
-            directions = np.tensordot(to_source, directions, axes=1)
+            directions = np.asarray(np.tensordot(to_source, directions, axes=1), np.float64)
         y, x = source.places(directions)
         block = _take(closed, y, x + source.is_closed, nearest)
         if fill is not None:

@@ -2,6 +2,7 @@
 
     tools/predict.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/best_mIoU_iter_40000.pth --images my_panoramas
     tools/predict.py student.py student.safetensors --images a.jpg 'photos/*/*.jpg' ride.mp4 --out labels --wrap
+    tools/predict.py student.py student.safetensors --images my_panoramas --views cube --mask-classes person car
     torchrun --nproc-per-node 4 --no-python tools/predict.py student.py student.safetensors --images my_panoramas
 
 It can be killed at any moment and run again: it keeps what the same student made of the same image with the same flags,
@@ -13,16 +14,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stage1_sam_cache.build.shards import Shard, parse_shard, shard_of_environment, worst_status
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.errors import DatasetError
+from stage2_distill.commands import view_flags
 from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
 from stage2_distill.deployment.own_output import OwnOutput
 from stage2_distill.deployment.plans import MODES, WINDOW, Mode
 from stage2_distill.deployment.sources import Source, Sources, find_sources
+from stage2_distill.deployment.views import View
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
@@ -63,7 +67,13 @@ def build_parser() -> argparse.ArgumentParser:
         '--stride', type=flag_values.pixel_pair, metavar='HxW', help='of slide (default: 3/4 of the window)'
     )
     way.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
+    way.add_argument(
+        '--level',
+        action='store_true',
+        help='level tilted panoramas (GPano pitch and roll) before the student sees them',
+    )
     way.add_argument('--scale', type=float, default=1.0, help='resize images before the student sees them')
+    view_flags.add_view_flags(parser)
     run = parser.add_argument_group('run')
     run.add_argument('--device', default='auto', help='cpu, cuda, cuda:1, ... (default: a GPU where there is one)')
     run.add_argument(
@@ -91,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     mode = shared_flags.make_settings(
         parser, Mode, {'name': args.mode, 'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
     )
+    views = view_flags.chosen_views(parser, args)
     shard = args.shard or shard_of_environment(os.environ)
     sources, own = choose_sources(parser, args)
     if own and shard.index == 0:
@@ -99,7 +110,8 @@ def main(argv: list[str] | None = None) -> int:
     # What the listing refused is reported by the first shard only.
     refused = sources.refused if shard.index == 0 else []
     refusals = shared_flags.report_refused(refused, args.skip_refused, count=100)
-    run = make_run(args, mode, shard)
+    view_flags.report_odd_panoramas(sources.images, args, shard)
+    run = make_run(args, mode, shard, views)
     try:
         label(run, sources, shard)
     except BaseException:
@@ -141,7 +153,7 @@ def choose_sources(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
     return sources, own
 
 
-def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
+def make_run(args: argparse.Namespace, mode: Mode, shard: Shard, views: Sequence[View] = ()) -> Run:
     """Load the student and return the run; what it needs is imported here, because PyTorch takes seconds.
 
     Raises:
@@ -163,6 +175,7 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
     student_id = identity(student, args.config)
     student.to(device)
     predictions = Predictions(args.out, student.palette, args.opacity, args.overwrite)
+    derived = view_flags.derived_files(args, views, predictions, student.classes)
     if shard.index == 0:
         print(f'{student.parameter_count / 1e6:.1f} M parameters, on {device}')
         print('classes: ' + ', '.join(f'{i} {name}' for i, name in enumerate(student.classes)), flush=True)
@@ -177,7 +190,8 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> Run:
             'scale': args.scale,
         }
     )
-    return Run(Labeller(student, mode, args.scale, args.max_pixels), predictions, student_id, shard)
+    labeller = Labeller(student, mode, args.scale, args.max_pixels)
+    return Run(labeller, predictions, student_id, shard, derived, args.level)
 
 
 def label(run: Run, sources: Sources, shard: Shard) -> None:
@@ -223,6 +237,7 @@ def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:
     part = '' if shard.count == 1 else f'shard {shard.index}/{shard.count} ({shard.source}): '
     print(
         f'{part}{finished} of {images} images' + (f' ({", ".join(more)})' if more else '') + f': ids in {out}/labels, '
-        f'pictures in {out}/overlays, what they mean in {out}/predictions.json',
+        f'pictures in {out}/overlays, {"".join(f"{path}, " for path in run.derived_folders)}what they mean in '
+        f'{out}/predictions.json',
         flush=True,
     )

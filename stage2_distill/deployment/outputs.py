@@ -54,6 +54,11 @@ class Predictions:
         """Return the label file and the overlay of an image."""
         return self.root / LABELS / f'{image_id}.png', self.root / OVERLAYS / f'{image_id}.png'
 
+    def labels(self, image_id: str) -> NDArray[np.uint8]:
+        """Return the labels of an image that are there, uint8 ``(H, W)``."""
+        with Image.open(self.files(image_id)[0]) as image:
+            return np.asarray(image)
+
     def is_finished(self, image_id: str, note: Note) -> bool:
         """Return whether both files are there and were made as ``note`` says.
 
@@ -63,14 +68,23 @@ class Predictions:
         if self.overwrite:
             return False
         label, overlay = self.files(image_id)
-        for path in (label, overlay):
-            if path.exists() and read_note(path) is None:
-                raise ImageError(
-                    f'{path} exists and does not say what made it', 'give another --out, or replace it by --overwrite'
-                )
-        return self._matches(read_note(label), note) and self._matches(
-            read_note(overlay), {**note, 'opacity': self.opacity}
-        )
+        made = [self.is_made_as(label, note), self.is_made_as(overlay, {**note, 'opacity': self.opacity})]
+        return all(made)
+
+    def is_made_as(self, path: Path, note: Note) -> bool:
+        """Return whether a PNG is there and was made as ``note`` says.
+
+        Raises:
+            ImageError: If a file of that name was not made by this project, or does not say how.
+        """
+        if self.overwrite:
+            return False
+        found = read_note(path)
+        if found is None and path.exists():
+            raise ImageError(
+                f'{path} exists and does not say what made it', 'give another --out, or replace it by --overwrite'
+            )
+        return self._matches(found, note)
 
     @staticmethod
     def _matches(found: Note | None, note: Note) -> bool:
@@ -97,13 +111,28 @@ class Predictions:
             (overlay_file, overlay, {'opacity': self.opacity}),
             (label_file, Image.fromarray(labels), {}),
         ):
-            try:
-                self._make_folder(path.parent)
-                commit(path, _png(image, {**note, **extra}), replace=True)
-            except WriteError as problem:
-                if getattr(problem.__cause__, 'errno', None) in _BAD_NAME:
-                    raise ImageError(f'{image_id}: {problem.problem}', 'rename the image') from problem
-                raise
+            self.write_png(image_id, path, image, {**note, **extra})
+
+    def write_png(self, image_id: str, path: Path, image: Image.Image, note: Note) -> None:
+        """Write a PNG with its note, atomic.
+
+        Args:
+            image_id: Of the image that it belongs to, for errors.
+            path: The file; folders are made.
+            image: What it shows.
+            note: How it was made.
+
+        Raises:
+            ImageError: If the file system refuses this name.
+            WriteError: If nothing can be written, as on a full disk.
+        """
+        try:
+            self._make_folder(path.parent)
+            commit(path, _png(image, note), replace=True)
+        except WriteError as problem:
+            if getattr(problem.__cause__, 'errno', None) in _BAD_NAME:
+                raise ImageError(f'{image_id}: {problem.problem}', 'rename the image') from problem
+            raise
 
     def _make_folder(self, folder: Path) -> None:
         try:

@@ -11,6 +11,7 @@ from PIL import Image
 
 DESCRIPTION = 'predictions.json'
 LABELS, OVERLAYS = 'labels', 'overlays'
+MASKS, VIEWS = 'masks', 'views'
 NOTE = 'GoodSAM'  # key of the text in a PNG that says how it was made
 
 Note = dict[str, Any]
@@ -34,7 +35,7 @@ class OwnOutput:
     """Recognises files that ``predict.py`` has written, so that they are not taken for images to label.
 
     Args:
-        out: The folder of this run; what lies in its ``labels/`` and ``overlays/`` counts in any case.
+        out: The folder of this run; what lies in its folders, such as ``labels/``, counts in any case.
     """
 
     def __init__(self, out: Path) -> None:
@@ -52,7 +53,7 @@ class OwnOutput:
 
 def _possible_roots(path: Path) -> Iterator[tuple[Path, str, Path]]:
     for folder in path.parents:
-        if folder.name in (LABELS, OVERLAYS):
+        if folder.name in (LABELS, OVERLAYS, MASKS, VIEWS):
             yield folder.parent, folder.name, path.relative_to(folder)
 
 
@@ -61,7 +62,9 @@ def _is_pair(root: Path, kind: str, rest: Path) -> bool:
 
     Labels are grey, overlays are coloured and equally large, and both are PNGs of one name.
     """
-    if rest.suffix != '.png' or not (root / (OVERLAYS if kind == LABELS else LABELS) / rest).is_file():
+    if kind not in (LABELS, OVERLAYS) or rest.suffix != '.png':  # other files have notes
+        return False
+    if not (root / (OVERLAYS if kind == LABELS else LABELS) / rest).is_file():
         return False
     try:
         with Image.open(root / LABELS / rest) as label, Image.open(root / OVERLAYS / rest) as overlay:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stage1_sam_cache.build.shards import Shard
+from stage1_sam_cache.data.gpano import PanoramaFacts, read_facts
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import GoodSAMError, ImageError, InputSizeError, OutOfMemory
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.system.memory import free_memory
 from stage1_sam_cache.system.resources import explain
+from stage2_distill.deployment.derived_files import DerivedFiles
 from stage2_distill.deployment.fitting import first_that_fits
 from stage2_distill.deployment.labelling import label_in_windows, label_whole
+from stage2_distill.deployment.levelling import label_level
 from stage2_distill.deployment.outputs import Predictions
 from stage2_distill.deployment.own_output import Note, read_note
 from stage2_distill.deployment.plans import Mode, describe
@@ -86,12 +89,13 @@ class Labeller:
         self._needed = lru_cache(maxsize=1024)(partial(needed_bytes, student.network))
         self._failed: dict[tuple[int, int], int] = {}  # by size, plans that did not work, from the first on
 
-    def label(self, pixels: Pixels, name: str) -> tuple[Pixels, str]:
+    def label(self, pixels: Pixels, name: str, closed: bool = True) -> tuple[Pixels, str]:
         """Label one image.
 
         Args:
             pixels: RGB, uint8 ``(H, W, 3)``.
             name: For reports.
+            closed: False for a cropped panorama, whose left and right border do not meet, whatever the mode says.
 
         Returns:
             Class ids, uint8 ``(H, W)``, and in words how they were made.
@@ -104,13 +108,14 @@ class Labeller:
         height, width = pixels.shape[:2]
         seen = self._resized(pixels, name)
         size = seen.shape[0], seen.shape[1]
-        plans = self.mode.plans(size)
+        mode = self.mode if closed else replace(self.mode, wrap=False)
+        plans = mode.plans(size)
         try:
-            first = first_that_fits(plans, size, self.mode.wrap, self._needed, free_memory(self.student.mean.device))
+            first = first_that_fits(plans, size, mode.wrap, self._needed, free_memory(self.student.mean.device))
         except InputSizeError as problem:
             scaled = f'; it was resized by --scale {self.scale:g}' if self.scale != 1 else ''
             raise ImageError(f'{name}: {problem.problem}{scaled}') from problem
-        labels, plan = self._try(seen, plans, max(first, self._failed.get(size, 0)), name)
+        labels, plan = self._try(seen, plans, max(first, self._failed.get(size, 0)), name, mode.wrap)
         if labels.shape != (height, width):
             labels = np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
         return labels, describe(plan)
@@ -127,14 +132,14 @@ class Labeller:
         return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
     def _try(
-        self, seen: Pixels, plans: list[WindowSettings | None], first: int, name: str
+        self, seen: Pixels, plans: list[WindowSettings | None], first: int, name: str, wrap: bool
     ) -> tuple[Pixels, WindowSettings | None]:
         """Label by the first plan; as long as memory runs out, by the next."""
         size = seen.shape[0], seen.shape[1]
         for index, plan in enumerate(plans[first:], first):
             try:
                 if plan is None:
-                    return label_whole(self.student, seen, self.mode.wrap), plan
+                    return label_whole(self.student, seen, wrap), plan
                 return label_in_windows(self.student, seen, plan, self.progress.window), plan
             except (MemoryError, RuntimeError) as problem:
                 if not isinstance(explain(problem), OutOfMemory):
@@ -161,13 +166,29 @@ class Run:
         predictions: The folder.
         student_id: As ``identity``.
         shard: The part of images, and of each video's frames, that this process labels.
+        derived: What is made of labelled panoramas beside; None for nothing.
+        level: Whether tilted panoramas are levelled before the student sees them.
     """
 
-    def __init__(self, labeller: Labeller, predictions: Predictions, student_id: str, shard: Shard) -> None:
+    def __init__(
+        self,
+        labeller: Labeller,
+        predictions: Predictions,
+        student_id: str,
+        shard: Shard,
+        derived: DerivedFiles | None = None,
+        level: bool = False,
+    ) -> None:
         self.labeller, self.predictions, self.shard = labeller, predictions, shard
+        self.derived, self.level = derived, level
         self.counts = Counts()
         self.planned = 0  # images and frames
         self._note = {'student': student_id, **labeller.mode.to_json(), 'scale': labeller.scale}
+
+    @property
+    def derived_folders(self) -> list[str]:
+        """What is written beside labels and overlays, for the last line of a run."""
+        return [] if self.derived is None else self.derived.folders
 
     @property
     def progress(self) -> Progress:
@@ -196,10 +217,12 @@ class Run:
         if read_note(source.path) is not None:
             self.counts.own += 1
             return
-        if self._exists(source.id) and self._is_finished(source.id, {'image': _sha256(source.path)}):
+        limits = self.labeller.max_pixels, '--max-pixels'
+        item = _Item(source.id, source.id + source.path.suffix, str(source.path), read_facts(source.path, *limits))
+        if self._exists(item) and self._is_finished(item, {'image': _sha256(source.path)}):
             return
-        image = read_rgb(source.path, self.labeller.max_pixels, '--max-pixels')
-        self._label(source.id, str(source.path), image.pixels, {'image': image.sha256})
+        image = read_rgb(source.path, *limits)
+        self._label(item, image.pixels, {'image': image.sha256})
 
     def _video(self, source: Source) -> None:
         digest = _sha256(source.path)
@@ -207,10 +230,10 @@ class Run:
         def wanted(number: int) -> bool:
             if number % self.shard.count != self.shard.index:
                 return False
-            frame = frame_id(source.id, number)
+            item = _frame(source, number)
             finished = self._guard(
-                f'{source.path} frame {number}',
-                lambda: self._exists(frame) and self._is_finished(frame, {'image': digest, 'frame': number}),
+                item.shown_name,
+                lambda: self._exists(item) and self._is_finished(item, {'image': digest, 'frame': number}),
                 otherwise=True,
             )
             if finished:
@@ -218,20 +241,40 @@ class Run:
             return not finished
 
         for number, pixels in read_frames(source.path, wanted, self.labeller.max_pixels):
-            name, note = f'{source.path} frame {number}', {'image': digest, 'frame': number}
-            self._guard(name, lambda: self._label(frame_id(source.id, number), name, pixels, note))  # noqa: B023
+            item, note = _frame(source, number, pixels), {'image': digest, 'frame': number}
+            self._guard(item.shown_name, lambda: self._label(item, pixels, note))  # noqa: B023
             self.progress.advance()
 
-    def _label(self, image_id: str, name: str, pixels: Pixels, made_of: Note) -> None:
-        labels, how = self.labeller.label(pixels, name)
-        self.predictions.write(image_id, pixels, labels, {**self._note, **made_of, 'how': how})
+    def _label(self, item: _Item, pixels: Pixels, made_of: Note) -> None:
+        """Label an image, unless that is done, and make of it what is asked for beside."""
+        note = self._whole_note(item, made_of)
+        if self.predictions.is_finished(item.id, note):
+            labels = self.predictions.labels(item.id)
+        else:
+            name, facts = item.shown_name, item.facts
+            if self.level and not facts.is_level:
+                labels, how = label_level(self.labeller.label, pixels, name, facts)
+            else:
+                labels, how = self.labeller.label(pixels, name, facts.is_closed)
+            self.predictions.write(item.id, pixels, labels, {**note, 'how': how})
+        if self.derived is not None:
+            self.derived.write(item.id, item.name, pixels, labels, item.facts, note)
         self.counts.done += 1
 
-    def _exists(self, image_id: str) -> bool:
-        return any(path.exists() for path in self.predictions.files(image_id))
+    def _whole_note(self, item: _Item, made_of: Note) -> Note:
+        """All that the labels of an image depend on; what versions without these keys made agrees with None."""
+        seam_open = (self.labeller.mode.wrap and not item.facts.is_closed) or None
+        return {**self._note, **made_of, 'level': self.level or None, 'seam_open': seam_open}
 
-    def _is_finished(self, image_id: str, made_of: Note) -> bool:
-        finished = self.predictions.is_finished(image_id, {**self._note, **made_of})
+    def _exists(self, item: _Item) -> bool:
+        derived = self.derived is not None and self.derived.exist(item.id, item.name)
+        return derived or any(path.exists() for path in self.predictions.files(item.id))
+
+    def _is_finished(self, item: _Item, made_of: Note) -> bool:
+        note = self._whole_note(item, made_of)
+        finished = self.predictions.is_finished(item.id, note)
+        if self.derived is not None:
+            finished &= self.derived.is_finished(item.id, item.name, note)
         self.counts.already_there += finished
         return finished
 
@@ -255,6 +298,22 @@ class Run:
         text = str(reason).removeprefix(f'{name}: ')
         self.counts.failed.append((name, text))
         self.progress.report(f'failed: {name}: {text}')
+
+
+class _Item(NamedTuple):
+    """One image or frame: its id, that with the extension of its file, its name in reports, what it shows."""
+
+    id: str
+    name: str
+    shown_name: str
+    facts: PanoramaFacts
+
+
+def _frame(source: Source, number: int, pixels: Pixels | None = None) -> _Item:
+    """A video's frame, which has no metadata; its image is named as programs write frames, as PNG."""
+    frame = frame_id(source.id, number)
+    size = (1, 2) if pixels is None else (pixels.shape[0], pixels.shape[1])
+    return _Item(frame, f'{frame}.png', f'{source.path} frame {number}', PanoramaFacts(size))
 
 
 def frame_id(video_id: str, number: int) -> str:
