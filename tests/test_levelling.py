@@ -2,12 +2,20 @@
 
 import numpy as np
 import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from PIL import Image, PngImagePlugin
 from reference.levelling import tilted_place
 
+from stage1_sam_cache.build.builder import CacheBuilder
+from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.data.gpano import facts_of, parse_packet, read_facts
+from stage1_sam_cache.data.listing import list_folder
 from stage1_sam_cache.geometry.resampling import level, resample, tilt_back
 from stage1_sam_cache.geometry.sphere import SphereArea, camera_to_level, levelled_area
+from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator
+from stage2_distill.errors import ConfigError
+from stage2_distill.training.runner import GoodSAMRunner
 
 SPHERE = SphereArea.full(60, 120)
 
@@ -200,3 +208,30 @@ def test_windows_over_the_seam_of_a_cropped_panorama_are_refused(run_tool, tmp_p
     made = run_tool('cache_sam.py', *flags)
     assert made.returncode == 0, made.stderr
     assert f'warning: {tmp_path}/in/full.jpg is not level (pitch 0, roll 7 degrees); tools/level_' in made.stderr
+
+
+def test_training_refuses_borders_that_do_not_meet(tmp_path, picture):
+    init_default_scope('mmseg')
+    save(tmp_path / 'in/part.jpg', picture(40, 160), **crop(40, 70, 160, 40, 360, 180))
+    save(tmp_path / 'in/tilted.jpg', picture(40, 160), PosePitchDegrees=-8)
+    refusals = {}
+    for wrap in (True, False):
+        settings = CacheSettings((40, 64), 32, wrap)
+        builder = CacheBuilder(tmp_path / f'cache{wrap}', settings, FelzenszwalbMaskGenerator())
+        builder.run(list_folder(tmp_path / 'in').samples, show_progress=False)
+        builder.writer.seal()
+        dataset = {'type': 'CatalogueDataset', 'images': str(tmp_path / 'in'), 'labelled': False}
+        expect = {'cache': str(tmp_path / f'cache{wrap}'), 'expect': {'grid': settings.to_json()}}
+        for columns in (0, 20):
+            try:
+                built = GoodSAMRunner.build_dataset({**dataset, **expect}, Config({'model': {'wrap_columns': columns}}))
+                refusals[wrap, columns] = built.notes
+            except ConfigError as refused:
+                refusals[wrap, columns] = str(refused)
+    part = f'{tmp_path}/in/part.jpg shows 160 of 360 degrees, so its left and right border do not meet'
+    assert refusals[True, 0] == refusals[True, 20]
+    assert refusals[True, 0].startswith(f'model.grid.wrap=True, but {part}; choose other images by list_file')
+    assert refusals[False, 20].startswith(f'model.wrap_columns=20, but {part}; ')
+    (note,) = refusals[False, 0]
+    tilted = f'{tmp_path}/in/tilted.jpg is not level (pitch -8, roll 0 degrees)'
+    assert note == f'{tilted}; tools/level_panoramas.py writes level copies'
