@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MASK_NAMES = ('colmap', 'metashape')
 _YAWS, _PITCHES, _FOV = [0.0, 60.0, 120.0, 180.0, 240.0, 300.0], [0.0], 90.0
+_LARGEST_SIZE = 16384
 _OF_VIEWS = ('view_fov', 'view_yaw', 'view_pitch')
 
 
@@ -73,6 +74,8 @@ def chosen_views(parser: argparse.ArgumentParser, args: argparse.Namespace) -> l
         if args.view_size:
             parser.error('--view-size goes with --views')
         return []
+    if args.view_size and args.view_size > _LARGEST_SIZE:
+        parser.error(f'--view-size goes up to {_LARGEST_SIZE}')
     fov = _FOV if args.view_fov is None else args.view_fov
     if not 1 <= fov <= 170:
         parser.error('--view-fov goes from 1 to 170 degrees')

@@ -105,15 +105,14 @@ class DerivedFiles:
         image_sphere, labels_sphere = (
             self._spheres(pixels, labels, facts, image_name) if self.views else (pixels, labels)
         )
+        seen = labels
         for file in self._files(image_id, image_name):
-            if file.view is None:
-                made = labels
-            elif file.kind == 'image':
+            if file.kind == 'labels' and file.view is not None:
+                seen = cut_view(labels_sphere, file.view, nearest=True)
+            if file.kind == 'image' and file.view is not None:
                 made = cut_view(image_sphere, file.view)
             else:
-                made = cut_view(labels_sphere, file.view, nearest=True)
-            if file.kind == 'mask':
-                made = ignore_mask(made, self.ignored or ())
+                made = ignore_mask(seen, self.ignored or ()) if file.kind == 'mask' else seen
             self.predictions.write_png(image_id, file.path, Image.fromarray(made), {**note, **file.note})
 
     def _spheres(self, pixels: Pixels, labels: Pixels, facts: PanoramaFacts, name: str) -> tuple[Pixels, Pixels]:
@@ -126,7 +125,7 @@ class DerivedFiles:
         return image, whole_sphere(labels, facts.shown, to_area, labels=True)
 
     def _files(self, image_id: str, image_name: str) -> list[_File]:
-        """The files of an image, in the order in which they are written."""
+        """The files of an image in the order in which they are written: masks follow the labels that they are of."""
         root, files = self.predictions.root, []
         masked: Note = {'ignored': list(self.ignored or ())}
         if self.ignored is not None:

@@ -71,7 +71,7 @@ class GoodSAMRunner(CheckedRunner):
             train = cfg.get('train_dataloader') or {}
             dataset = build_with_cache(settings, train['batch_size'] if settings == train.get('dataset') else 1)
         if cfg.model.get('wrap_columns'):
-            remedy = 'let the student see no borders join: without --wrap, or model.wrap_columns=0'
+            remedy = 'choose other images, or set model.wrap_columns=0 (tools/test.py --wrap sets another value)'
             check_borders(entries_of(dataset), f'model.wrap_columns={cfg.model.wrap_columns}', remedy)
         return dataset
 
