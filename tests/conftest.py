@@ -208,7 +208,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Select tests: the long form has fault tests, fuzzing and what is marked ``long``, which the short form skips."""
     marked = [item for item in items if item.get_closest_marker('long')]
     if config.getoption('--long'):
-        chosen = [item for item in items if 'faults' in item.path.parts or _is_fuzz(item) or item in marked]
+        chosen = [item for item in items if _injects_faults(item) or _is_fuzz(item) or item in marked]
         deselected = [item for item in items if item not in chosen]
     else:
         deselected = marked
@@ -216,9 +216,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in deselected]
     for item in items:
         # Before Python 3.12 tracing costs what it traces: a third of a property test's time, and of a benchmark's.
-        slow = 'faults' in item.path.parts or item.path.stem == 'test_benchmarks'
+        slow = _injects_faults(item) or item.path.stem == 'test_benchmarks'
         if slow or is_hypothesis_test(getattr(item, 'obj', None)):
             item.add_marker('no_cover')
+
+
+def _injects_faults(item: pytest.Item) -> bool:
+    return item.path.parent.name == 'faults'
 
 
 def _is_fuzz(item: pytest.Item) -> bool:
@@ -230,7 +234,7 @@ def pytest_runtest_call(item: pytest.Item):
     """Count the examples of a property test for the table."""
     begun, before = time.monotonic(), item.obj.fuzz_tried[0] if _is_fuzz(item) else 0
     outcome = yield
-    if _is_fuzz(item) and 'faults' not in item.path.parts and item.config.getoption('--long'):
+    if _is_fuzz(item) and not _injects_faults(item) and item.config.getoption('--long'):
         kind = f'fuzz, {item.path.stem.removeprefix("test_").replace("_", " ")}'
         figures = (kind, item.obj.fuzz_tried[0] - before, int(outcome.excinfo is not None), time.monotonic() - begun)
         item.user_properties.append(('faults', figures))

@@ -104,6 +104,7 @@ PRINTED_BY = {
     'stage2_distill.commands.flags': '',
     'stage2_distill.commands.label_panels': 'browse_pseudo_labels judge_unlabelled report',
     'stage2_distill.data.stored_lesson': 'train',
+    'stage2_distill.report.model_card': '',  # commands for the reader of a card
     'stage2_distill.training.cache_check': 'train test browse_pseudo_labels judge_unlabelled check_paper',
     'stage2_distill.training.checkpoint_hook': _TRAINED,
     'stage2_distill.training.config_keys': 'train test browse_pseudo_labels judge_unlabelled check_paper',

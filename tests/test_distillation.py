@@ -187,7 +187,7 @@ def test_initial_weights_are_scored_without_a_checkpoint(trained, tiny_goodsam, 
 
 
 def test_the_exported_student_is_the_trained_one_in_mmseg_and_in_onnx(
-    trained, tiny_goodsam, tiny_toypass, run_tool, tmp_path
+    trained, tiny_goodsam, tiny_toypass, tiny_caches, run_tool, tmp_path
 ):
     work, _ = trained
     data, _ = tiny_toypass
@@ -202,6 +202,9 @@ def test_the_exported_student_is_the_trained_one_in_mmseg_and_in_onnx(
     for line in files[2].read_text().splitlines():
         digest, name = line.split()
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+    card, (masks,) = (tmp_path / 'student.md').read_text(), (tiny_caches['train']).glob('*/manifest.json')
+    assert f'fingerprint {masks.parent.name}, made by' in card and 'after iteration 4 of the run' in card
+    assert '| validation of the run | ' in card
     images = data / 'target/leftImg8bit/val'
     pixels = np.asarray(Image.open(next(images.rglob('*.png'))).convert('RGB'))
     ours = Student.load(str(tiny_goodsam), str(work / 'iter_4.pth')).label(pixels)

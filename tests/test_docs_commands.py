@@ -107,6 +107,7 @@ NOT_RUN = {
     '--dry-run': "needs SAM's weights",
     '--dataset wildpass': 'the same as with DensePASS, with other images',
     'cache_sam.py --dataset densepass --split val': "needs SAM's weights",
+    '--push': 'test_model_card.py pushes to a stub of the hub',
 }
 
 

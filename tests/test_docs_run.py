@@ -22,7 +22,11 @@ NOT_RUN = {
     'make faults': 'runs this test',
     'conda env create': 'downloads an environment of several GB',
     'conda activate': 'needs that environment',
+    'docker': 'needs an engine; the workflow of .github builds the image, test_dockerfile.py reads its file',
     'pip install': 'test_package.py installs the project from a wheel',
+    'tools/export_student.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/iter_40000.pth --push': (
+        'test_model_card.py pushes to a stub of the hub'
+    ),
 }
 # The Python of the others is run by test_docs.py.
 WITH_PYTHON = {'usage.md'}

@@ -128,15 +128,33 @@ class CacheWriter:
         """Write the manifest of all that is cached; return the number of panoramas.
 
         Raises:
-            MaskCacheError: If a file is damaged or can't be read, or the manifest can't be written.
+            MaskCacheError: If a file is damaged or can't be read, the manifest can't be written, or the folder was
+                replaced meanwhile.
         """
         _write_description(self.path, self.cache.fingerprint)  # the folder may have been replaced
+        place = _identity(self.path)
         records = []
         for file in self.cache.files():
             data = read_bytes(file)
             records.append(describe(self.cache.decode(data, file), data))
         commit(self.path / MANIFEST_FILE, manifest_text(self.cache.fingerprint, records).encode(), replace=True)
+        if _identity(self.path) != place:  # what was listed lies elsewhere now
+            with contextlib.suppress(OSError):
+                (self.path / MANIFEST_FILE).unlink()
+            raise MaskCacheError(
+                f'{self.path}: the folder was moved away or replaced while its manifest was written',
+                'move it back and run the same command again',
+            )
         return len(records)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one of its name; None if there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def restore_description(folder: Path) -> bool:

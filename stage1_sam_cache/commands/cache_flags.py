@@ -234,5 +234,5 @@ def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_val
     if level not in ('stock', 'exact') and 'points_per_batch' not in sam_values:
         settings = replace(settings, points_per_batch=points_that_fit(device, level))
     path = find_weights(model, args.checkpoint_dir, args.checkpoint)
-    sam, digest = load_sam(model, path, official=args.checkpoint is None)
+    sam, digest = load_sam(model, path, official=args.checkpoint is None, trusted=args.trust_checkpoint)
     return SamMaskGenerator(sam, model, digest, settings, device, level, args.encoder_batch or 1, args.compile)

@@ -24,6 +24,7 @@ from stage2_distill.training.checked_runner import LOADERS, CheckedRunner
 from stage2_distill.training.resuming import find_latest, folder_of
 
 _ASSISTANT_FILE = 'assistant_sha256'  # in the meta of a checkpoint
+MASKS = 'mask_cache'  # the same: fingerprint and settings of the masks that a run learns from
 
 
 @RUNNERS.register_module()
@@ -154,8 +155,15 @@ class GoodSAMRunner(CheckedRunner):
         super().check_resume(filename)
 
     def save_checkpoint(self, *args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Save a checkpoint; ``meta`` gets the digest of the assistant's file, which holds weights of no other kind."""
-        super().save_checkpoint(*args, meta={**(meta or {}), _ASSISTANT_FILE: self._assistant_file()}, **kwargs)
+        """Save a checkpoint; ``meta`` gets the masks' identity, and the digest of an assistant that is a file."""
+        known = {_ASSISTANT_FILE: self._assistant_file(), MASKS: self._masks()}
+        super().save_checkpoint(*args, meta={**(meta or {}), **known}, **kwargs)
+
+    def _masks(self) -> dict[str, Any]:
+        """What tells the masks of training from others, as plain values."""
+        dataset = self.datasets.of(self.cfg.train_dataloader['dataset'], training=True)
+        fingerprint = dataset.mask_cache.fingerprint
+        return {'fingerprint': fingerprint.key, 'settings': dict(fingerprint.settings), 'panoramas': len(dataset)}
 
     def _assistant_file(self) -> str:
         """SHA-256 (hex) of the file that the assistant is; empty if its weights are in the checkpoint."""

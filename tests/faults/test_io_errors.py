@@ -392,7 +392,9 @@ def test_a_cache_that_is_taken_away_meanwhile_is_missed(laboratory, trials):
     cases = [(*place, what, whole) for place in places for what in SWAPS for whole in (False, True)]
     chosen = trials.rng.permutation(len(cases))[: trials.many(3, 79)]
     # And at the first claim, when only the description has been written: all else is then written to the new folder.
-    tried = [('open', 2, 'another folder', False), *(cases[i] for i in chosen)]
+    # And when the last file is opened, the manifest, after all that it lists was read.
+    sure = [('open', at, 'another folder', False) for at in (2, calls['open'])]
+    tried = [*sure, *(cases[i] for i in chosen)]
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(lambda case: swapped(laboratory, *case), tried))
     trials.count('I/O error, real limits', len(tried), sum(map(bool, outcomes)))

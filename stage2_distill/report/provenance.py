@@ -1,0 +1,147 @@
+"""What went into a student, and under which licences: read from its config, its checkpoint and its work dir."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from stage2_distill.report.run_files import read_curves, read_scores
+from stage2_distill.training.runner import MASKS
+
+UNKNOWN = 'not known here: read it where they come from'
+NOT_RECORDED = 'not recorded in the checkpoint'
+_OWN = 'Apache-2.0 (networks of this project, trained on rendered images)'
+_NVIDIA = 'NVIDIA Source Code License for SegFormer: non-commercial use'
+# By what a checkpoint's address contains; the first that fits. docs/usage.md has the same table.
+_WEIGHTS = (
+    ('goodsam://', _OWN),
+    ('hf:nvidia/', _NVIDIA),
+    (
+        'mmsegmentation/v0.5/segformer/',
+        'Apache-2.0 (MMSegmentation); from NVIDIA and Cityscapes',
+    ),
+)
+_GENERATORS = {'sam': 'Apache-2.0 (SAM, Meta)', 'toy_sam': _OWN, 'felzenszwalb': 'no weights (scikit-image)'}
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """One thing that a student was made of.
+
+    Attributes:
+        role: What it was used as.
+        name: Its address, name or fingerprint.
+        licence: As its publisher states it, as far as it is known here.
+    """
+
+    role: str
+    name: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a student comes from.
+
+    Attributes:
+        distilled: Whether it is GoodSAM's student; else it is a network trained with labels.
+        ingredients: Data, masks and weights that it was made of.
+        iteration: Of the checkpoint; None if it says none.
+        seed: Of the run; None if it says none.
+        scores: Rows of ``{'dataset', 'split', 'images', 'mode', metric: per cent}``, of this checkpoint alone.
+        config: The config's whole text.
+        versions: Of the packages at hand, by name.
+    """
+
+    distilled: bool
+    ingredients: list[Ingredient]
+    iteration: int | None
+    seed: int | None
+    scores: list[dict[str, Any]]
+    config: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def provenance_of(config: Config, checkpoint: Mapping[str, Any], path: str) -> Provenance:
+    """Collect what is known of a checkpoint's student.
+
+    Scores are those that the run's log has for the checkpoint's iteration, and those of score files in its folder that
+    name this very file.
+
+    Args:
+        config: Of the run.
+        checkpoint: Loaded.
+        path: Its file, or an address.
+    """
+    meta = checkpoint.get('meta') or {}
+    iteration, seed = meta.get('iter'), meta.get('seed')
+    return Provenance(
+        config.model.type == 'GoodSAM',
+        _ingredients(config, meta),
+        iteration if isinstance(iteration, int) else None,
+        seed if isinstance(seed, int) else None,
+        _scores(config, Path(path), iteration),
+        config.pretty_text,
+        {name: version(name) for name in ('goodsam', 'torch', 'onedl-mmsegmentation')},
+    )
+
+
+def _ingredients(config: Config, meta: Mapping[str, Any]) -> list[Ingredient]:
+    """Panoramas, masks, and the weights that training began with."""
+    found = []
+    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
+    masks = meta.get(MASKS) or {}
+    count = f', {masks["panoramas"]} of them' if 'panoramas' in masks else ''
+    name = dataset.get('name') or dataset.get('images') or dataset.get('type') or 'unknown'
+    found.append(Ingredient('training images', f'{name}{count}', UNKNOWN))
+    model = config.model
+    if model.type != 'GoodSAM':
+        return [*found, *_weights(model, 'initial weights')]
+    settings = masks.get('settings') or {}
+    generator = settings.get('generator') or {}
+    told = f'fingerprint {masks["fingerprint"]}, made by `{json.dumps(generator)}`' if masks else NOT_RECORDED
+    licence = _GENERATORS.get(str(generator.get('name')), UNKNOWN) if masks else UNKNOWN
+    found.append(Ingredient('instance masks', told, licence))
+    found += _weights(model['student'], "student's initial weights")
+    return found + _weights(model['teacher_assistant'], "teacher assistant's initial weights")
+
+
+def _weights(network: Mapping[str, Any], role: str) -> list[Ingredient]:
+    """The checkpoints that a network of a config begins with."""
+    parts = [network, network.get('backbone') or {}, network.get('decode_head') or {}]
+    named = [(part.get('init_cfg') or {}).get('checkpoint') for part in parts if isinstance(part, Mapping)]
+    named.append(network.get('file') or network.get('pretrained'))
+    return [Ingredient(role, str(one), licence_of(str(one))) for one in named if one]
+
+
+def licence_of(weights: str) -> str:
+    """The licence of weights by their address, as their publisher states it; ``UNKNOWN`` for others."""
+    return next((licence for part, licence in _WEIGHTS if part in weights), UNKNOWN)
+
+
+def _scores(config: Config, path: Path, iteration: Any) -> list[dict[str, Any]]:
+    """Scores of this checkpoint: of the run's log, then of score files beside it."""
+    rows: list[dict[str, Any]] = []
+    metrics = ('mIoU', 'mAcc', 'aAcc')
+    if path.parent.is_dir() and path.is_file():
+        validated = (config.get('val_dataloader') or {}).get('dataset') or {}
+        steps = {name: dict(points) for name, points in read_curves(path.parent).items() if name in metrics}
+        logged = {name: values[iteration] for name, values in steps.items() if iteration in values}
+        if logged:
+            about = {'dataset': validated.get('name') or validated.get('images'), 'split': validated.get('split')}
+            rows.append({**about, 'mode': 'validation of the run', **logged})
+        for content in read_scores(path.parent).values():
+            given = content.get('checkpoint')
+            if isinstance(given, str) and Path(given).is_file() and path.samefile(given):
+                about = {'dataset': content.get('dataset'), 'split': content.get('split')}
+                about['images'] = (content.get('images') or {}).get('scored')
+                for row in content['scores']:
+                    mode = f'{row.get("mode")}, input scale {row.get("input_scale", 1):g}'
+                    rows.append({**about, 'mode': mode, **{name: row[name] for name in metrics if row.get(name)}})
+    return rows
