@@ -88,33 +88,35 @@ def users_of(module):
 _TRAINED = 'train train_toy_sam'
 _LISTED = 'cache_sam cache_truth browse_dataset inspect_cache predict'
 _LOADING = 'train test predict export_student browse_pseudo_labels judge_unlabelled check_paper score_masks '
-_LOADING += 'convert_weights report'
+_LOADING += 'convert_weights report export_labels'
+_LABELS = 'browse_pseudo_labels judge_unlabelled export_labels'
 PRINTED_BY = {
     'commands.demo': '',  # flags of the launcher that it calls
     'stage1_sam_cache.cache.writer': 'cache_sam cache_truth',  # the benchmark's caches are temporary
     'stage1_sam_cache.commands.shared_flags': _LISTED,
     'stage1_sam_cache.commands.training_advice': 'cache_sam',
     'stage1_sam_cache.data.catalog': f'{_LISTED} check_paper test train',
-    'stage1_sam_cache.data.own_labels': 'test train browse_pseudo_labels judge_unlabelled',
+    'stage1_sam_cache.data.own_labels': f'test train {_LABELS}',
     'stage1_sam_cache.sam.sam_generator': 'cache_sam',  # the benchmark's SAM has the settings of its own flags
     'stage1_sam_cache.sam.weights': 'cache_sam',  # the benchmark takes the weights that come with the project
     'stage2_distill.checkpoints.hub_files': _LOADING,
     'stage2_distill.checkpoints.safe_checkpoints': f'train_toy_sam {_LOADING}',
-    'stage2_distill.checkpoints.fit': 'train test browse_pseudo_labels judge_unlabelled check_paper score_masks',
+    'stage2_distill.checkpoints.fit': f'train test {_LABELS} check_paper score_masks',
     'stage2_distill.commands.flags': '',
-    'stage2_distill.commands.label_panels': 'browse_pseudo_labels judge_unlabelled report',
+    'stage2_distill.commands.label_panels': f'{_LABELS} report',
     'stage2_distill.data.stored_lesson': 'train',
+    'stage2_distill.deployment.outputs': 'predict',
     'stage2_distill.report.model_card': '',  # commands for the reader of a card
-    'stage2_distill.training.cache_check': 'train test browse_pseudo_labels judge_unlabelled check_paper',
+    'stage2_distill.training.cache_check': f'train test {_LABELS} check_paper',
     'stage2_distill.training.checkpoint_hook': _TRAINED,
-    'stage2_distill.training.config_keys': 'train test browse_pseudo_labels judge_unlabelled check_paper',
+    'stage2_distill.training.config_keys': f'train test {_LABELS} check_paper',
     'stage2_distill.training.hooks': _TRAINED,
 }
 # Flags that a message names for some of its tools only, because the others never get there.
 PARTLY = {('stage1_sam_cache.commands.shared_flags', '--images'): ('browse_dataset.py', 'cache_truth.py')}
 PARTLY[('stage1_sam_cache.commands.shared_flags', '--dataset')] = ('cache_truth.py',)
 PARTLY[('stage2_distill.checkpoints.safe_checkpoints', '--weights-dir')] = ('train_toy_sam.py',)  # fetches nothing
-_SCORED = ('test.py', 'browse_pseudo_labels.py', 'judge_unlabelled.py', 'check_paper.py', 'score_masks.py')
+_SCORED = ('test.py', *(f'{tool}.py' for tool in _LABELS.split()), 'check_paper.py', 'score_masks.py')
 PARTLY[('stage2_distill.checkpoints.fit', '--load-from')] = _SCORED  # these do not begin training
 
 

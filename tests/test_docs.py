@@ -36,6 +36,7 @@ SAME_FLAGS = {
     'goodsam-predict': 'predict.py',
     'goodsam-export': 'export_student.py',
     'goodsam-browse-labels': 'browse_pseudo_labels.py',
+    'goodsam-export-labels': 'export_labels.py',
     'goodsam-report': 'report.py',
     'goodsam-judge': 'judge_unlabelled.py',
     'goodsam-check-paper': 'check_paper.py',

@@ -43,6 +43,14 @@ BEFORE: dict[str, dict[str, tuple]] = {
     'README.md': {'': (*DENSEPASS, ('', world.own_panoramas))},
     'ablations.md': {'': ('tools/make_toypass.py --out data/ToyPASS --preset demo',)},
     'api.md': {'': (('', lambda scratch: world.panoramas(scratch / 'streets', 'street/1.png', (40, 160))),)},
+    'exchange.md': {
+        'Label files': (
+            *DENSEPASS,
+            ('', world.own_panoramas),
+            'tools/cache_sam.py --dataset densepass',
+            'tools/train.py mmseg_configs/goodsam_b0.py',
+        ),
+    },
     'reproduce.md': {
         '': (('data', world.densepass), ('data', world.wildpass)),
         '3. What needs no training': ('tools/make_toypass.py --out data/ToyPASS --preset demo',),

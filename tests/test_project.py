@@ -85,6 +85,7 @@ ROOMS = {
         ['evaluation'],
         ['components'],
         ['deployment'],
+        ['exchange'],
         ['report'],
         ['commands'],
     ],

@@ -20,6 +20,7 @@ CONSOLE_COMMANDS = {
     'tools/predict.py': 'goodsam-predict',
     'tools/export_student.py': 'goodsam-export',
     'tools/browse_pseudo_labels.py': 'goodsam-browse-labels',
+    'tools/export_labels.py': 'goodsam-export-labels',
     'tools/report.py': 'goodsam-report',
     'tools/judge_unlabelled.py': 'goodsam-judge',
     'tools/check_paper.py': 'goodsam-check-paper',

@@ -3,6 +3,7 @@
     tools/predict.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/best_mIoU_iter_40000.pth --images my_panoramas
     tools/predict.py student.py student.safetensors --images a.jpg 'photos/*/*.jpg' ride.mp4 --out labels --wrap
     tools/predict.py student.py student.safetensors --images my_panoramas --views cube --mask-classes person car
+    tools/predict.py student.py student.safetensors --images my_panoramas --confidence --format png coco cvat
     torchrun --nproc-per-node 4 --no-python tools/predict.py student.py student.safetensors --images my_panoramas
 
 It can be killed at any moment and run again: it keeps what the same student made of the same image with the same flags,
@@ -14,12 +15,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stage1_sam_cache.build.shards import Shard, parse_shard, shard_of_environment, worst_status
+from stage1_sam_cache.build.shards import Shard, shard_of_environment, worst_status
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
+from stage1_sam_cache.commands.shard_flag import add_shard_flag
 from stage1_sam_cache.errors import DatasetError
 from stage2_distill.commands import view_flags
 from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
@@ -28,16 +30,20 @@ from stage2_distill.deployment.plans import MODES, WINDOW, Mode
 from stage2_distill.deployment.sources import Source, Sources, find_sources
 from stage2_distill.deployment.views import View
 from stage2_distill.errors import ConfigError
+from stage2_distill.exchange.formats import FORMATS
 from stage2_distill.libraries import import_libraries
 
 if TYPE_CHECKING:
     from stage2_distill.deployment.predictor import Run
+    from stage2_distill.exchange.prediction_files import PredictionFiles
 
 _SEVERAL = (
     'folders, searched recursively; images; globs; videos (frames are named by their number); text files with one of '
     'these per line'
 )
 _LARGEST_SCALE = 1000
+_PNG = 'png'
+_LOCAL_FILES = '/data/local-files/?d='  # of Label Studio, for images that lie on its own machine
 NOTES = f"""
 modes: 'whole' shows the student the whole image, 'slide' windows whose outputs are averaged where they overlap, 'tile'
 windows side by side. An image of at most one window is labelled whole in each mode. 'auto' takes the whole image if
@@ -58,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out', type=flag_values.named_path, default=Path('predictions'), help='default: %(default)s')
     parser.add_argument('--opacity', type=float, default=0.6, help='of the labels, 0 to 1 (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='make and replace everything, whatever made it')
+    add_format_flags(parser)
     way = parser.add_argument_group('how images are labelled')
     way.add_argument('--mode', choices=MODES, default='auto', help='see below (default: %(default)s)')
     way.add_argument(
@@ -76,20 +83,32 @@ def build_parser() -> argparse.ArgumentParser:
     view_flags.add_view_flags(parser)
     run = parser.add_argument_group('run')
     run.add_argument('--device', default='auto', help='cpu, cuda, cuda:1, ... (default: a GPU where there is one)')
-    run.add_argument(
-        '--shard', type=_shard, metavar='i/n', help='only part i of n, from 0 (default: from torchrun, SLURM)'
-    )
+    add_shard_flag(run)
     add_trust_flag(parser)
     add_weights_flag(parser)
     return parser
 
 
-def _shard(text: str) -> Shard:
-    """Return the shard that ``i/n`` names, as argparse's ``type``."""
-    try:
-        return parse_shard(text)
-    except ValueError as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from problem
+def add_format_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which files are written."""
+    group = parser.add_argument_group('files', 'labels/ is always written: runs continue from it')
+    group.add_argument(
+        '--format',
+        nargs='+',
+        choices=(_PNG, *FORMATS),
+        default=[_PNG],
+        help='png: overlays beside the labels; coco, cvat, labelstudio: one file of all images for these tools '
+        '(default: png)',
+    )
+    group.add_argument(
+        '--confidence', action='store_true', help='also write the probability of each label, as PNG: 255 is 1'
+    )
+    group.add_argument(
+        '--image-url',
+        default=_LOCAL_FILES,
+        metavar='URL',
+        help="where Label Studio finds the images: stands before each image's path (default: %(default)s)",
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -111,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     refused = sources.refused if shard.index == 0 else []
     refusals = shared_flags.report_refused(refused, args.skip_refused, count=100)
     view_flags.report_odd_panoramas(sources.images, args, shard)
-    run = make_run(args, mode, shard, views)
+    run, others = make_run(args, mode, shard, views)
     try:
         label(run, sources, shard)
     except BaseException:
@@ -119,6 +138,7 @@ def main(argv: list[str] | None = None) -> int:
         cli.report('stopped early: run the same command again to continue from here')
         raise
     report_counts(run, len(refused), shard, args.out)
+    put_together(others, run.note)
     return worst_status(cli.FAILED if run.counts.failed else refusals, os.environ)
 
 
@@ -153,8 +173,12 @@ def choose_sources(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
     return sources, own
 
 
-def make_run(args: argparse.Namespace, mode: Mode, shard: Shard, views: Sequence[View] = ()) -> Run:
-    """Load the student and return the run; what it needs is imported here, because PyTorch takes seconds.
+def make_run(
+    args: argparse.Namespace, mode: Mode, shard: Shard, views: Sequence[View] = ()
+) -> tuple[Run, PredictionFiles]:
+    """Load the student and return the run and the files of other tools.
+
+    What it needs is imported here, because PyTorch takes seconds.
 
     Raises:
         GoodSAMError: If student, device or output folder can't be used.
@@ -164,6 +188,8 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard, views: Sequence
     from stage2_distill.deployment.outputs import Predictions
     from stage2_distill.deployment.predictor import Labeller, Run, identity
     from stage2_distill.deployment.student import Student
+    from stage2_distill.exchange.label_map import LabelSet
+    from stage2_distill.exchange.prediction_files import PredictionFiles
     from stage2_distill.models.dry_run import needed_bytes
 
     device = choose_device(args.device, os.environ)
@@ -173,8 +199,12 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard, views: Sequence
     if args.mode in ('slide', 'tile'):
         needed_bytes(student.network, args.window)  # refuses windows that are too small for the student
     student_id = identity(student, args.config)
+    formats = [name for name in FORMATS if name in args.format]
+    others = PredictionFiles(args.out, formats, LabelSet(student.classes, student.palette, student_id, args.image_url))
     student.to(device)
-    predictions = Predictions(args.out, student.palette, args.opacity, args.overwrite)
+    predictions = Predictions(
+        args.out, student.palette, args.opacity, args.overwrite, _PNG in args.format, args.confidence
+    )
     derived = view_flags.derived_files(args, views, predictions, student.classes)
     if shard.index == 0:
         print(f'{student.parameter_count / 1e6:.1f} M parameters, on {device}')
@@ -190,8 +220,8 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard, views: Sequence
             'scale': args.scale,
         }
     )
-    labeller = Labeller(student, mode, args.scale, args.max_pixels)
-    return Run(labeller, predictions, student_id, shard, derived, args.level)
+    labeller = Labeller(student, mode, args.scale, args.max_pixels, confidence=args.confidence)
+    return Run(labeller, predictions, student_id, shard, others.add, derived, args.level), others
 
 
 def label(run: Run, sources: Sources, shard: Shard) -> None:
@@ -218,6 +248,20 @@ def label(run: Run, sources: Sources, shard: Shard) -> None:
         run.videos(sources.videos)
 
 
+def put_together(others: PredictionFiles, note: dict[str, Any]) -> None:
+    """Write the files of other tools, of all images that lie in the folder by now, whichever process labelled them."""
+    if not others.formats:
+        return
+    from tqdm import tqdm
+
+    def each(ids: Sequence[str], title: str) -> Iterator[str]:
+        yield from tqdm(ids, desc=title, unit='image', disable=sys.stderr is None, leave=False)
+
+    there, foreign = others.put_together(note, each)
+    left_out = f'; {foreign} label files of another student or mode are not in them' if foreign else ''
+    print(f'{there} images in {", ".join(map(str, others.files))}{left_out}', flush=True)
+
+
 def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:
     """Print what was done, of how many."""
     counts = run.counts
@@ -235,9 +279,10 @@ def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:
     # A video may declare more frames than it has, or none.
     images = refused + max(run.planned - counts.own, finished + len(counts.failed))
     part = '' if shard.count == 1 else f'shard {shard.index}/{shard.count} ({shard.source}): '
+    held = {'labels': 'ids', 'overlays': 'pictures', 'confidence': 'their probabilities'}
+    places = ''.join(f'{text} in {out}/{name}, ' for name, text in held.items() if name in run.predictions.folders)
     print(
-        f'{part}{finished} of {images} images' + (f' ({", ".join(more)})' if more else '') + f': ids in {out}/labels, '
-        f'pictures in {out}/overlays, {"".join(f"{path}, " for path in run.derived_folders)}what they mean in '
-        f'{out}/predictions.json',
+        f'{part}{finished} of {images} images' + (f' ({", ".join(more)})' if more else '') + f': {places}'
+        f'{"".join(f"{path}, " for path in run.derived_folders)}what they mean in {out}/predictions.json',
         flush=True,
     )

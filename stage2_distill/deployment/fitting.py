@@ -17,6 +17,7 @@ def first_that_fits(
     wrap: bool,
     needed: Callable[[tuple[int, int]], int | None],
     free: int | None,
+    bytes_per_pixel: int = BYTES_PER_PIXEL,
 ) -> int:
     """Return the index of the first plan that the free memory suffices for; of the last if it suffices for none.
 
@@ -26,6 +27,7 @@ def first_that_fits(
         wrap: As ``Mode``.
         needed: As ``models.dry_run.needed_bytes`` of the student's network.
         free: Bytes; None if that is not known. Then what is larger than two windows of ``WINDOW`` does not fit.
+        bytes_per_pixel: What is needed at the image's size, beside the network's own.
 
     Raises:
         InputSizeError: If the image is too small for the network.
@@ -36,7 +38,7 @@ def first_that_fits(
         if free is None or network_bytes is None:
             if seen[0] * seen[1] <= 2 * WINDOW[0] * WINDOW[1]:
                 return index
-        elif network_bytes + BYTES_PER_PIXEL * size[0] * size[1] <= _USABLE * free:
+        elif network_bytes + bytes_per_pixel * size[0] * size[1] <= _USABLE * free:
             return index
     return len(plans) - 1
 

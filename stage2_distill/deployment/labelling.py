@@ -14,32 +14,37 @@ from stage1_sam_cache.geometry.boxes import Box
 from stage1_sam_cache.geometry.windows import WindowGrid, WindowSettings
 from stage2_distill.deployment.enlarge import enlarged_labels
 from stage2_distill.deployment.fitting import seam_columns
-from stage2_distill.deployment.student import Student
+from stage2_distill.deployment.student import Enlarge, Student
 
 Pixels = NDArray[np.uint8]
 CELL = 4  # pixels; logits of windows meet on a grid of such cells, the resolution of SegFormer's logits
 
 
-def label_whole(student: Student, pixels: Pixels, wrap: bool = False) -> Pixels:
+def label_whole(student: Student, pixels: Pixels, wrap: bool = False, enlarge: Enlarge = enlarged_labels) -> Pixels:
     """Label an image that the student sees at once.
 
     Args:
         student: The network.
         pixels: RGB, uint8 ``(H, W, 3)``.
         wrap: Let it see an eighth of the image across the 0/360 degree seam at each border.
+        enlarge: Makes what is returned of the network's logits.
 
     Returns:
-        Class ids, uint8 ``(H, W)``.
+        Class ids, uint8 ``(H, W)``; with ``enlarged_with_confidence`` ``(2, H, W)``.
 
     Raises:
         NotFiniteError: If a logit is NaN or infinite.
     """
-    return student.label(pixels, seam_columns(pixels.shape[1], wrap))
+    return student.label(pixels, seam_columns(pixels.shape[1], wrap), enlarge)
 
 
 @torch.no_grad()
 def label_in_windows(
-    student: Student, pixels: Pixels, settings: WindowSettings, progress: Callable[[int, int], None] = lambda *_: None
+    student: Student,
+    pixels: Pixels,
+    settings: WindowSettings,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    enlarge: Enlarge = enlarged_labels,
 ) -> Pixels:
     """Label an image in windows whose logits are averaged where they overlap, as mmseg's ``slide_inference`` does.
 
@@ -52,9 +57,10 @@ def label_in_windows(
         pixels: RGB, uint8 ``(H, W, 3)``.
         settings: Windows and strides in pixels, rounded to whole cells.
         progress: Called with the number of finished windows and of all.
+        enlarge: Makes what is returned of the averaged logits.
 
     Returns:
-        Class ids, uint8 ``(H, W)``.
+        Class ids, uint8 ``(H, W)``; with ``enlarged_with_confidence`` ``(2, H, W)``.
 
     Raises:
         NotFiniteError: If a logit is NaN or infinite.
@@ -74,16 +80,16 @@ def label_in_windows(
             windows_at[region] += 1
         progress(index + 1, len(grid.windows))
     assert total is not None
-    labels = _enlarge(total.div_(windows_at), size, settings.wrap)
+    labels = _enlarge(total.div_(windows_at), size, settings.wrap, enlarge)
     return labels.cpu().numpy()
 
 
-def _enlarge(cells: Tensor, size: tuple[int, int], wrap: bool) -> Tensor:
+def _enlarge(cells: Tensor, size: tuple[int, int], wrap: bool, enlarge: Enlarge) -> Tensor:
     """Labels of cells; with ``wrap`` the first and last columns are interpolated with each other."""
     if not wrap:
-        return enlarged_labels(cells, size)
+        return enlarge(cells, size)
     cells = torch.cat([cells[..., -1:], cells, cells[..., :1]], -1)
-    return enlarged_labels(cells, (size[0], size[1] + 2 * CELL))[:, CELL:-CELL]
+    return enlarge(cells, (size[0], size[1] + 2 * CELL))[..., CELL:-CELL]
 
 
 def cell_grid(settings: WindowSettings, size: tuple[int, int]) -> WindowGrid:

@@ -26,7 +26,8 @@ def label_level(
         facts: What the panorama shows, and how the camera was tilted.
 
     Returns:
-        Class ids, uint8 ``(H, W)`` of the given image, by nearest neighbours, and in words how they were made.
+        Class ids, uint8 ``(H, W)`` of the given image, by nearest neighbours, and in words how they were made; with
+        their confidence ``(2, H, W)``, as ``label`` returns it.
 
     Raises:
         ImageError: As ``label``, or if the panorama is too large to be levelled.
@@ -36,4 +37,8 @@ def label_level(
     except ValueError as problem:
         raise ImageError(f'{name}: {problem}', 'leave --level away, or scale it down') from problem
     labels, how = label(upright.pixels, name, facts.is_closed)
-    return tilt_back(labels, upright.area, facts.shown, facts.pitch, facts.roll), f'{how}, level'
+    maps = [
+        tilt_back(each, upright.area, facts.shown, facts.pitch, facts.roll)
+        for each in (labels if labels.ndim == 3 else [labels])
+    ]
+    return np.stack(maps) if labels.ndim == 3 else maps[0], f'{how}, level'

@@ -1,4 +1,6 @@
-"""What predictions are on disk: labels and overlays that carry a note of what made them, and a description beside them.
+"""What predictions are on disk: PNGs that carry a note of what made them, and a description beside them.
+
+There are labels, and where they are asked for overlays and confidence maps.
 
 Each PNG holds its note as text, so that file and note are complete or absent together, whichever process wrote it and
 whenever it was stopped. A later run compares notes: what the same student made of the same image in the same way is
@@ -19,7 +21,8 @@ from PIL import Image, PngImagePlugin
 
 from stage1_sam_cache.errors import ImageError, WriteError
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
-from stage2_distill.deployment.own_output import DESCRIPTION, LABELS, NOTE, OVERLAYS, Note, read_note
+from stage2_distill.deployment.enlarge import CONFIDENCE_SCALE
+from stage2_distill.deployment.own_output import CONFIDENCE, DESCRIPTION, LABELS, NOTE, OVERLAYS, Note, read_note
 
 # What is wrong with one name, not with the disk.
 _BAD_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ)
@@ -29,14 +32,30 @@ class Predictions:
     """The folder that predictions are written to.
 
     Args:
-        root: The folder; ``labels/`` and ``overlays/`` in it get the PNGs.
+        root: The folder; ``labels/``, ``overlays/`` and ``confidence/`` in it get the PNGs.
         palette: RGB of each class.
         opacity: Of the labels in overlays, 0 to 1.
         overwrite: Make everything again, and replace files that something else made.
+        overlays: Whether overlays are wanted.
+        confidence: Whether confidence maps are wanted.
     """
 
-    def __init__(self, root: Path, palette: list[list[int]], opacity: float, overwrite: bool = False) -> None:
-        self.root, self.opacity, self.overwrite = root, opacity, overwrite
+    def __init__(
+        self,
+        root: Path,
+        palette: list[list[int]],
+        opacity: float,
+        overwrite: bool = False,
+        overlays: bool = True,
+        confidence: bool = False,
+    ) -> None:
+        self.root, self.overwrite = root, overwrite
+        # What notes say more, by the folder; labels are written last: where they are, all is there.
+        self._more: dict[str, Note] = {OVERLAYS: {'opacity': opacity}} if overlays else {}
+        if confidence:
+            self._more[CONFIDENCE] = {'probability_1_is': CONFIDENCE_SCALE}
+        self._more[LABELS] = {}
+        self.opacity, self.confidence = opacity, confidence
         self._colours = np.array(palette, np.uint8)
         self._cleaned: set[Path] = set()
 
@@ -50,25 +69,31 @@ class Predictions:
         text = json.dumps({'made_by': 'tools/predict.py', **description}, indent=1)
         commit(self.root / DESCRIPTION, text.encode(), replace=True)
 
-    def files(self, image_id: str) -> tuple[Path, Path]:
-        """Return the label file and the overlay of an image."""
-        return self.root / LABELS / f'{image_id}.png', self.root / OVERLAYS / f'{image_id}.png'
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of PNGs in ``root``, in the order in which the files of an image are written."""
+        return tuple(self._more)
+
+    def files(self, image_id: str) -> dict[str, Path]:
+        """Return the files of an image by their folders: overlay, confidence map, labels."""
+        return {folder: self.root / folder / f'{image_id}.png' for folder in self._more}
 
     def labels(self, image_id: str) -> NDArray[np.uint8]:
         """Return the labels of an image that are there, uint8 ``(H, W)``."""
-        with Image.open(self.files(image_id)[0]) as image:
+        with Image.open(self.files(image_id)[LABELS]) as image:
             return np.asarray(image)
 
     def is_finished(self, image_id: str, note: Note) -> bool:
-        """Return whether both files are there and were made as ``note`` says.
+        """Return whether all files are there and were made as ``note`` says.
 
         Raises:
             ImageError: If a file of that name was not made by this project, or does not say how.
         """
         if self.overwrite:
             return False
-        label, overlay = self.files(image_id)
-        made = [self.is_made_as(label, note), self.is_made_as(overlay, {**note, 'opacity': self.opacity})]
+        files = self.files(image_id)
+        # All are looked at: each may be one that must not be replaced.
+        made = [self.is_made_as(path, {**note, **self._more[folder]}) for folder, path in files.items()]
         return all(made)
 
     def is_made_as(self, path: Path, note: Note) -> bool:
@@ -84,34 +109,29 @@ class Predictions:
             raise ImageError(
                 f'{path} exists and does not say what made it', 'give another --out, or replace it by --overwrite'
             )
-        return self._matches(found, note)
-
-    @staticmethod
-    def _matches(found: Note | None, note: Note) -> bool:
-        wanted = json.loads(json.dumps(note))  # tuples become lists, as in the file
-        return found is not None and all(found.get(key) == value for key, value in wanted.items())
+        return matches(found, note)
 
     def write(self, image_id: str, pixels: NDArray[np.uint8], labels: NDArray[np.uint8], note: Note) -> None:
-        """Write the overlay and then the labels, each atomic: where labels are, both are.
+        """Write overlay and confidence map and then the labels, each atomic: where labels are, all are.
 
         Args:
             image_id: Of the image; folders in it are made.
             pixels: RGB, uint8 ``(H, W, 3)``.
-            labels: Class ids, uint8 ``(H, W)``.
+            labels: Class ids, uint8 ``(H, W)``; with confidence maps ``(2, H, W)``, as ``enlarged_with_confidence``.
             note: How they were made.
 
         Raises:
             ImageError: If the file system refuses this name.
             WriteError: If nothing can be written, as on a full disk.
         """
-        label_file, overlay_file = self.files(image_id)
-        coloured = Image.fromarray(self._colours[labels])
-        overlay = Image.blend(Image.fromarray(pixels), coloured, self.opacity)
-        for path, image, extra in (
-            (overlay_file, overlay, {'opacity': self.opacity}),
-            (label_file, Image.fromarray(labels), {}),
-        ):
-            self.write_png(image_id, path, image, {**note, **extra})
+        for folder, path in self.files(image_id).items():
+            ids = labels[0] if self.confidence else labels
+            if folder == OVERLAYS:
+                coloured = Image.fromarray(self._colours[ids])
+                image = Image.blend(Image.fromarray(pixels), coloured, self.opacity)
+            else:
+                image = Image.fromarray(labels[1] if folder == CONFIDENCE else ids)
+            self.write_png(image_id, path, image, {**note, **self._more[folder]})
 
     def write_png(self, image_id: str, path: Path, image: Image.Image, note: Note) -> None:
         """Write a PNG with its note, atomic.
@@ -128,7 +148,7 @@ class Predictions:
         """
         try:
             self._make_folder(path.parent)
-            commit(path, _png(image, note), replace=True)
+            commit(path, encode_png(image, note), replace=True)
         except WriteError as problem:
             if getattr(problem.__cause__, 'errno', None) in _BAD_NAME:
                 raise ImageError(f'{image_id}: {problem.problem}', 'rename the image') from problem
@@ -144,7 +164,14 @@ class Predictions:
             remove_abandoned(folder)
 
 
-def _png(image: Image.Image, note: Note) -> bytes:
+def matches(found: Note | None, note: Note) -> bool:
+    """Whether a note that was found holds all of another one."""
+    wanted = json.loads(json.dumps(note))  # tuples become lists, as in the file
+    return found is not None and all(found.get(key) == value for key, value in wanted.items())
+
+
+def encode_png(image: Image.Image, note: Note) -> bytes:
+    """Return a PNG that holds a note of how it was made."""
     info = PngImagePlugin.PngInfo()
     info.add_text(NOTE, json.dumps(note))
     buffer = io.BytesIO()

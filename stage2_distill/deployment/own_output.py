@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 DESCRIPTION = 'predictions.json'
-LABELS, OVERLAYS = 'labels', 'overlays'
+LABELS, OVERLAYS, CONFIDENCE = 'labels', 'overlays', 'confidence'
 MASKS, VIEWS = 'masks', 'views'
 NOTE = 'GoodSAM'  # key of the text in a PNG that says how it was made
 
@@ -53,7 +53,7 @@ class OwnOutput:
 
 def _possible_roots(path: Path) -> Iterator[tuple[Path, str, Path]]:
     for folder in path.parents:
-        if folder.name in (LABELS, OVERLAYS, MASKS, VIEWS):
+        if folder.name in (LABELS, OVERLAYS, CONFIDENCE, MASKS, VIEWS):
             yield folder.parent, folder.name, path.relative_to(folder)
 
 

@@ -23,6 +23,12 @@ from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.system.memory import free_memory
 from stage1_sam_cache.system.resources import explain
 from stage2_distill.deployment.derived_files import DerivedFiles
+from stage2_distill.deployment.enlarge import (
+    BYTES_PER_PIXEL,
+    CONFIDENCE_BYTES,
+    enlarged_labels,
+    enlarged_with_confidence,
+)
 from stage2_distill.deployment.fitting import first_that_fits
 from stage2_distill.deployment.labelling import label_in_windows, label_whole
 from stage2_distill.deployment.levelling import label_level
@@ -79,13 +85,22 @@ class Labeller:
         scale: Images are resized by this factor before the student sees them.
         max_pixels: The largest image that the student may see.
         progress: Told about windows and about ways that did not work.
+        confidence: Also say how probable each label is.
     """
 
     def __init__(
-        self, student: Student, mode: Mode, scale: float, max_pixels: int, progress: Progress | None = None
+        self,
+        student: Student,
+        mode: Mode,
+        scale: float,
+        max_pixels: int,
+        progress: Progress | None = None,
+        confidence: bool = False,
     ) -> None:
         self.student, self.mode, self.scale, self.max_pixels = student, mode, scale, max_pixels
-        self.progress = progress or Progress()
+        self.progress, self.confidence = progress or Progress(), confidence
+        self._enlarge = enlarged_with_confidence if confidence else enlarged_labels
+        self._bytes_per_pixel = BYTES_PER_PIXEL + CONFIDENCE_BYTES * confidence
         self._needed = lru_cache(maxsize=1024)(partial(needed_bytes, student.network))
         self._failed: dict[tuple[int, int], int] = {}  # by size, plans that did not work, from the first on
 
@@ -98,7 +113,8 @@ class Labeller:
             closed: False for a cropped panorama, whose left and right border do not meet, whatever the mode says.
 
         Returns:
-            Class ids, uint8 ``(H, W)``, and in words how they were made.
+            Class ids, uint8 ``(H, W)``, and in words how they were made. With ``confidence`` ``(2, H, W)``, ids first,
+            as ``enlarged_with_confidence`` returns them.
 
         Raises:
             ImageError: If the image is too small for the student, or too large after scaling.
@@ -110,14 +126,19 @@ class Labeller:
         size = seen.shape[0], seen.shape[1]
         mode = self.mode if closed else replace(self.mode, wrap=False)
         plans = mode.plans(size)
+        free = free_memory(self.student.mean.device)
         try:
-            first = first_that_fits(plans, size, mode.wrap, self._needed, free_memory(self.student.mean.device))
+            first = first_that_fits(plans, size, mode.wrap, self._needed, free, self._bytes_per_pixel)
         except InputSizeError as problem:
             scaled = f'; it was resized by --scale {self.scale:g}' if self.scale != 1 else ''
             raise ImageError(f'{name}: {problem.problem}{scaled}') from problem
         labels, plan = self._try(seen, plans, max(first, self._failed.get(size, 0)), name, mode.wrap)
-        if labels.shape != (height, width):
-            labels = np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+        if labels.shape[-2:] != (height, width):
+            maps = [
+                np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.NEAREST))
+                for each in (labels if self.confidence else [labels])
+            ]
+            labels = np.stack(maps) if self.confidence else maps[0]
         return labels, describe(plan)
 
     def _resized(self, pixels: Pixels, name: str) -> Pixels:
@@ -139,8 +160,8 @@ class Labeller:
         for index, plan in enumerate(plans[first:], first):
             try:
                 if plan is None:
-                    return label_whole(self.student, seen, wrap), plan
-                return label_in_windows(self.student, seen, plan, self.progress.window), plan
+                    return label_whole(self.student, seen, wrap, self._enlarge), plan
+                return label_in_windows(self.student, seen, plan, self.progress.window, self._enlarge), plan
             except (MemoryError, RuntimeError) as problem:
                 if not isinstance(explain(problem), OutOfMemory):
                     raise
@@ -166,6 +187,7 @@ class Run:
         predictions: The folder.
         student_id: As ``identity``.
         shard: The part of images, and of each video's frames, that this process labels.
+        labelled: Called with the id of each image that has just been labelled and written.
         derived: What is made of labelled panoramas beside; None for nothing.
         level: Whether tilted panoramas are levelled before the student sees them.
     """
@@ -176,19 +198,30 @@ class Run:
         predictions: Predictions,
         student_id: str,
         shard: Shard,
+        labelled: Callable[[str], Any] = lambda image_id: None,
         derived: DerivedFiles | None = None,
         level: bool = False,
     ) -> None:
-        self.labeller, self.predictions, self.shard = labeller, predictions, shard
+        self.labeller, self.predictions, self.shard, self.labelled = labeller, predictions, shard, labelled
         self.derived, self.level = derived, level
         self.counts = Counts()
         self.planned = 0  # images and frames
-        self._note = {'student': student_id, **labeller.mode.to_json(), 'scale': labeller.scale}
+        self._note = {
+            'student': student_id,
+            **labeller.mode.to_json(),
+            'scale': labeller.scale,
+            'level': level or None,  # None agrees with notes of versions that did not know it
+        }
 
     @property
     def derived_folders(self) -> list[str]:
         """What is written beside labels and overlays, for the last line of a run."""
         return [] if self.derived is None else self.derived.folders
+
+    @property
+    def note(self) -> Note:
+        """What the note of every label file says that this run makes or takes as finished."""
+        return self._note
 
     @property
     def progress(self) -> Progress:
@@ -222,7 +255,7 @@ class Run:
         if self._exists(item) and self._is_finished(item, {'image': _sha256(source.path)}):
             return
         image = read_rgb(source.path, *limits)
-        self._label(item, image.pixels, {'image': image.sha256})
+        self._label(item, image.pixels, {'image': image.sha256}, {'name': item.name})
 
     def _video(self, source: Source) -> None:
         digest = _sha256(source.path)
@@ -245,8 +278,15 @@ class Run:
             self._guard(item.shown_name, lambda: self._label(item, pixels, note))  # noqa: B023
             self.progress.advance()
 
-    def _label(self, item: _Item, pixels: Pixels, made_of: Note) -> None:
-        """Label an image, unless that is done, and make of it what is asked for beside."""
+    def _label(self, item: _Item, pixels: Pixels, made_of: Note, told: Note | None = None) -> None:
+        """Label an image, unless that is done, and make of it what is asked for beside.
+
+        Args:
+            item: The image.
+            pixels: RGB, uint8 ``(H, W, 3)``.
+            made_of: What its labels depend on.
+            told: What the note of its labels says more.
+        """
         note = self._whole_note(item, made_of)
         if self.predictions.is_finished(item.id, note):
             labels = self.predictions.labels(item.id)
@@ -256,7 +296,9 @@ class Run:
                 labels, how = label_level(self.labeller.label, pixels, name, facts)
             else:
                 labels, how = self.labeller.label(pixels, name, facts.is_closed)
-            self.predictions.write(item.id, pixels, labels, {**note, 'how': how})
+            self.predictions.write(item.id, pixels, labels, {**note, **(told or {}), 'how': how})
+            self.labelled(item.id)
+            labels = labels[0] if self.labeller.confidence else labels
         if self.derived is not None:
             self.derived.write(item.id, item.name, pixels, labels, item.facts, note)
         self.counts.done += 1
@@ -264,11 +306,11 @@ class Run:
     def _whole_note(self, item: _Item, made_of: Note) -> Note:
         """All that the labels of an image depend on; what versions without these keys made agrees with None."""
         seam_open = (self.labeller.mode.wrap and not item.facts.is_closed) or None
-        return {**self._note, **made_of, 'level': self.level or None, 'seam_open': seam_open}
+        return {**self._note, **made_of, 'seam_open': seam_open}
 
     def _exists(self, item: _Item) -> bool:
         derived = self.derived is not None and self.derived.exist(item.id, item.name)
-        return derived or any(path.exists() for path in self.predictions.files(item.id))
+        return derived or any(path.exists() for path in self.predictions.files(item.id).values())
 
     def _is_finished(self, item: _Item, made_of: Note) -> bool:
         note = self._whole_note(item, made_of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from stage2_distill.models.segformer import as_encoder_decoder
 from stage2_distill.training.experiment import read_config
 
 _PREFIX = 'student.'
+Enlarge = Callable[[Tensor, tuple[int, int]], Tensor]  # small logits (C, h, w) and a size to uint8 (..., H, W)
 
 
 def student_config(config: Config) -> dict[str, Any]:
@@ -174,21 +176,24 @@ class Student(nn.Module):
         return logits
 
     @torch.no_grad()
-    def label(self, pixels: NDArray[np.uint8], wrap_columns: int = 0) -> NDArray[np.uint8]:
+    def label(
+        self, pixels: NDArray[np.uint8], wrap_columns: int = 0, enlarge: Enlarge = enlarged_labels
+    ) -> NDArray[np.uint8]:
         """Label one image that the network sees at once.
 
         Args:
             pixels: uint8 RGB ``(H, W, 3)``.
             wrap_columns: Columns of the opposite side that pad each border, for panoramas of 360 degrees.
+            enlarge: Makes what is returned of the small logits.
 
         Returns:
-            uint8 ``(H, W)``, class ids.
+            uint8 ``(H, W)``, class ids; as ``enlarge`` returns it otherwise.
 
         Raises:
             NotFiniteError: If a logit is NaN or infinite.
         """
         seen = np.pad(pixels, ((0, 0), (wrap_columns, wrap_columns), (0, 0)), mode='wrap') if wrap_columns else pixels
-        labels = enlarged_labels(self.small_logits(seen), (seen.shape[0], seen.shape[1]))
+        labels = enlarge(self.small_logits(seen), (seen.shape[0], seen.shape[1]))
         if wrap_columns:
-            labels = labels[:, wrap_columns:-wrap_columns]
+            labels = labels[..., wrap_columns:-wrap_columns]
         return labels.cpu().numpy()

@@ -62,7 +62,7 @@ def store_lessons(model: Any, dataset: Any, config: Config, folder: Path) -> Pat
         MaskCacheError, ImageError: If masks or an image can't be read.
     """
     _refuse_chance(dataset)
-    about = _settings(model, dataset, config)
+    about = lesson_settings(model, dataset, config)
     home = folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     _make_folder(home)
     ids = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
@@ -186,14 +186,22 @@ def _loading_steps(dataset: Any) -> list[Any]:
     return list(steps[: last + 1])
 
 
-def _settings(model: Any, dataset: Any, config: Config) -> dict[str, Any]:
-    """All that a lesson depends on, but for the image itself."""
+def lesson_settings(model: Any, dataset: Any, config: Config) -> dict[str, Any]:
+    """All that a lesson depends on, but for the image itself, as plain values.
+
+    Args:
+        model: ``GoodSAM`` with its weights.
+        dataset: ``CatalogueDataset`` with a cache, whose pipeline reads masks.
+        config: Of the run.
+    """
+    copy = model.label_assistant
+    network = model.teacher_assistant if copy is None else copy
     parts = ('ctcf_head', 'grid', 'ta_input_scale', 'data_preprocessor')
     assistant = {key: value for key, value in config.model.teacher_assistant.items() if key != 'init_cfg'}
     loading = len(_loading_steps(dataset))
     return {
         'format': FORMAT,
-        'weights': weights_digest(model.teacher_assistant),
+        'weights': weights_digest(network),
         'teacher_assistant': repr(assistant),
         'cache': dataset.mask_cache.fingerprint.key,
         'loading': repr(config.train_dataloader.dataset.pipeline[:loading]),

@@ -1,0 +1,1 @@
+"""Labels as the files of other tools: COCO, CVAT, Label Studio; training labels as a data set."""
