@@ -75,6 +75,13 @@ def test_scaled_images_and_rounded_sizes_are_understood():
     ).is_closed
 
 
+def test_of_another_projection_the_width_counts_and_the_angles_do_not():
+    properties = crop(20, 10, 80, 30, PosePitchDegrees=12, ProjectionType='cylindrical')
+    facts = facts_of({key: str(value) for key, value in properties.items()}, (30, 80))
+    assert (facts.is_closed, facts.is_level) == (False, True)
+    assert facts.problem.startswith("GPano:ProjectionType='cylindrical' is not equirectangular")
+
+
 @pytest.mark.parametrize(
     ('data', 'problem'),
     [

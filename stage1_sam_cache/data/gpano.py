@@ -41,7 +41,7 @@ class PanoramaFacts:
         size: Rows and columns of the image.
         area: What it shows; None if the metadata do not say it.
         heading, pitch, roll: Of the camera, in degrees, with the signs of ``geometry.sphere``.
-        problem: Why metadata that are there are not used; empty if they are, or there are none.
+        problem: Why metadata that are there, or a part of them, are not used; empty if they are, or there are none.
     """
 
     size: tuple[int, int]
@@ -142,13 +142,17 @@ def facts_of(properties: Mapping[str, str], size: tuple[int, int]) -> PanoramaFa
         if abs(angle) > _ANGLES[name]:
             raise ValueError(f'GPano:{name}={angle:g} is out of range')
     heading, pitch, roll = (angles.get(name, 0.0) for name in _ANGLES)
+    projection, problem = properties.get('ProjectionType', '').strip(), ''
+    if projection.lower() not in ('', 'equirectangular'):
+        heading = pitch = roll = 0.0
+        problem = f'GPano:ProjectionType={projection[:40]!r} is not equirectangular, so its angles are not known'
     given = [name for name in _SIZES if name in properties]
     if not given:
-        return PanoramaFacts(size, None, heading, pitch, roll)
+        return PanoramaFacts(size, None, heading, pitch, roll, problem)
     if len(given) < len(_SIZES):
         raise ValueError(f'GPano:{given[0]} without {next(name for name in _SIZES if name not in given)}')
     area = _area([_number(properties, name) for name in _SIZES], size)
-    return PanoramaFacts(size, area, heading, pitch, roll)
+    return PanoramaFacts(size, area, heading, pitch, roll, problem)
 
 
 def _number(properties: Mapping[str, str], name: str) -> float:
