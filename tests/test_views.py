@@ -110,6 +110,13 @@ def test_a_tilted_panorama_is_seen_level_and_its_labels_are_turned_back():
     assert (labels == tilted).mean() > 0.9
     assert (seen[0] // 20 == upright).mean() > 0.9 > (tilted == upright).mean()
 
+    def label_surely(pixels, name, closed):
+        return np.stack([pixels[..., 0] // 20, pixels[..., 0]]), name
+
+    both, _ = levelling.label_level(label_surely, np.repeat(tilted[..., None] * 20, 3, 2), 'a', facts)
+    assert np.array_equal(both[0], labels)
+    assert np.array_equal(both[1] // 20, labels)
+
 
 @pytest.fixture
 def student():
@@ -174,7 +181,11 @@ def test_level_and_wrap_follow_each_panorama(run_tool, tmp_path, student, pictur
     Image.fromarray(read(tmp_path / 'in/part.jpg')).save(tmp_path / 'in/full.png')
     save(tmp_path / 'in/tilted.jpg', pixels, PoseRollDegrees=25, PosePitchDegrees=-20)
     found = {}
-    for name, extra in (('wrap', ['--wrap']), ('open', []), ('level', ['--level'])):
+    for name, extra in (
+        ('wrap', ['--wrap']),
+        ('open', []),
+        ('level', ['--level', '--confidence', '--format', 'png', 'coco']),
+    ):
         out = tmp_path / name
         done = run_tool('predict.py', *student, '--images', tmp_path / 'in', '--out', out, '--device', 'cpu', *extra)
         assert done.returncode == 0, done.stderr
@@ -185,6 +196,9 @@ def test_level_and_wrap_follow_each_panorama(run_tool, tmp_path, student, pictur
         tilted = f'note: {tmp_path}/in/tilted.jpg is not level (pitch -20, roll 25 degrees); --level levels'
         assert (tilted in done.stderr) == (name != 'level')
         found[name] = {image: read(out / f'labels/{image}.png') for image in ('part', 'full', 'tilted')}
+    assert '3 images in' in done.stdout  # level and cropped ones are this run's
+    assert 'another student or mode' not in done.stdout
+    assert read(tmp_path / 'level/confidence/tilted.png').shape == (64, 256)
     assert np.array_equal(found['wrap']['part'], found['open']['part'])
     assert not np.array_equal(found['wrap']['full'], found['open']['full'])
     assert np.array_equal(found['open']['part'], found['open']['full'])

@@ -34,7 +34,7 @@ from stage2_distill.exchange.formats import FORMATS
 from stage2_distill.libraries import import_libraries
 
 if TYPE_CHECKING:
-    from stage2_distill.deployment.predictor import Run
+    from stage2_distill.deployment.prediction_run import Run
     from stage2_distill.exchange.prediction_files import PredictionFiles
 
 _SEVERAL = (
@@ -186,7 +186,8 @@ def make_run(
     import_libraries()
     from stage1_sam_cache.system.devices import choose_device
     from stage2_distill.deployment.outputs import Predictions
-    from stage2_distill.deployment.predictor import Labeller, Run, identity
+    from stage2_distill.deployment.prediction_run import Run
+    from stage2_distill.deployment.predictor import Labeller, identity
     from stage2_distill.deployment.student import Student
     from stage2_distill.exchange.label_map import LabelSet
     from stage2_distill.exchange.prediction_files import PredictionFiles
