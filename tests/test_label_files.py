@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from threading import Thread
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,16 +19,19 @@ from reference.other_tools import decode_brush, paint_runs, read_cvat
 from test_predict import CONFIG, WEIGHTS, Pointwise, draw, film, run, small_student
 
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
+from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage2_distill.commands import predict
 from stage2_distill.deployment import predictor
 from stage2_distill.deployment.enlarge import enlarged_labels, enlarged_with_confidence
 from stage2_distill.deployment.labelling import label_in_windows, label_whole
+from stage2_distill.deployment.outputs import encode_png
 from stage2_distill.deployment.own_output import read_note
 from stage2_distill.deployment.student import Student
 from stage2_distill.errors import ConfigError
 from stage2_distill.exchange import brush_rle
-from stage2_distill.exchange.label_map import runs_in_box
+from stage2_distill.exchange.label_map import LabelSet, runs_in_box
+from stage2_distill.exchange.prediction_files import PredictionFiles
 
 SPACE = LABEL_SPACES['cityscapes19']
 FILES = ('coco.json', 'cvat.xml', 'cvat_labels.json', 'labelstudio.json', 'labelstudio_config.xml')
@@ -123,7 +129,7 @@ def test_runs_are_those_of_cvats_own_example():
 # --- confidence ---
 
 
-@pytest.mark.parametrize('size', [(200, 311), (13, 20), (3, 5)])
+@pytest.mark.parametrize('size', [(100, 155), (13, 20), (3, 5)])
 def test_confidence_is_the_largest_probability_of_enlarged_logits(size):
     logits = 8 * torch.randn(19, 13, 20, generator=torch.Generator().manual_seed(0))
     large = F.interpolate(logits[None], size, mode='bilinear', align_corners=False)[0]
@@ -134,14 +140,14 @@ def test_confidence_is_the_largest_probability_of_enlarged_logits(size):
 
 
 def test_confidence_has_the_labels_of_every_mode():
-    pixels = np.random.default_rng(0).integers(0, 256, (98, 301, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 149, 3), np.uint8)
     network = small_student()
     for wrap in (False, True):
         both = label_whole(network, pixels, wrap, enlarged_with_confidence)
         assert np.array_equal(both[0], label_whole(network, pixels, wrap))
-        windows = WindowSettings((64, 128), (48, 96), wrap)
+        windows = WindowSettings((32, 64), (24, 48), wrap)
         tiled = label_in_windows(network, pixels, windows, enlarge=enlarged_with_confidence)
-        assert tiled.shape == both.shape == (2, 98, 301)
+        assert tiled.shape == both.shape == (2, 50, 149)
         assert np.array_equal(tiled[0], label_in_windows(network, pixels, windows))
         if not wrap:  # the network sees no context
             assert np.abs(tiled[1].astype(int) - both[1]).max() <= 1
@@ -211,6 +217,7 @@ def test_without_png_there_are_no_overlays_and_confidence_is_resumed(tmp_path, c
     with Image.open(confidence) as image:
         assert (image.mode, image.size) == ('L', (128, 64))
     assert read_note(confidence)['probability_1_is'] == 255
+    assert json.loads((tmp_path / 'out/predictions.json').read_text())['probability_1_is'] == 255
     assert '(1 already there)' in run(capsys, *command, '--format', 'cvat', '--scale', '0.75', '--confidence')
     moved = tmp_path / 'elsewhere/confidence/x/a.png'
     moved.parent.mkdir(parents=True)
@@ -221,9 +228,52 @@ def test_without_png_there_are_no_overlays_and_confidence_is_resumed(tmp_path, c
     assert '1 of 1 images' in own  # its confidence maps are not labelled either
 
 
+HOLDS = """
+import sys
+from stage1_sam_cache.system.folder_lock import hold
+with hold(sys.argv[1]):
+    print('held', flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_processes_put_files_together_one_after_the_other(tmp_path):
+    def label(name: str, student: str) -> None:
+        image = Image.fromarray(np.full((4, 6), len(name), np.uint8))
+        (tmp_path / 'labels').mkdir(exist_ok=True)
+        (tmp_path / f'labels/{name}.png').write_bytes(encode_png(image, {'student': student}))
+
+    about = LabelSet(list(SPACE.classes), [list(colour) for colour in SPACE.palette], 's')
+    files = PredictionFiles(tmp_path, ['coco'], about)
+    label('a', 's')
+    command = [sys.executable, '-c', HOLDS, str(tmp_path / 'parts')]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == 'held\n'
+        waiting = Thread(target=files.put_together, args=({'student': 's'},))
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive() and not (tmp_path / 'coco.json').exists()
+        label('bb', 's')  # the other process finishes an image in the meantime
+        label('ccc', 'another')
+        other.communicate('\n')
+    waiting.join(30)
+    maps = read_coco(tmp_path / 'coco.json')  # notes without a name, as earlier versions wrote them
+    assert {name: int(labels.max()) for name, labels in maps.items()} == {'a.png': 1, 'bb.png': 2}
+
+
+def test_a_name_that_xml_cannot_hold_is_refused_and_its_labels_are_kept(tmp_path, capsys):
+    for name in ('a.png', 'odd\x01.png'):
+        draw(tmp_path / 'in' / name)
+    with pytest.raises(ImageError, match='XML cannot hold a name with control characters; rename the image'):
+        run(capsys, '--images', tmp_path / 'in', '--out', tmp_path / 'out', '--format', 'coco', 'cvat')
+    assert len(png_labels(tmp_path / 'out')) == 2
+    assert len(read_coco(tmp_path / 'out/coco.json')) == 2
+    assert not list((tmp_path / 'out').rglob('.*'))  # no lock, no temporary
+
+
 def test_a_missing_package_is_said_before_anything_is_labelled(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__('sys').modules, 'pycocotools.mask', None)
-    monkeypatch.setitem(__import__('sys').modules, 'pycocotools', None)
+    monkeypatch.setitem(sys.modules, 'pycocotools.mask', None)
+    monkeypatch.setitem(sys.modules, 'pycocotools', None)
     draw(tmp_path / 'a.png')
     with pytest.raises(ConfigError, match='needs pycocotools; pip install pycocotools'):
         predict.main(

@@ -33,6 +33,9 @@ def checkpoint(tiny_goodsam, tmp_path_factory) -> tuple[GoodSAM, Path]:
     init_default_scope('mmseg')
     torch.manual_seed(0)
     model = MODELS.build(read_config(str(tiny_goodsam)).model).eval()
+    with torch.no_grad():
+        for weight in model.label_assistant.parameters():
+            weight.mul_(1.5)
     path = tmp_path_factory.mktemp('weights') / 'iter_4.pth'
     torch.save({'state_dict': model.state_dict()}, path)
     return model, path

@@ -8,7 +8,9 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from stage1_sam_cache.errors import WriteError
 
@@ -33,13 +35,38 @@ def commit(path: Path, data: bytes, replace: bool = False) -> bool:
     Raises:
         WriteError: If the disk is full or any step fails; the temporary is removed and ``path`` is as before.
     """
+    return _commit(path, lambda file: file.write(data), lambda written: written.read_bytes() == data, replace)
+
+
+def commit_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file atomically as ``commit`` does, replacing an existing one, with one piece at a time in memory.
+
+    Args:
+        path: As for ``commit``.
+        pieces: The content; what it raises passes through, but for an ``OSError``.
+
+    Raises:
+        WriteError: As ``commit``.
+    """
+    written = hashlib.sha256()
+
+    def write(file: BinaryIO) -> None:
+        for piece in pieces:
+            written.update(piece)
+            file.write(piece)
+
+    _commit(path, write, lambda file: _digest(file) == written.hexdigest(), replace=True)
+
+
+def _commit(path: Path, write: Callable[[BinaryIO], object], is_whole: Callable[[Path], bool], replace: bool) -> bool:
+    """Write a temporary file, check it, and give it its name."""
     temporary = path.parent / f'{_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}'
     try:
         with temporary.open('xb') as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
-        if temporary.read_bytes() != data:
+        if not is_whole(temporary):
             raise OSError('what was written reads back differently')
         created = _take_name(temporary, path, replace)
         _sync_folder(path.parent)
@@ -52,6 +79,14 @@ def commit(path: Path, data: bytes, replace: bool = False) -> bool:
         with contextlib.suppress(OSError):
             temporary.unlink()
     return created
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _take_name(temporary: Path, path: Path, replace: bool) -> bool:

@@ -185,6 +185,7 @@ def make_run(
     """
     import_libraries()
     from stage1_sam_cache.system.devices import choose_device
+    from stage2_distill.deployment.enlarge import CONFIDENCE_SCALE
     from stage2_distill.deployment.outputs import Predictions
     from stage2_distill.deployment.prediction_run import Run
     from stage2_distill.deployment.predictor import Labeller, identity
@@ -219,6 +220,7 @@ def make_run(
             'student': student_id,
             **mode.to_json(),
             'scale': args.scale,
+            **({'probability_1_is': CONFIDENCE_SCALE} if args.confidence else {}),
         }
     )
     labeller = Labeller(student, mode, args.scale, args.max_pixels, confidence=args.confidence)

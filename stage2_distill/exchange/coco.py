@@ -6,7 +6,7 @@ Category ids are class ids plus 1, because COCO leaves 0 to pixels without a lab
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -49,17 +49,20 @@ def describe(image: LabelMap, about: LabelSet) -> dict[str, Any]:
     return {'file_name': image.name, 'width': width, 'height': height, 'annotations': annotations}
 
 
-def document(parts: Sequence[dict[str, Any]], about: LabelSet) -> bytes:
-    """Return the file of all images, in the order of ``parts``."""
-    images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
+def document(parts: Iterable[dict[str, Any]], count: int, about: LabelSet) -> Iterator[bytes]:
+    """Yield the file of ``count`` images, in the order of ``parts``."""
+    images, annotations = list[dict[str, Any]](), 0
+    yield b'{"annotations": ['
     for number, part in enumerate(parts, 1):
         images.append({'id': number, **{key: part[key] for key in ('file_name', 'width', 'height')}})
         for annotation in part['annotations']:
-            annotations.append({'id': len(annotations) + 1, 'image_id': number, **annotation})
+            annotations += 1
+            entry = json.dumps({'id': annotations, 'image_id': number, **annotation})
+            yield (f',\n{entry}' if annotations > 1 else entry).encode()
     categories = [
         {'id': index + 1, 'name': name, 'supercategory': 'stuff', 'isthing': 0, 'color': about.palette[index]}
         for index, name in enumerate(about.classes)
     ]
     info = {'description': f'labels of student {about.made_by}, made by GoodSAM'}
-    content = {'info': info, 'images': images, 'annotations': annotations, 'categories': categories, 'licenses': []}
-    return json.dumps(content).encode()
+    rest = {'images': images, 'categories': categories, 'info': info, 'licenses': []}
+    yield f'],\n{json.dumps(rest)[1:]}'.encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,14 @@ class Format:
     Attributes:
         file: Its name.
         describe: The part of one image, as plain values of JSON.
-        document: The file of all parts.
+        document: The file of all parts, in their order, in pieces; it also takes their number.
         beside: Further files that do not depend on images, by their name.
         require: Raises ``ConfigError`` where what ``describe`` needs is missing.
     """
 
     file: str
     describe: Callable[[LabelMap, LabelSet], Part]
-    document: Callable[[Sequence[Part], LabelSet], bytes]
+    document: Callable[[Iterable[Part], int, LabelSet], Iterator[bytes]]
     beside: Mapping[str, Callable[[LabelSet], bytes]] = field(default_factory=dict)
     require: Callable[[], None] = lambda: None
 

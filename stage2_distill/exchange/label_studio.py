@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -22,9 +22,13 @@ def describe(image: LabelMap, about: LabelSet) -> dict[str, Any]:
     return {'name': image.name, 'width': width, 'height': height, 'masks': masks}
 
 
-def document(parts: Sequence[dict[str, Any]], about: LabelSet) -> bytes:
-    """Return the file of all tasks, in the order of ``parts``."""
-    return json.dumps([_task(part, about) for part in parts]).encode()
+def document(parts: Iterable[dict[str, Any]], count: int, about: LabelSet) -> Iterator[bytes]:
+    """Yield the file of ``count`` tasks, in the order of ``parts``."""
+    yield b'['
+    for number, part in enumerate(parts):
+        text = json.dumps(_task(part, about))
+        yield (f',\n{text}' if number else text).encode()
+    yield b']'
 
 
 def _task(part: dict[str, Any], about: LabelSet) -> dict[str, Any]:

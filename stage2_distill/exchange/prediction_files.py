@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.errors import ImageError
+from stage1_sam_cache.system.atomic_file import commit, commit_pieces
 from stage2_distill.deployment.outputs import matches
 from stage2_distill.deployment.own_output import LABELS, Note, read_note
 from stage2_distill.exchange.formats import FORMATS, Part
@@ -54,6 +55,7 @@ class PredictionFiles:
         """Make the parts of an image whose label file has just been written.
 
         Raises:
+            ImageError: If a label file can't be read, or its image's name can't be in a format.
             WriteError: If one can't be written.
         """
         for name in self.formats:
@@ -74,6 +76,7 @@ class PredictionFiles:
             The number of images in the files, and of label files that say something else.
 
         Raises:
+            ImageError: If a label file can't be read, or its image's name can't be in a format.
             WriteError: If one can't be written.
         """
         with alone(self.root / PARTS):
@@ -82,8 +85,8 @@ class PredictionFiles:
             ours = [image_id for image_id in each(ids, 'label files') if matches(self._note(image_id), note)]
             for name in self.formats:
                 kind = FORMATS[name]
-                parts = [self._part(name, image_id) for image_id in each(ours, kind.file)]
-                commit(self.root / kind.file, kind.document(parts, self.about), replace=True)
+                parts = (self._part(name, image_id) for image_id in each(ours, kind.file))
+                commit_pieces(self.root / kind.file, kind.document(parts, len(ours), self.about))
                 for file, content in kind.beside.items():
                     commit(self.root / file, content(self.about), replace=True)
         return len(ours), len(ids) - len(ours)
@@ -96,7 +99,10 @@ class PredictionFiles:
 
     def _part(self, name: str, image_id: str) -> Part:
         """Read the part of an image, or make it where it is missing or is of another label file."""
-        content = self._label_file(image_id).read_bytes()
+        try:
+            content = self._label_file(image_id).read_bytes()
+        except OSError as problem:
+            raise ImageError(f'{self._label_file(image_id)}: cannot be read ({problem.strerror})') from problem
         made_of = {'version': _VERSION, 'label_file': hashlib.sha256(content).hexdigest()}
         path = self.root / PARTS / name / f'{image_id}.json'
         stored = _read(path)
