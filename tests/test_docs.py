@@ -30,6 +30,7 @@ SAME_FLAGS = {
     'goodsam-cache': 'cache_sam.py',
     'goodsam-inspect': 'inspect_cache.py',
     'goodsam-browse-dataset': 'browse_dataset.py',
+    'goodsam-level': 'level_panoramas.py',
     'goodsam-train': 'train.py',
     'goodsam-test': 'test.py',
     'goodsam-predict': 'predict.py',

@@ -32,8 +32,9 @@ from stage1_sam_cache.commands.mask_source import make_source
 from stage1_sam_cache.commands.training_advice import training_options, warnings_of
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.listing import Listing, Sample
+from stage1_sam_cache.data.odd_panoramas import find_odd_panoramas
 from stage1_sam_cache.data.refusals import Refused
-from stage1_sam_cache.errors import ImageError
+from stage1_sam_cache.errors import DatasetError, ImageError
 from stage1_sam_cache.exchange.imported_masks import ImportedMasks
 from stage1_sam_cache.sam.mask_generator import MaskSource
 
@@ -51,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f'{len(samples)} panoramas in {listing.root}, {len(listing.refused)} refused')
     if shard.count > 1:
         print(f'shard {shard.index}/{shard.count} ({shard.source}): {len(own_samples)} panoramas', flush=True)
+    # With wrapped windows all processes look at the whole list, so that they all end where one panorama is cropped.
+    _check_metadata(samples if args.wrap else own_samples, args, shard)
     if shard.index == 0:
         _warn(own_samples, settings, args.max_pixels)
     generator = make_source(parser, args, listing)
@@ -84,6 +87,23 @@ def _warn(samples: list[Sample], settings: CacheSettings, max_pixels: int) -> No
     paths, names = [sample.image for sample in samples], [sample.id for sample in samples]
     for warning in warnings_of(paths, names, settings, max_pixels):
         cli.report(f'warning: {warning}')
+
+
+def _check_metadata(samples: list[Sample], args: argparse.Namespace, shard: Shard) -> None:
+    """Warn of panoramas that are not level, and refuse wrapped windows over cropped ones.
+
+    Raises:
+        DatasetError: If windows would cross the seam of a panorama that has none.
+    """
+    if not args.wrap and shard.index:
+        return
+    odd = find_odd_panoramas([sample.image for sample in samples], args.max_pixels)
+    if args.wrap and odd.cropped:
+        raise DatasetError(odd.cropped, 'leave --wrap away, or choose the other images with --list')
+    if shard.index == 0 and odd.tilted:
+        cli.report(f'warning: {odd.tilted}; tools/level_panoramas.py writes level copies')
+    if shard.index == 0 and odd.unused:
+        cli.report(f'warning: metadata not used: {odd.unused}')
 
 
 class Refusals(NamedTuple):

@@ -53,6 +53,7 @@ def run(module: str) -> NoReturn:
 cache = partial(run, 'stage1_sam_cache.commands.cache_sam')
 inspect = partial(run, 'stage1_sam_cache.commands.inspect_cache')
 browse_dataset = partial(run, 'stage1_sam_cache.commands.browse_dataset')
+level = partial(run, 'stage1_sam_cache.commands.level_panoramas')
 train = partial(run, 'stage2_distill.commands.train')
 test = partial(run, 'stage2_distill.commands.test')
 predict = partial(run, 'stage2_distill.commands.predict')

@@ -14,6 +14,7 @@ CONSOLE_COMMANDS = {
     'tools/cache_sam.py': 'goodsam-cache',
     'tools/inspect_cache.py': 'goodsam-inspect',
     'tools/browse_dataset.py': 'goodsam-browse-dataset',
+    'tools/level_panoramas.py': 'goodsam-level',
     'tools/train.py': 'goodsam-train',
     'tools/test.py': 'goodsam-test',
     'tools/predict.py': 'goodsam-predict',

@@ -73,6 +73,43 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = 
     return _read(path, max_pixels, limit_name, _upright_size)
 
 
+def read_xmp(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = '') -> bytes:
+    """Read the XMP packet of an image, as it stands in the file; empty if there is none before the pixels.
+
+    Args:
+        path, max_pixels, limit_name: As for ``read_rgb``.
+
+    Raises:
+        ImageError: If the header can't be read, or what it says is refused.
+    """
+    return _read(path, max_pixels, limit_name, _xmp_packet)
+
+
+def read_exif(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = '') -> bytes:
+    """Read the EXIF data of an image without its orientation, as Pillow saves them with the pixels of ``read_rgb``.
+
+    Args:
+        path, max_pixels, limit_name: As for ``read_rgb``.
+
+    Raises:
+        ImageError: If they can't be read.
+    """
+    return _read(path, max_pixels, limit_name, _upright_exif)
+
+
+def _upright_exif(file: IO[bytes]) -> bytes:
+    with _open(file) as image:
+        exif = _png_exif(image, file) if image.format == 'PNG' else image.getexif()
+        exif.pop(ExifTags.Base.Orientation, None)
+        return exif.tobytes() if exif else b''
+
+
+def _xmp_packet(file: IO[bytes]) -> bytes:
+    with _open(file) as image:
+        packet = image.info.get('xmp') or b''
+    return packet if isinstance(packet, bytes) else str(packet).encode()
+
+
 def _decode(file: IO[bytes]) -> RgbImage:
     data = file.read()
     with _open(io.BytesIO(data)) as image:

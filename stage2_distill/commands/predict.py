@@ -2,6 +2,7 @@
 
     tools/predict.py mmseg_configs/goodsam_b0.py work_dirs/goodsam_b0/best_mIoU_iter_40000.pth --images my_panoramas
     tools/predict.py student.py student.safetensors --images a.jpg 'photos/*/*.jpg' ride.mp4 --out labels --wrap
+    tools/predict.py student.py student.safetensors --images my_panoramas --views cube --mask-classes person car
     tools/predict.py student.py student.safetensors --images my_panoramas --confidence --format png coco cvat
     torchrun --nproc-per-node 4 --no-python tools/predict.py student.py student.safetensors --images my_panoramas
 
@@ -22,16 +23,18 @@ from stage1_sam_cache.build.shards import Shard, shard_of_environment, worst_sta
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.commands.shard_flag import add_shard_flag
 from stage1_sam_cache.errors import DatasetError
+from stage2_distill.commands import view_flags
 from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
 from stage2_distill.deployment.own_output import OwnOutput
 from stage2_distill.deployment.plans import MODES, WINDOW, Mode
 from stage2_distill.deployment.sources import Source, Sources, find_sources
+from stage2_distill.deployment.views import View
 from stage2_distill.errors import ConfigError
 from stage2_distill.exchange.formats import FORMATS
 from stage2_distill.libraries import import_libraries
 
 if TYPE_CHECKING:
-    from stage2_distill.deployment.predictor import Run
+    from stage2_distill.deployment.prediction_run import Run
     from stage2_distill.exchange.prediction_files import PredictionFiles
 
 _SEVERAL = (
@@ -71,7 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
         '--stride', type=flag_values.pixel_pair, metavar='HxW', help='of slide (default: 3/4 of the window)'
     )
     way.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
+    way.add_argument(
+        '--level',
+        action='store_true',
+        help='level tilted panoramas (GPano pitch and roll) before the student sees them',
+    )
     way.add_argument('--scale', type=float, default=1.0, help='resize images before the student sees them')
+    view_flags.add_view_flags(parser)
     run = parser.add_argument_group('run')
     run.add_argument('--device', default='auto', help='cpu, cuda, cuda:1, ... (default: a GPU where there is one)')
     add_shard_flag(run)
@@ -111,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     mode = shared_flags.make_settings(
         parser, Mode, {'name': args.mode, 'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
     )
+    views = view_flags.chosen_views(parser, args)
     shard = args.shard or shard_of_environment(os.environ)
     sources, own = choose_sources(parser, args)
     if own and shard.index == 0:
@@ -119,7 +129,8 @@ def main(argv: list[str] | None = None) -> int:
     # What the listing refused is reported by the first shard only.
     refused = sources.refused if shard.index == 0 else []
     refusals = shared_flags.report_refused(refused, args.skip_refused, count=100)
-    run, others = make_run(args, mode, shard)
+    view_flags.report_odd_panoramas(sources.images, args, shard)
+    run, others = make_run(args, mode, shard, views)
     try:
         label(run, sources, shard)
     except BaseException:
@@ -162,7 +173,9 @@ def choose_sources(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
     return sources, own
 
 
-def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> tuple[Run, PredictionFiles]:
+def make_run(
+    args: argparse.Namespace, mode: Mode, shard: Shard, views: Sequence[View] = ()
+) -> tuple[Run, PredictionFiles]:
     """Load the student and return the run and the files of other tools.
 
     What it needs is imported here, because PyTorch takes seconds.
@@ -174,7 +187,8 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> tuple[Run, P
     from stage1_sam_cache.system.devices import choose_device
     from stage2_distill.deployment.enlarge import CONFIDENCE_SCALE
     from stage2_distill.deployment.outputs import Predictions
-    from stage2_distill.deployment.predictor import Labeller, Run, identity
+    from stage2_distill.deployment.prediction_run import Run
+    from stage2_distill.deployment.predictor import Labeller, identity
     from stage2_distill.deployment.student import Student
     from stage2_distill.exchange.label_map import LabelSet
     from stage2_distill.exchange.prediction_files import PredictionFiles
@@ -193,6 +207,7 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> tuple[Run, P
     predictions = Predictions(
         args.out, student.palette, args.opacity, args.overwrite, _PNG in args.format, args.confidence
     )
+    derived = view_flags.derived_files(args, views, predictions, student.classes)
     if shard.index == 0:
         print(f'{student.parameter_count / 1e6:.1f} M parameters, on {device}')
         print('classes: ' + ', '.join(f'{i} {name}' for i, name in enumerate(student.classes)), flush=True)
@@ -209,7 +224,7 @@ def make_run(args: argparse.Namespace, mode: Mode, shard: Shard) -> tuple[Run, P
         }
     )
     labeller = Labeller(student, mode, args.scale, args.max_pixels, confidence=args.confidence)
-    return Run(labeller, predictions, student_id, shard, others.add), others
+    return Run(labeller, predictions, student_id, shard, others.add, derived, args.level), others
 
 
 def label(run: Run, sources: Sources, shard: Shard) -> None:
@@ -271,6 +286,6 @@ def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:
     places = ''.join(f'{text} in {out}/{name}, ' for name, text in held.items() if name in run.predictions.folders)
     print(
         f'{part}{finished} of {images} images' + (f' ({", ".join(more)})' if more else '') + f': {places}'
-        f'what they mean in {out}/predictions.json',
+        f'{"".join(f"{path}, " for path in run.derived_folders)}what they mean in {out}/predictions.json',
         flush=True,
     )

@@ -21,6 +21,7 @@ from stage2_distill.evaluation.region_scores import class_ious, mean_iou, region
 from stage2_distill.evaluation.unlabelled import agreement, chance_on_edges, image_edges, on_edges, seam_agreement
 from stage2_distill.geometry.window_batch import stitch_windows
 from stage2_distill.models.goodsam import GoodSAM
+from stage2_distill.training.border_check import check_borders, entries_of
 from stage2_distill.training.experiment import plain_errors
 
 ROWS = ('assistant', 'ensemble', 'student', 'student, initial')
@@ -40,6 +41,8 @@ def judge_all(config: Config, args: argparse.Namespace) -> tuple[Table, Coverage
     use_refusal_flags(config.train_dataloader.dataset, args)
     with plain_errors():
         dataset = build_dataset(config, 'train', args.cache)
+        if args.wrap:
+            check_borders(entries_of(dataset), '--wrap', 'leave --wrap away, or give a folder without such images')
         model = build_model(config, args.checkpoint, args.trust_checkpoint)
         initial = build_model(config, None, args.trust_checkpoint)
         bar = tqdm(range(len(dataset)), desc='judging', unit='image', leave=False)

@@ -78,6 +78,11 @@ class Predictions:
         """Return the files of an image by their folders: overlay, confidence map, labels."""
         return {folder: self.root / folder / f'{image_id}.png' for folder in self._more}
 
+    def labels(self, image_id: str) -> NDArray[np.uint8]:
+        """Return the labels of an image that are there, uint8 ``(H, W)``."""
+        with Image.open(self.files(image_id)[LABELS]) as image:
+            return np.asarray(image)
+
     def is_finished(self, image_id: str, note: Note) -> bool:
         """Return whether all files are there and were made as ``note`` says.
 
@@ -87,12 +92,24 @@ class Predictions:
         if self.overwrite:
             return False
         files = self.files(image_id)
-        for path in files.values():
-            if path.exists() and read_note(path) is None:
-                raise ImageError(
-                    f'{path} exists and does not say what made it', 'give another --out, or replace it by --overwrite'
-                )
-        return all(matches(read_note(path), {**note, **self._more[folder]}) for folder, path in files.items())
+        # All are looked at: each may be one that must not be replaced.
+        made = [self.is_made_as(path, {**note, **self._more[folder]}) for folder, path in files.items()]
+        return all(made)
+
+    def is_made_as(self, path: Path, note: Note) -> bool:
+        """Return whether a PNG is there and was made as ``note`` says.
+
+        Raises:
+            ImageError: If a file of that name was not made by this project, or does not say how.
+        """
+        if self.overwrite:
+            return False
+        found = read_note(path)
+        if found is None and path.exists():
+            raise ImageError(
+                f'{path} exists and does not say what made it', 'give another --out, or replace it by --overwrite'
+            )
+        return matches(found, note)
 
     def write(self, image_id: str, pixels: NDArray[np.uint8], labels: NDArray[np.uint8], note: Note) -> None:
         """Write overlay and confidence map and then the labels, each atomic: where labels are, all are.
@@ -114,13 +131,28 @@ class Predictions:
                 image = Image.blend(Image.fromarray(pixels), coloured, self.opacity)
             else:
                 image = Image.fromarray(labels[1] if folder == CONFIDENCE else ids)
-            try:
-                self._make_folder(path.parent)
-                commit(path, encode_png(image, {**note, **self._more[folder]}), replace=True)
-            except WriteError as problem:
-                if getattr(problem.__cause__, 'errno', None) in _BAD_NAME:
-                    raise ImageError(f'{image_id}: {problem.problem}', 'rename the image') from problem
-                raise
+            self.write_png(image_id, path, image, {**note, **self._more[folder]})
+
+    def write_png(self, image_id: str, path: Path, image: Image.Image, note: Note) -> None:
+        """Write a PNG with its note, atomic.
+
+        Args:
+            image_id: Of the image that it belongs to, for errors.
+            path: The file; folders are made.
+            image: What it shows.
+            note: How it was made.
+
+        Raises:
+            ImageError: If the file system refuses this name.
+            WriteError: If nothing can be written, as on a full disk.
+        """
+        try:
+            self._make_folder(path.parent)
+            commit(path, encode_png(image, note), replace=True)
+        except WriteError as problem:
+            if getattr(problem.__cause__, 'errno', None) in _BAD_NAME:
+                raise ImageError(f'{image_id}: {problem.problem}', 'rename the image') from problem
+            raise
 
     def _make_folder(self, folder: Path) -> None:
         try:

@@ -11,6 +11,7 @@ from PIL import Image
 
 DESCRIPTION = 'predictions.json'
 LABELS, OVERLAYS, CONFIDENCE = 'labels', 'overlays', 'confidence'
+MASKS, VIEWS = 'masks', 'views'
 NOTE = 'GoodSAM'  # key of the text in a PNG that says how it was made
 
 Note = dict[str, Any]
@@ -34,7 +35,7 @@ class OwnOutput:
     """Recognises files that ``predict.py`` has written, so that they are not taken for images to label.
 
     Args:
-        out: The folder of this run; what lies in its ``labels/``, ``overlays/`` and ``confidence/`` counts in any case.
+        out: The folder of this run; what lies in its folders, such as ``labels/``, counts in any case.
     """
 
     def __init__(self, out: Path) -> None:
@@ -52,7 +53,7 @@ class OwnOutput:
 
 def _possible_roots(path: Path) -> Iterator[tuple[Path, str, Path]]:
     for folder in path.parents:
-        if folder.name in (LABELS, OVERLAYS, CONFIDENCE):
+        if folder.name in (LABELS, OVERLAYS, CONFIDENCE, MASKS, VIEWS):
             yield folder.parent, folder.name, path.relative_to(folder)
 
 
@@ -61,7 +62,7 @@ def _is_pair(root: Path, kind: str, rest: Path) -> bool:
 
     Labels are grey, overlays are coloured and equally large, and both are PNGs of one name.
     """
-    if kind == CONFIDENCE or rest.suffix != '.png':  # confidence maps have notes
+    if kind not in (LABELS, OVERLAYS) or rest.suffix != '.png':  # other files have notes
         return False
     if not (root / (OVERLAYS if kind == LABELS else LABELS) / rest).is_file():
         return False

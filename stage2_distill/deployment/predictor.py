@@ -1,13 +1,12 @@
-"""The student over many images: in the way that memory allows, each finished file kept, each refusal named."""
+"""The student over an image of any size, in the first way that memory allows."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from stage1_sam_cache.build.shards import Shard
-from stage1_sam_cache.data.images import read_rgb
-from stage1_sam_cache.errors import GoodSAMError, ImageError, InputSizeError, OutOfMemory
+from stage1_sam_cache.errors import ImageError, InputSizeError, OutOfMemory
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.system.memory import free_memory
 from stage1_sam_cache.system.resources import explain
@@ -29,13 +26,8 @@ from stage2_distill.deployment.enlarge import (
 )
 from stage2_distill.deployment.fitting import first_that_fits
 from stage2_distill.deployment.labelling import label_in_windows, label_whole
-from stage2_distill.deployment.outputs import Predictions
-from stage2_distill.deployment.own_output import Note, read_note
 from stage2_distill.deployment.plans import Mode, describe
-from stage2_distill.deployment.sources import Source
 from stage2_distill.deployment.student import Student, student_config
-from stage2_distill.deployment.videos import frame_count, read_frames
-from stage2_distill.errors import NotFiniteError
 from stage2_distill.models.dry_run import needed_bytes
 from stage2_distill.training.experiment import read_config
 
@@ -52,16 +44,6 @@ def identity(student: Student, config: str) -> str:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-@dataclass
-class Counts:
-    """What a run has done so far."""
-
-    done: int = 0
-    already_there: int = 0
-    own: int = 0
-    failed: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -101,12 +83,13 @@ class Labeller:
         self._needed = lru_cache(maxsize=1024)(partial(needed_bytes, student.network))
         self._failed: dict[tuple[int, int], int] = {}  # by size, plans that did not work, from the first on
 
-    def label(self, pixels: Pixels, name: str) -> tuple[Pixels, str]:
+    def label(self, pixels: Pixels, name: str, closed: bool = True) -> tuple[Pixels, str]:
         """Label one image.
 
         Args:
             pixels: RGB, uint8 ``(H, W, 3)``.
             name: For reports.
+            closed: False for a cropped panorama, whose left and right border do not meet, whatever the mode says.
 
         Returns:
             Class ids, uint8 ``(H, W)``, and in words how they were made. With ``confidence`` ``(2, H, W)``, ids first,
@@ -120,14 +103,15 @@ class Labeller:
         height, width = pixels.shape[:2]
         seen = self._resized(pixels, name)
         size = seen.shape[0], seen.shape[1]
-        plans = self.mode.plans(size)
+        mode = self.mode if closed else replace(self.mode, wrap=False)
+        plans = mode.plans(size)
         free = free_memory(self.student.mean.device)
         try:
-            first = first_that_fits(plans, size, self.mode.wrap, self._needed, free, self._bytes_per_pixel)
+            first = first_that_fits(plans, size, mode.wrap, self._needed, free, self._bytes_per_pixel)
         except InputSizeError as problem:
             scaled = f'; it was resized by --scale {self.scale:g}' if self.scale != 1 else ''
             raise ImageError(f'{name}: {problem.problem}{scaled}') from problem
-        labels, plan = self._try(seen, plans, max(first, self._failed.get(size, 0)), name)
+        labels, plan = self._try(seen, plans, max(first, self._failed.get(size, 0)), name, mode.wrap)
         if labels.shape[-2:] != (height, width):
             maps = [
                 np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.NEAREST))
@@ -148,14 +132,14 @@ class Labeller:
         return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
     def _try(
-        self, seen: Pixels, plans: list[WindowSettings | None], first: int, name: str
+        self, seen: Pixels, plans: list[WindowSettings | None], first: int, name: str, wrap: bool
     ) -> tuple[Pixels, WindowSettings | None]:
         """Label by the first plan; as long as memory runs out, by the next."""
         size = seen.shape[0], seen.shape[1]
         for index, plan in enumerate(plans[first:], first):
             try:
                 if plan is None:
-                    return label_whole(self.student, seen, self.mode.wrap, self._enlarge), plan
+                    return label_whole(self.student, seen, wrap, self._enlarge), plan
                 return label_in_windows(self.student, seen, plan, self.progress.window, self._enlarge), plan
             except (MemoryError, RuntimeError) as problem:
                 if not isinstance(explain(problem), OutOfMemory):
@@ -172,135 +156,3 @@ class Labeller:
         raise OutOfMemory(
             f'{name}: not enough memory to label it, not even {describe(plans[-1])}', '--scale 0.5 needs a quarter'
         )
-
-
-class Run:
-    """Labels a list of images and videos into a folder; what is finished there is not made again.
-
-    Args:
-        labeller: Student and mode.
-        predictions: The folder.
-        student_id: As ``identity``.
-        shard: The part of images, and of each video's frames, that this process labels.
-        labelled: Called with the id of each image that has just been labelled and written.
-    """
-
-    def __init__(
-        self,
-        labeller: Labeller,
-        predictions: Predictions,
-        student_id: str,
-        shard: Shard,
-        labelled: Callable[[str], Any] = lambda image_id: None,
-    ) -> None:
-        self.labeller, self.predictions, self.shard, self.labelled = labeller, predictions, shard, labelled
-        self.counts = Counts()
-        self.planned = 0  # images and frames
-        self._note = {'student': student_id, **labeller.mode.to_json(), 'scale': labeller.scale}
-
-    @property
-    def note(self) -> Note:
-        """What the note of every label file says that this run makes or takes as finished."""
-        return self._note
-
-    @property
-    def progress(self) -> Progress:
-        """What is told about the run."""
-        return self.labeller.progress
-
-    def expected_frames(self, video: Source) -> int:
-        """Return how many frames of a video this shard labels, by what the video declares; 0 if it can't be read."""
-        try:
-            return len(range(self.shard.index, frame_count(video.path), self.shard.count))
-        except ImageError:
-            return 0  # the reason is given when it is its turn
-
-    def images(self, images: Iterable[Source]) -> None:
-        """Label images; the run goes on after one that can't be labelled."""
-        for source in images:
-            self._guard(str(source.path), lambda source=source: self._image(source))  # type: ignore[misc]
-            self.progress.advance()
-
-    def videos(self, videos: Iterable[Source]) -> None:
-        """Label this shard's frames of each video, as ``<video>/<frame number>``."""
-        for source in videos:
-            self._guard(str(source.path), lambda source=source: self._video(source))  # type: ignore[misc]
-
-    def _image(self, source: Source) -> None:
-        if read_note(source.path) is not None:
-            self.counts.own += 1
-            return
-        if self._exists(source.id) and self._is_finished(source.id, {'image': _sha256(source.path)}):
-            return
-        image = read_rgb(source.path, self.labeller.max_pixels, '--max-pixels')
-        note = {'image': image.sha256, 'name': f'{source.id}{source.path.suffix}'}
-        self._label(source.id, str(source.path), image.pixels, note)
-
-    def _video(self, source: Source) -> None:
-        digest = _sha256(source.path)
-
-        def wanted(number: int) -> bool:
-            if number % self.shard.count != self.shard.index:
-                return False
-            frame = frame_id(source.id, number)
-            finished = self._guard(
-                f'{source.path} frame {number}',
-                lambda: self._exists(frame) and self._is_finished(frame, {'image': digest, 'frame': number}),
-                otherwise=True,
-            )
-            if finished:
-                self.progress.advance()
-            return not finished
-
-        for number, pixels in read_frames(source.path, wanted, self.labeller.max_pixels):
-            name, note = f'{source.path} frame {number}', {'image': digest, 'frame': number}
-            self._guard(name, lambda: self._label(frame_id(source.id, number), name, pixels, note))  # noqa: B023
-            self.progress.advance()
-
-    def _label(self, image_id: str, name: str, pixels: Pixels, made_of: Note) -> None:
-        labels, how = self.labeller.label(pixels, name)
-        self.predictions.write(image_id, pixels, labels, {**self._note, **made_of, 'how': how})
-        self.labelled(image_id)
-        self.counts.done += 1
-
-    def _exists(self, image_id: str) -> bool:
-        return any(path.exists() for path in self.predictions.files(image_id).values())
-
-    def _is_finished(self, image_id: str, made_of: Note) -> bool:
-        finished = self.predictions.is_finished(image_id, {**self._note, **made_of})
-        self.counts.already_there += finished
-        return finished
-
-    def _guard(self, name: str, work: Callable[[], Any], otherwise: Any = None) -> Any:
-        """Return what work returns; note as failed what concerns this image alone."""
-        try:
-            return work()
-        except (ImageError, NotFiniteError, OutOfMemory) as problem:
-            reason = problem
-        except (MemoryError, RuntimeError, OSError) as problem:
-            explained = explain(problem)
-            if explained is None and isinstance(problem, OSError):
-                explained = ImageError(f'cannot be read or written ({problem.strerror or problem})')
-            if not isinstance(explained, (OutOfMemory, ImageError)):
-                raise
-            reason = explained
-        self._fail(name, reason)
-        return otherwise
-
-    def _fail(self, name: str, reason: GoodSAMError) -> None:
-        text = str(reason).removeprefix(f'{name}: ')
-        self.counts.failed.append((name, text))
-        self.progress.report(f'failed: {name}: {text}')
-
-
-def frame_id(video_id: str, number: int) -> str:
-    """Return the id of a video's frame."""
-    return f'{video_id}/{number:06d}'
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -22,8 +22,14 @@ from stage1_sam_cache.geometry.windows import WindowSettings
 from stage2_distill.data.datasets import CatalogueDataset
 from stage2_distill.data.transforms import other_images
 from stage2_distill.errors import ConfigError
+from stage2_distill.training.border_check import check_borders
 from stage2_distill.training.cache_command import cache_command
 from stage2_distill.training.size_check import check_sizes
+
+_WITHOUT_WRAP = (
+    'choose other images by list_file of the data set, or take masks of tools/cache_sam.py without --wrap, with '
+    '--cfg-options model.grid.wrap=False'
+)
 
 
 def expected_settings(config: Config, scored: bool = False) -> dict[str, Any]:
@@ -96,7 +102,7 @@ def build_with_cache(settings: dict[str, Any], batch_size: int = 1) -> Catalogue
     Raises:
         MaskCacheError: In one line, with the command that makes the cache.
         ConfigError: If the images can't be one batch, the pipeline turns panoramas in a way that the windows don't
-            allow, or labels are missing.
+            allow, windows cross the seam of a cropped panorama, or labels are missing.
         DatasetError: If images are missing or refused.
         ImageError: If images can't be read.
     """
@@ -114,6 +120,8 @@ def build_with_cache(settings: dict[str, Any], batch_size: int = 1) -> Catalogue
     _check_complete(cache, entries, command)
     _check_files(cache, sealed, command)
     dataset.notes += check_sizes(found, entries, batch_size)
+    wrapped = 'model.grid.wrap=True' if found['expect']['grid']['wrap'] else ''
+    dataset.notes += check_borders(entries, wrapped, _WITHOUT_WRAP)
     check_unchanged(cache, entries, {record['id']: record for record in sealed.values()}, command)
     return dataset
 

@@ -18,6 +18,7 @@ from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint, load_a
 from stage2_distill.errors import ConfigError
 from stage2_distill.models.names import NETWORKS
 from stage2_distill.training import lesson_store
+from stage2_distill.training.border_check import check_borders, entries_of
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
 from stage2_distill.training.checked_runner import LOADERS, CheckedRunner
 from stage2_distill.training.resuming import find_latest, folder_of
@@ -64,11 +65,16 @@ class GoodSAMRunner(CheckedRunner):
 
     @classmethod
     def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
-        """Build a data set, and check its cache if it has one."""
+        """Build a data set, and check its cache if it has one, and borders that the student is to see across."""
         if not settings.get('cache'):
-            return super().build_dataset(settings, cfg)
-        train = cfg.get('train_dataloader') or {}
-        return build_with_cache(settings, train['batch_size'] if settings == train.get('dataset') else 1)
+            dataset = super().build_dataset(settings, cfg)
+        else:
+            train = cfg.get('train_dataloader') or {}
+            dataset = build_with_cache(settings, train['batch_size'] if settings == train.get('dataset') else 1)
+        if cfg.model.get('wrap_columns'):
+            remedy = 'choose other images, or set model.wrap_columns=0 (tools/test.py --wrap sets another value)'
+            check_borders(entries_of(dataset), f'model.wrap_columns={cfg.model.wrap_columns}', remedy)
+        return dataset
 
     def prepare(self) -> None:
         """Let a frozen assistant make its labels."""
