@@ -14,7 +14,7 @@ WORKDIR /opt/goodsam
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir stage1_sam_cache stage2_distill \
     && touch stage1_sam_cache/__init__.py stage2_distill/__init__.py \
-    && pip install --no-cache-dir -c constraints.txt '.[coco,fast,hub,onnx]' \
+    && pip install --no-cache-dir -c constraints.txt '.[coco,fast,hub,onnx,views]' \
     && pip uninstall --yes goodsam
 COPY stage1_sam_cache stage1_sam_cache
 COPY stage2_distill stage2_distill
