@@ -21,7 +21,23 @@ from test_source_training import load_tool
 
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 # First words of commands that are not the project's.
-FOREIGN = {'make', 'pip', 'conda', 'mkdir', 'ln', 'cd', 'for', 'do', 'done', 'export', 'git', 'python', 'source', 'cp'}
+FOREIGN = {
+    'make',
+    'pip',
+    'conda',
+    'docker',
+    'mkdir',
+    'ln',
+    'cd',
+    'for',
+    'do',
+    'done',
+    'export',
+    'git',
+    'python',
+    'source',
+    'cp',
+}
 
 
 def commands_of(document: Path) -> list[list[str]]:

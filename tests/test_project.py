@@ -205,7 +205,7 @@ CORE = {'stage1_sam_cache', 'stage2_distill', 'mmseg_configs', 'tools', 'tests',
 CORE |= {'environment.yml', 'requirements.txt', 'requirements-dev.txt', 'pyproject.toml', 'Makefile'}
 CORE |= {'.gitignore', '.ci'}
 ALLOWED = CORE | {'constraints.txt', '.github', '.pre-commit-config.yaml', 'CONTRIBUTING.md', 'CHANGELOG.md'}
-ALLOWED |= {'CITATION.cff', 'SECURITY.md'}
+ALLOWED |= {'CITATION.cff', 'SECURITY.md', 'Dockerfile', '.dockerignore'}
 
 
 def top_level(folder: Path) -> set[str]:
