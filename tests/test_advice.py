@@ -19,6 +19,7 @@ from test_project import imports_of, modules_of
 from test_quick_answers import TOOLS, module_of
 from test_source_training import load_tool
 
+from stage1_sam_cache.commands.names import CONSOLE_COMMANDS
 from stage1_sam_cache.errors import MaskCacheError
 from stage2_distill import components  # noqa: F401
 from stage2_distill.training.cache_check import build_with_cache, expected_settings
@@ -214,3 +215,11 @@ def test_masks_of_replaced_and_damaged_images_are_made_again_by_the_commands_of_
     follow(damaged.value.remedy)
     assert len(build_with_cache(dict(dataset)).mask_cache) == 3
     assert list(cache.iterdir()) == [folder]  # the cache that was there, not one beside it
+
+
+@pytest.mark.parametrize('tool', CONSOLE_COMMANDS)
+def test_flags_are_shown_in_groups(tool):
+    """No list of help is so long that a flag has to be searched for in it."""
+    # up to the next line that begins at the margin
+    loose, *_ = re.split(r'^(?=\S)', help_of(Path(tool).name).partition('\noptions:\n')[2], flags=re.M)
+    assert 0 < len(re.findall(r'^  -', loose, re.M)) <= 8

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_config_flag, add_panorama_flags, add_trust_flag, add_weights_flag
+from stage2_distill.commands.flags import add_config_flag, add_panorama_flags, add_weights_group
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
@@ -30,21 +30,21 @@ def build_parser() -> argparse.ArgumentParser:
         type=flag_values.given_text,
         help='checkpoint of its training run (default: the initial weights)',
     )
-    add_panorama_flags(parser, count=1)
-    parser.add_argument(
+    add_panorama_flags(parser.add_argument_group('panoramas'), count=1)
+    picture = parser.add_argument_group('picture')
+    picture.add_argument(
         '--panels',
         nargs='+',
         choices=PANELS,
         default=[name for name in PANELS if name != 'before'],
         help='what is drawn, in this order; before: the student with its initial weights (default: all but that)',
     )
-    parser.add_argument('--columns', type=int, default=1, help='columns of panels (default: %(default)s)')
-    parser.add_argument(
+    picture.add_argument('--columns', type=int, default=1, help='columns of panels (default: %(default)s)')
+    picture.add_argument(
         '--out', type=flag_values.picture_path, default=Path('pseudo_labels.png'), help='default: %(default)s'
     )
+    add_weights_group(parser)
     add_config_flag(parser)
-    add_trust_flag(parser)
-    add_weights_flag(parser)
     return parser
 
 

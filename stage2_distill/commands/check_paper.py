@@ -44,30 +44,34 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=textwrap.fill('rows: ' + ', '.join(row.name for row in rows), 100),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--dataset', choices=sorted(SCORES), default='densepass', help='(default: %(default)s)')
-    parser.add_argument('--data-root', metavar='DIR', help='its folder (default: data/<Name>)')
-    parser.add_argument(
+    data = parser.add_argument_group('images and masks')
+    data.add_argument('--dataset', choices=sorted(SCORES), default='densepass', help='(default: %(default)s)')
+    data.add_argument('--data-root', metavar='DIR', help='its folder (default: data/<Name>)')
+    data.add_argument(
         '--cache', metavar='DIR', help='masks of the scored images, for fusion (default: cache/<dataset>_val)'
     )
-    parser.add_argument(
+    weights = parser.add_argument_group('weights')
+    weights.add_argument(
         '--source',
         choices=SOURCES,
         default=SOURCES[0],
         help="whose SegFormers are measured: OpenMMLab's, or NVIDIA's of Hugging Face; ToyPASS has its own (default: "
         '%(default)s)',
     )
-    add_weights_flag(parser, '--weights')
-    parser.add_argument(
+    add_weights_flag(weights, '--weights')
+    add_trust_flag(weights)
+    scored = parser.add_argument_group('what is scored')
+    scored.add_argument(
         '--rows', nargs='+', metavar='ROW', help=f'only these, by name or by group: {", ".join(groups)} (default: all)'
     )
-    parser.add_argument('--limit', type=int, metavar='N', help='only the first N images')
-    parser.add_argument(
+    scored.add_argument('--limit', type=int, metavar='N', help='only the first N images')
+    scored.add_argument(
         '--input-scale',
         type=float,
         metavar='S',
         help="enlarge what the assistant sees by this factor (default: the configs', 1)",
     )
-    parser.add_argument(
+    scored.add_argument(
         '--label-space', choices=sorted(LABEL_SPACES), help="score these classes (default: the data set's)"
     )
     parser.add_argument('--json', metavar='FILE', help='also write all rows, with the scores of all classes')
@@ -77,7 +81,6 @@ def build_parser() -> argparse.ArgumentParser:
         default='work_dirs/check_paper',
         help='for logs (default: %(default)s)',
     )
-    add_trust_flag(parser)
     add_config_flag(parser)
     return parser
 

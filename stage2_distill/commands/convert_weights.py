@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stage1_sam_cache.commands import cli
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
+from stage2_distill.commands.flags import add_weights_group
 from stage2_distill.libraries import import_libraries
 
 
@@ -30,8 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         'address; of a GoodSAM run the student is taken',
     )
     parser.add_argument('out', type=Path, help='x.safetensors for MMSegmentation, or a folder for transformers')
-    add_trust_flag(parser)
-    add_weights_flag(parser)
+    add_weights_group(parser)
     return parser
 
 

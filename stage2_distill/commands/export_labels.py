@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from stage1_sam_cache.build.shards import Shard, shard_of_environment
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.commands.shard_flag import add_shard_flag
-from stage2_distill.commands.flags import add_config_flag, add_trust_flag, add_weights_flag, use_refusal_flags
+from stage2_distill.commands.flags import add_config_flag, add_weights_group, use_refusal_flags
 from stage2_distill.errors import ConfigError
 from stage2_distill.exchange.layouts import LAYOUTS, Entry
 from stage2_distill.libraries import import_libraries
@@ -49,12 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="MMSegmentation's, or Hugging Face's image folder (default: %(default)s)",
     )
     parser.add_argument('--copy', action='store_true', help='copy images instead of linking to them')
-    parser.add_argument('--cache', metavar='DIR', help="masks of the panoramas (default: the config's)")
+    panoramas = parser.add_argument_group('panoramas')
+    panoramas.add_argument('--cache', metavar='DIR', help="masks of the panoramas (default: the config's)")
     add_shard_flag(parser)
-    shared_flags.add_refusal_flags(parser)
+    shared_flags.add_refusal_flags(panoramas)
+    add_weights_group(parser)
     add_config_flag(parser)
-    add_trust_flag(parser)
-    add_weights_flag(parser)
     return parser
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
+from stage2_distill.commands.flags import add_weights_group
 from stage2_distill.libraries import import_libraries
 
 
@@ -36,8 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     hub.add_argument('--push', metavar='ORG/NAME', help='upload all that --out would write, and what --onnx writes')
     hub.add_argument('--private', action='store_true', help='the repository is private, if --push creates it')
     hub.add_argument('--license', metavar='NAME', help='of the student, as the hub names it (default: none is named)')
-    add_trust_flag(parser)
-    add_weights_flag(parser)
+    add_weights_group(parser)
     onnx = parser.add_argument_group('ONNX')
     onnx.add_argument('--onnx', type=Path, metavar='FILE', help='write ONNX, and compare it with PyTorch')
     onnx.add_argument('--size', type=flag_values.pixel_pair, metavar='HxW', help='of all its images (default: any)')

@@ -37,7 +37,7 @@ class KeyValueAction(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
-def add_config_flag(parser: argparse.ArgumentParser) -> None:
+def add_config_flag(parser: argparse._ActionsContainer) -> None:
     """Add ``--cfg-options``, as MMSegmentation's tools have it."""
     parser.add_argument(
         '--cfg-options',
@@ -46,6 +46,13 @@ def add_config_flag(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='change the config: train_cfg.max_iters=500 or key="[a,b]"',
     )
+
+
+def add_weights_group(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of weights that are loaded, as a group of their own."""
+    group = parser.add_argument_group('weights')
+    add_trust_flag(group)
+    add_weights_flag(group)
 
 
 def use_refusal_flags(dataset: dict[str, Any], args: argparse.Namespace) -> None:
@@ -68,7 +75,7 @@ def add_panorama_flags(parser: argparse._ActionsContainer, count: int) -> None:
     add_refusal_flags(parser)
 
 
-def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
+def add_launcher_flags(parser: argparse._ActionsContainer) -> None:
     """Add ``--launcher``, and the rank that some launchers pass."""
     parser.add_argument(
         '--launcher',

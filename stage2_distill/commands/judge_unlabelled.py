@@ -18,7 +18,7 @@ import os
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_config_flag, add_trust_flag, add_weights_flag
+from stage2_distill.commands.flags import add_config_flag, add_weights_group
 from stage2_distill.libraries import import_libraries
 
 
@@ -33,8 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
     parser.add_argument('--out', type=flag_values.named_path, metavar='FILE', help='also write the figures as JSON')
     add_config_flag(parser)
-    add_trust_flag(parser)
-    add_weights_flag(parser)
+    add_weights_group(parser)
     return parser
 
 

@@ -24,7 +24,7 @@ from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.commands.shard_flag import add_shard_flag
 from stage1_sam_cache.errors import DatasetError
 from stage2_distill.commands import view_flags
-from stage2_distill.commands.flags import add_trust_flag, add_weights_flag
+from stage2_distill.commands.flags import add_weights_group
 from stage2_distill.deployment.own_output import OwnOutput
 from stage2_distill.deployment.plans import MODES, WINDOW, Mode
 from stage2_distill.deployment.sources import Source, Sources, find_sources
@@ -84,8 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     run = parser.add_argument_group('run')
     run.add_argument('--device', default='auto', help='cpu, cuda, cuda:1, ... (default: a GPU where there is one)')
     add_shard_flag(run)
-    add_trust_flag(parser)
-    add_weights_flag(parser)
+    add_weights_group(parser)
     return parser
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_config_flag, add_panorama_flags, add_trust_flag, add_weights_flag
+from stage2_distill.commands.flags import add_config_flag, add_panorama_flags, add_weights_group
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
@@ -35,8 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_panorama_flags(panoramas, count=4)
     add_config_flag(parser)
-    add_trust_flag(parser)
-    add_weights_flag(parser)
+    add_weights_group(parser)
     return parser
 
 

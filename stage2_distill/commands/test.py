@@ -29,7 +29,7 @@ import os
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
-from stage2_distill.commands.flags import SCALES, add_config_flag, add_launcher_flags, add_trust_flag, add_weights_flag
+from stage2_distill.commands.flags import SCALES, add_config_flag, add_launcher_flags, add_weights_group
 from stage2_distill.evaluation.region_scores import RegionSettings
 from stage2_distill.libraries import import_libraries
 from stage2_distill.models.names import PREDICTORS
@@ -47,52 +47,51 @@ def build_parser() -> argparse.ArgumentParser:
         type=flag_values.given_text,
         help='weights, a file or an address; without one the initial weights of a GoodSAM config are scored',
     )
-    parser.add_argument(
-        '--work-dir', type=flag_values.given_text, help='where logs and results go (default: work_dirs/<config>)'
-    )
     add_data_flags(parser)
-    parser.add_argument('--mode', nargs='+', choices=MODES, help="(default: the config's)")
-    parser.add_argument(
+    way = parser.add_argument_group('how images are scored')
+    way.add_argument('--mode', nargs='+', choices=MODES, help="(default: the config's)")
+    way.add_argument(
         '--window',
         type=flag_values.pixel_pair,
         metavar='HxW',
         help='window of slide and tile (default: all rows, 1/4 of the columns)',
     )
-    parser.add_argument(
+    way.add_argument(
         '--stride', type=flag_values.pixel_pair, metavar='HxW', help='stride of slide (default: half a window across)'
     )
-    parser.add_argument(
+    way.add_argument(
         '--input-scale',
         type=float,
         nargs='+',
         metavar='S',
         help="how much images, or the assistant's windows, are enlarged (default: 1, or the config's)",
     )
-    parser.add_argument(
+    way.add_argument(
         '--cache',
         type=flag_values.given_text,
         metavar='DIR',
         help='masks of the scored images, for the ensemble of GoodSAM',
     )
-    parser.add_argument(
-        '--predictor', nargs='+', choices=PREDICTORS, help="predictors of GoodSAM (default: the config's)"
-    )
-    parser.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
-    parser.add_argument('--regions', action='store_true', help='also score contours, the seam and bands of latitude')
+    way.add_argument('--predictor', nargs='+', choices=PREDICTORS, help="predictors of GoodSAM (default: the config's)")
+    way.add_argument('--wrap', action='store_true', help='let the student see across the 0/360 degree seam')
+    way.add_argument('--regions', action='store_true', help='also score contours, the seam and bands of latitude')
     shared_flags.add_settings_flags(parser, RegionSettings, 'settings of --regions')
-    parser.add_argument(
+    run = parser.add_argument_group('run')
+    run.add_argument(
+        '--work-dir', type=flag_values.given_text, help='where logs and results go (default: work_dirs/<config>)'
+    )
+    run.add_argument(
         '--out',
         type=flag_values.given_text,
         metavar='FILE',
         help='JSON file of the scores (default: <work dir>/scores.json)',
     )
-    parser.add_argument(
+    run.add_argument(
         '--show-dir', type=flag_values.given_text, metavar='DIR', help='write pictures of the predictions there'
     )
-    add_trust_flag(parser)
-    add_weights_flag(parser)
-    add_config_flag(parser)
-    add_launcher_flags(parser)
+    add_weights_group(parser)
+    add_config_flag(run)
+    add_launcher_flags(run)
     return parser
 
 

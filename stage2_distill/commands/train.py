@@ -41,28 +41,30 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one of the project')
-    parser.add_argument(
-        '--work-dir', type=flag_values.given_text, help='where logs and checkpoints go (default: work_dirs/<config>)'
-    )
-    resume = parser.add_mutually_exclusive_group()
+    start = parser.add_argument_group('what the run starts from')
+    resume = start.add_mutually_exclusive_group()
     resume.add_argument('--resume', action='store_true', help='continue from the latest checkpoint in the work dir')
     resume.add_argument(
         '--resume-or-start',
         action='store_true',
         help='the same, but begin where there is no checkpoint yet; for jobs that a scheduler starts again',
     )
-    parser.add_argument(
-        '--amp', action='store_true', help='mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU'
-    )
-    parser.add_argument('--seed', type=int, help='seed of weights, order and augmentation')
-    parser.add_argument('--deterministic', action='store_true', help='only deterministic kernels; slower')
-    parser.add_argument(
+    start.add_argument(
         '--load-from', type=flag_values.given_text, metavar='FILE', help='start from the weights of a checkpoint'
     )
-    add_trust_flag(parser)
-    add_weights_flag(parser)
-    add_config_flag(parser)
-    add_launcher_flags(parser)
+    add_trust_flag(start)
+    add_weights_flag(start)
+    run = parser.add_argument_group('run')
+    run.add_argument(
+        '--work-dir', type=flag_values.given_text, help='where logs and checkpoints go (default: work_dirs/<config>)'
+    )
+    run.add_argument(
+        '--amp', action='store_true', help='mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU'
+    )
+    run.add_argument('--seed', type=int, help='seed of weights, order and augmentation')
+    run.add_argument('--deterministic', action='store_true', help='only deterministic kernels; slower')
+    add_config_flag(run)
+    add_launcher_flags(run)
     return parser
 
 
