@@ -74,7 +74,7 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = 
 
 
 def read_xmp(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = '') -> bytes:
-    """Read the XMP packet of an image, as it stands in the file; empty if there is none before the pixels.
+    """Read the XMP packet of an image, as it stands in the file; empty if there is none.
 
     Args:
         path, max_pixels, limit_name: As for ``read_rgb``.
@@ -107,6 +107,9 @@ def _upright_exif(file: IO[bytes]) -> bytes:
 def _xmp_packet(file: IO[bytes]) -> bytes:
     with _open(file) as image:
         packet = image.info.get('xmp') or b''
+        if image.format == 'PNG' and not packet and (metadata := _late_metadata(file)):
+            with _open(io.BytesIO(metadata)) as late:  # ExifTool writes it after the pixels
+                packet = late.info.get('xmp') or b''
     return packet if isinstance(packet, bytes) else str(packet).encode()
 
 
@@ -128,6 +131,15 @@ def _upright_size(file: IO[bytes]) -> tuple[int, int]:
 
 def _png_exif(image: Image.Image, file: IO[bytes]) -> Image.Exif:
     """EXIF of a PNG without its pixels, which Pillow decodes to look for metadata that come after them."""
+    metadata = _late_metadata(file)
+    if not metadata:
+        return Image.Image.getexif(image)
+    with _open(io.BytesIO(metadata)) as late:
+        return Image.Image.getexif(late)
+
+
+def _late_metadata(file: IO[bytes]) -> bytes:
+    """A PNG of the metadata of another one, without its pixels; empty unless some come after the pixels."""
     chunks, place, pixels, late = [], 8, False, False
     for _ in range(_PNG_CHUNKS):
         file.seek(place)
@@ -140,11 +152,7 @@ def _png_exif(image: Image.Image, file: IO[bytes]) -> Image.Exif:
             late |= pixels
         pixels |= kind == b'IDAT'
         place += 12 + size
-    if not late:
-        return Image.Image.getexif(image)
-    end = b'\0\0\0\0IDAT\x35\xaf\x06\x1e'
-    with _open(io.BytesIO(b'\x89PNG\r\n\x1a\n' + b''.join(chunks) + end)) as metadata:
-        return Image.Image.getexif(metadata)
+    return b'\x89PNG\r\n\x1a\n' + b''.join(chunks) + b'\0\0\0\0IDAT\x35\xaf\x06\x1e' if late else b''
 
 
 def _read(path: str | Path, max_pixels: int, limit_name: str, get: Callable[[IO[bytes]], Result]) -> Result:
