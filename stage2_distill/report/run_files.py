@@ -41,6 +41,8 @@ def read_curves(work_dir: Path, folder: str = '*') -> Curves:
                 logged = json.loads(line)
             except json.JSONDecodeError:
                 continue
+            if not isinstance(logged, dict):
+                continue
             step = logged.get('step')
             for name, value in logged.items():
                 if isinstance(step, int) and isinstance(value, (int, float)) and name not in ('step', 'iter', 'epoch'):
