@@ -110,10 +110,10 @@ def _summary(provenance: Provenance, classes: Sequence[str], parameters: int) ->
         False: 'It was trained with labels.',
         None: 'The files that it was exported from do not say how it was trained; a card beside them may.',
     }
-    when = ''
-    if provenance.iteration is not None:
-        seed = f', seed {provenance.seed}' if provenance.seed is not None else ''
-        when = f' Taken after iteration {provenance.iteration} of the run{seed}.'
+    seed = f', seed {provenance.seed}' if provenance.seed is not None else ''
+    when = (
+        '' if provenance.iteration is None else f' Its weights are those after iteration {provenance.iteration}{seed}.'
+    )
     return (
         f'A network for semantic segmentation: {parameters / 1e6:.1f} M parameters, {len(classes)} '
         f'classes. {how[provenance.distilled]}{when}\n'
