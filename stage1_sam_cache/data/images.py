@@ -16,7 +16,7 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar, cast
 
@@ -98,27 +98,27 @@ def read_exif(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = 
 
 
 def _upright_exif(file: IO[bytes]) -> bytes:
-    with _open(file) as image:
+    with open_header(file) as image:
         exif = _png_exif(image, file) if image.format == 'PNG' else image.getexif()
         exif.pop(ExifTags.Base.Orientation, None)
         return exif.tobytes() if exif else b''
 
 
 def _xmp_packet(file: IO[bytes]) -> bytes:
-    with _open(file) as image:
+    with open_header(file) as image:
         packet = image.info.get('xmp') or b''
     return packet if isinstance(packet, bytes) else str(packet).encode()
 
 
 def _decode(file: IO[bytes]) -> RgbImage:
     data = file.read()
-    with _open(io.BytesIO(data)) as image:
+    with open_header(io.BytesIO(data)) as image:
         pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     return RgbImage(pixels, hashlib.sha256(data).hexdigest())
 
 
 def _upright_size(file: IO[bytes]) -> tuple[int, int]:
-    with _open(file) as image:
+    with open_header(file) as image:
         exif = _png_exif(image, file) if image.format == 'PNG' else image.getexif()
         turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
         if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow has turned the size already, or not
@@ -143,7 +143,7 @@ def _png_exif(image: Image.Image, file: IO[bytes]) -> Image.Exif:
     if not late:
         return Image.Image.getexif(image)
     end = b'\0\0\0\0IDAT\x35\xaf\x06\x1e'
-    with _open(io.BytesIO(b'\x89PNG\r\n\x1a\n' + b''.join(chunks) + end)) as metadata:
+    with open_header(io.BytesIO(b'\x89PNG\r\n\x1a\n' + b''.join(chunks) + end)) as metadata:
         return Image.Image.getexif(metadata)
 
 
@@ -176,7 +176,7 @@ def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int,
     """Refuse, by the header alone, what need not or must not be decoded."""
     width, height = _webp_size(file)
     _check_pixels(width, height, path, max_pixels, limit_name)
-    with _open(limited(file, (height, width), path)) as image:
+    with open_header(limited(file, (height, width), path)) as image:
         width, height = image.size
         _check_pixels(width, height, path, max_pixels, limit_name)
         if size > _METADATA_BYTES + 8 * width * height:
@@ -239,11 +239,14 @@ def _webp_size(file: IO[bytes]) -> tuple[int, int]:
     return bits & 0x3FFF, bits >> 16 & 0x3FFF
 
 
-def _open(file: IO[bytes]) -> Image.Image:
-    """Read the header only. Pillow's limit on pixels is global, so it is lifted for this moment only."""
+def open_header(file: IO[bytes], formats: Sequence[str] = FORMATS) -> Image.Image:
+    """Read the header only, of an image of any size; the caller compares its size before it is decoded.
+
+    Pillow's limit on pixels is global, so it is lifted for this moment only.
+    """
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=FORMATS)
+            return Image.open(file, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit

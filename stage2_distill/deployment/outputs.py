@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from stage1_sam_cache.data.images import open_header
 from stage1_sam_cache.errors import ImageError, WriteError
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 from stage2_distill.deployment.enlarge import CONFIDENCE_SCALE
@@ -80,7 +81,7 @@ class Predictions:
 
     def labels(self, image_id: str) -> NDArray[np.uint8]:
         """Return the labels of an image that are there, uint8 ``(H, W)``."""
-        with Image.open(self.files(image_id)[LABELS]) as image:
+        with self.files(image_id)[LABELS].open('rb') as file, open_header(file, ['PNG']) as image:
             return np.asarray(image)
 
     def is_finished(self, image_id: str, note: Note) -> bool:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from stage1_sam_cache.data.images import open_header
 from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.system.atomic_file import commit, commit_pieces
 from stage2_distill.deployment.outputs import matches
@@ -108,7 +108,7 @@ class PredictionFiles:
         stored = _read(path)
         if stored is not None and all(stored.get(key) == value for key, value in made_of.items()):
             return stored['part']
-        with Image.open(io.BytesIO(content), formats=['PNG']) as image:
+        with open_header(io.BytesIO(content), ['PNG']) as image:
             labels = np.asarray(image)
         # Versions that kept no name labelled an image of any extension.
         shown = (self._note(image_id) or {}).get('name', f'{image_id}.png')
