@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import logging
@@ -245,3 +246,17 @@ def test_initial_weights_are_made_without_a_line_for_each_parameter(tiny_goodsam
         assert not records and logger.level == level
     finally:
         logger.removeHandler(handler)
+
+
+def test_another_mask_of_what_is_left_out_makes_other_labels(checkpoint, few, tmp_path):
+    (model, weights), roof = checkpoint, tmp_path / 'roof.png'
+    steps = [{'type': name} for name in ('LoadPanorama', 'LoadCachedMasks')]
+    steps += [{'type': 'LeaveOut', 'mask': str(roof)}, {'type': 'PackPanorama'}]
+    options = {'train_dataloader.dataset.pipeline': steps}
+    digests = []
+    for grey in (255, 255, 0):
+        Image.new('L', (8, 4), grey).save(roof)
+        config = read_config(str(few), options)
+        args = argparse.Namespace(checkpoint=str(weights), config=str(few))
+        digests.append(export_labels.describe(args, config, build_dataset(config, 'train', None), model)['labels'])
+    assert digests[0] == digests[1] != digests[2]

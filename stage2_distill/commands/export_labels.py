@@ -109,7 +109,11 @@ def describe(args: argparse.Namespace, config: Config, dataset: Any, model: Good
 
     from stage2_distill.training.lesson_store import lesson_settings
 
-    left_out = [dict(step) for step in config.train_dataloader.dataset.pipeline if step['type'] == 'LeaveOut']
+    left_out = [
+        {**step, 'mask': step.get('mask') and hashlib.sha256(Path(step['mask']).read_bytes()).hexdigest()}
+        for step in config.train_dataloader.dataset.pipeline
+        if step['type'] == 'LeaveOut'
+    ]
     settings = {**lesson_settings(model, dataset, config), 'left_out': left_out}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
     file = Path(args.checkpoint) if args.checkpoint else None
