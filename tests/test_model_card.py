@@ -131,7 +131,7 @@ def test_the_card_has_what_went_in_and_the_scores_of_this_checkpoint(run, tmp_pa
         "| teacher assistant's initial weights | rig\\|5.onnx | not known here",
         '| densepass val |  | validation of the run | 43.21 |  | 90.00 |',
         '| wildpass val | 9 | student, input scale 1.5 | 44.40 |  |  |',
-        'after iteration 40 of the run, seed 3.',
+        'Its weights are those after iteration 40, seed 3.',
         "type='OnnxAssistant'",
         'tools/predict.py b0.py b0.safetensors',
         'No licence was chosen',
@@ -181,7 +181,7 @@ def test_a_student_is_pushed_with_its_card_and_comes_back(hub, tmp_path, monkeyp
         digest, name = line.split()
         assert hashlib.sha256(hub.files[name]).hexdigest() == digest
     assert '# me/student' in hub.files['README.md'].decode() and '# b0' in (tmp_path / 'b0.md').read_text()
-    assert 'It was trained with labels' in (tmp_path / 'b0.md').read_text()
+    assert 'It was trained with labels.\n' in (tmp_path / 'b0.md').read_text()
     # What was pushed is what hf:me/student finds.
     own = tmp_path / 'own/me/student'
     own.mkdir(parents=True)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from stage1_sam_cache.build.shards import Shard, shard_of_environment
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.commands.shard_flag import add_shard_flag
-from stage2_distill.commands.flags import add_config_flag, add_weights_group, use_refusal_flags
+from stage1_sam_cache.system.digests import sha256_of
+from stage2_distill.commands.flags import add_config_flag, add_run_arguments, add_weights_group, use_refusal_flags
 from stage2_distill.errors import ConfigError
 from stage2_distill.exchange.layouts import LAYOUTS, Entry
 from stage2_distill.libraries import import_libraries
@@ -34,13 +35,7 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='a GoodSAM config')
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        type=flag_values.given_text,
-        help='checkpoint of its training run (default: the initial weights)',
-    )
+    add_run_arguments(parser)
     parser.add_argument('--out', type=flag_values.named_path, metavar='DIR', required=True, help='the new data set')
     parser.add_argument(
         '--layout',
@@ -122,7 +117,7 @@ def describe(args: argparse.Namespace, config: Config, dataset: Any, model: Good
         'labels': digest[:16],
         'config': args.config,
         'checkpoint': args.checkpoint,
-        'checkpoint_sha256': hashlib.sha256(file.read_bytes()).hexdigest() if file and is_file else None,
+        'checkpoint_sha256': sha256_of(file) if file and is_file else None,
         'mask_cache': str(dataset.mask_cache.path),
         'mask_cache_fingerprint': dataset.mask_cache.fingerprint.key,
         'mask_cache_settings': dataset.mask_cache.fingerprint.settings,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.digests import sha256_of
 from stage2_distill.checkpoints.safetensors_files import DIGESTS, SUFFIX, plain_tensors, save_safetensors
 from stage2_distill.deployment.student import Student, student_config
 from stage2_distill.errors import ConfigError
@@ -54,7 +54,7 @@ def export_student(config: str, checkpoint: str, out: Path, half: bool = False, 
     save_safetensors(student.network.state_dict(), meta, out, half)
     ours = {'custom_imports': {'imports': ['stage2_distill.components'], 'allow_failed_imports': False}}
     commit(files[1], _config_text(ours, model).encode(), replace=True)
-    digests = ''.join(f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n' for file in files[:2])
+    digests = ''.join(f'{sha256_of(file)}  {file.name}\n' for file in files[:2])
     commit(files[2], digests.encode(), replace=True)
     model, weights = with_mmsegs_head(model, student.network.state_dict())
     commit(plain, _plain_checkpoint(weights, dataset_meta, half), replace=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from stage1_sam_cache.build.shards import Shard
 from stage1_sam_cache.data.gpano import PanoramaFacts, read_facts
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import GoodSAMError, ImageError, OutOfMemory
+from stage1_sam_cache.system.digests import sha256_of
 from stage1_sam_cache.system.resources import explain
 from stage2_distill.deployment.derived_files import DerivedFiles
 from stage2_distill.deployment.levelling import label_level
@@ -106,13 +105,13 @@ class Run:
             return
         limits = self.labeller.max_pixels, '--max-pixels'
         item = _Item(source.id, source.id + source.path.suffix, str(source.path), read_facts(source.path, *limits))
-        if self._exists(item) and self._is_finished(item, {'image': _sha256(source.path)}):
+        if self._exists(item) and self._is_finished(item, {'image': sha256_of(source.path)}):
             return
         image = read_rgb(source.path, *limits)
         self._label(item, image.pixels, {'image': image.sha256}, {'name': item.name})
 
     def _video(self, source: Source) -> None:
-        digest = _sha256(source.path)
+        digest = sha256_of(source.path)
 
         def wanted(number: int) -> bool:
             if number % self.shard.count != self.shard.index:
@@ -221,11 +220,3 @@ def _frame(source: Source, number: int, pixels: Pixels | None = None) -> _Item:
 def frame_id(video_id: str, number: int) -> str:
     """Return the id of a video's frame."""
     return f'{video_id}/{number:06d}'
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -85,11 +85,13 @@ def _yaml(content: Mapping[str, Any]) -> str:
 
 def _summary(provenance: Provenance, classes: Sequence[str], parameters: int) -> str:
     how = 'without labels of panoramas, as a student in GoodSAM (CVPR 2024)' if provenance.distilled else 'with labels'
-    when = f'Taken after iteration {provenance.iteration}' if provenance.iteration is not None else 'Taken'
     seed = f', seed {provenance.seed}' if provenance.seed is not None else ''
+    when = (
+        '' if provenance.iteration is None else f' Its weights are those after iteration {provenance.iteration}{seed}.'
+    )
     return (
         f'A network for semantic segmentation: {parameters / 1e6:.1f} M parameters, {len(classes)} '
-        f'classes. It was trained {how}. {when} of the run{seed}.\n'
+        f'classes. It was trained {how}.{when}\n'
     )
 
 
