@@ -16,13 +16,13 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from stage1_sam_cache.data.image_formats import FORMATS, bits_per_channel
 from stage1_sam_cache.errors import ImageError
@@ -239,7 +239,7 @@ def _webp_size(file: IO[bytes]) -> tuple[int, int]:
     return bits & 0x3FFF, bits >> 16 & 0x3FFF
 
 
-def open_header(file: IO[bytes], formats: Sequence[str] = FORMATS) -> Image.Image:
+def open_header(file: IO[bytes], formats: list[str] | tuple[str, ...] = FORMATS) -> ImageFile.ImageFile:
     """Read the header only, of an image of any size; the caller compares its size before it is decoded.
 
     Pillow's limit on pixels is global, so it is lifted for this moment only.

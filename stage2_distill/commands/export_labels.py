@@ -105,7 +105,7 @@ def describe(args: argparse.Namespace, config: Config, dataset: Any, model: Good
     from stage2_distill.training.lesson_store import lesson_settings
 
     left_out = [
-        {**step, 'mask': step.get('mask') and hashlib.sha256(Path(step['mask']).read_bytes()).hexdigest()}
+        {**step, 'mask': step.get('mask') and sha256_of(Path(step['mask']))}
         for step in config.train_dataloader.dataset.pipeline
         if step['type'] == 'LeaveOut'
     ]
