@@ -59,9 +59,24 @@ def commit_pieces(path: Path, pieces: Iterable[bytes]) -> None:
     _commit(path, write, lambda file: sha256_of(file) == written.hexdigest(), replace=True)
 
 
+def commit_link(path: Path, target: Path) -> None:
+    """Make a link to a file, replacing what has its name.
+
+    Raises:
+        OSError: If a step fails.
+    """
+    temporary = _temporary(path)
+    temporary.symlink_to(target)
+    temporary.replace(path)
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f'{_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}'
+
+
 def _commit(path: Path, write: Callable[[BinaryIO], object], is_whole: Callable[[Path], bool], replace: bool) -> bool:
     """Write a temporary file, check it, and give it its name."""
-    temporary = path.parent / f'{_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}'
+    temporary = _temporary(path)
     try:
         with temporary.open('xb') as file:
             write(file)
@@ -115,7 +130,7 @@ def remove_abandoned(folder: Path) -> int:
             if machine == _machine() and process.isdigit():
                 abandoned = not _is_alive(int(process))
             else:
-                abandoned = time.time() - temporary.stat().st_mtime > _FOREIGN_LIFE_S
+                abandoned = time.time() - temporary.lstat().st_mtime > _FOREIGN_LIFE_S
             if abandoned:
                 temporary.unlink()
                 removed += 1

@@ -69,6 +69,9 @@ def main(argv: list[str] | None = None) -> int:
     config = read_config(args.config, args.cfg_options)
     if config.model.type != 'GoodSAM':
         raise ConfigError(f'{args.config} is not a GoodSAM config')
+    images = config.train_dataloader.dataset.get('images')
+    if images and args.out.resolve().is_relative_to(Path(images).resolve()):
+        raise ConfigError(f'{args.out} lies in the folder of images {images}', 'give an --out outside of it')
     use_refusal_flags(config.train_dataloader.dataset, args)
     with shared_flags.remedies_by_flags():
         dataset = build_dataset(config, 'train', args.cache)
@@ -85,10 +88,12 @@ def main(argv: list[str] | None = None) -> int:
     except BaseException:
         cli.report('stopped early: run the same command again to continue from here')
         raise
-    total = made.put_together()
+    total, others = made.put_together({entry for _, entry, _ in listed(dataset)})
     part = '' if shard.count == 1 else f'shard {shard.index}/{shard.count} ({shard.source}): '
     already = f' ({there} already there)' if there else ''
     print(f'{part}{done + there} panoramas labelled{already}; {total} of {len(dataset)} are in {args.out}')
+    if others:
+        cli.report(f'{others} panoramas there are not in the data set (any more): its lists are without them')
     return 0
 
 
@@ -99,7 +104,11 @@ def describe(args: argparse.Namespace, config: Config, dataset: Any, model: Good
 
     from stage2_distill.training.lesson_store import lesson_settings
 
-    left_out = [dict(step) for step in config.train_dataloader.dataset.pipeline if step['type'] == 'LeaveOut']
+    left_out = [
+        {**step, 'mask': step.get('mask') and sha256_of(Path(step['mask']))}
+        for step in config.train_dataloader.dataset.pipeline
+        if step['type'] == 'LeaveOut'
+    ]
     settings = {**lesson_settings(model, dataset, config), 'left_out': left_out}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
     file = Path(args.checkpoint) if args.checkpoint else None
@@ -117,6 +126,13 @@ def describe(args: argparse.Namespace, config: Config, dataset: Any, model: Good
     }
 
 
+def listed(dataset: Any) -> list[tuple[int, Entry, Path]]:
+    """Return the place of each panorama in a data set, its names, and its file."""
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    found = [(info['image_id'], Path(info['img_path'])) for info in infos]
+    return [(index, Entry(name, f'{name}{path.suffix}'), path) for index, (name, path) in enumerate(found)]
+
+
 def export(model: GoodSAM, dataset: Any, config: Config, made: TrainingSet, shard: Shard) -> tuple[int, int]:
     """Label this shard's panoramas behind a progress bar; return how many, and how many were finished already."""
     from torch.utils.data import DataLoader, Subset
@@ -125,9 +141,8 @@ def export(model: GoodSAM, dataset: Any, config: Config, made: TrainingSet, shar
     from stage2_distill.exchange.ensemble_labels import ensemble_labels
 
     digests = {record['id']: record['image_sha256'] for record in dataset.mask_cache.manifest()}
-    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    mine = shard.of([(index, info['image_id'], Path(info['img_path'])) for index, info in enumerate(infos)])
-    entries = {index: (Entry(name, f'{name}{path.suffix}'), path, digests[name]) for index, name, path in mine}
+    mine = shard.of(listed(dataset))
+    entries = {index: (entry, path, digests[entry.id]) for index, entry, path in mine}
     missing = [index for index, item in entries.items() if not made.is_finished(*item)]
     loader = DataLoader(
         Subset(dataset, missing), batch_size=None, num_workers=config.train_dataloader.get('num_workers', 0)

@@ -141,7 +141,7 @@ class Run:
             told: What the note of its labels says more.
         """
         note = self._whole_note(item, made_of)
-        if self.predictions.is_finished(item.id, note):
+        if self._has_labels(item, note):
             labels = self.predictions.labels(item.id)
         else:
             name, facts = item.shown_name, item.facts
@@ -165,9 +165,15 @@ class Run:
         derived = self.derived is not None and self.derived.exist(item.id, item.name)
         return derived or any(path.exists() for path in self.predictions.files(item.id).values())
 
+    def _has_labels(self, item: _Item, note: Note) -> bool:
+        """Whether the labels are those that would be made, of a file of the same name."""
+        if not self.predictions.is_finished(item.id, note):
+            return False
+        return self.predictions.note(item.id).get('name', item.name) == item.name  # versions that kept none: any
+
     def _is_finished(self, item: _Item, made_of: Note) -> bool:
         note = self._whole_note(item, made_of)
-        finished = self.predictions.is_finished(item.id, note)
+        finished = self._has_labels(item, note)
         if self.derived is not None:
             finished &= self.derived.is_finished(item.id, item.name, note)
         self.counts.already_there += finished
