@@ -1,0 +1,186 @@
+"""Low-rank updates of SAM's encoder: attached, in a file, merged; and files that are refused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import build_tiny_sam
+from fuzz import examples
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from stage1_sam_cache import WeightsError
+from stage1_sam_cache.adaptation.lora import LowRankRows, attach, attached
+from stage1_sam_cache.sam.adapter import AdapterNotes, PromptSource, read_adapter, write_adapter
+from stage1_sam_cache.sam.toy_sam import build_toy_sam
+
+BASE = 'a' * 64
+NOTES = AdapterNotes(
+    model='tiny',
+    base_sha256=BASE,
+    rank=4,
+    steps=3,
+    seed=7,
+    prompts=PromptSource('0123456789abcdef', 'sam', 'toypass', 'train'),
+    weak_labels=False,
+    settings={'lr': 1e-4, 'prompt_types': ['point1', 'box']},
+)
+
+
+def trained(sam, seed=0):
+    """Updates as after some steps: no ``B`` is 0 any more."""
+    rng = torch.Generator().manual_seed(seed)
+    parameters = attach(sam)
+    with torch.no_grad():
+        for name, value in parameters.items():
+            if name.endswith('.b'):
+                value.copy_(torch.randn(value.shape, generator=rng) * 0.3)
+    return parameters
+
+
+def embed(sam, seed=0):
+    size = sam.image_encoder.img_size
+    return sam.image_encoder(torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(seed)))
+
+
+@pytest.fixture(scope='module')
+def adapter_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp('adapter') / 'adapter.safetensors'
+    write_adapter(path, trained(build_tiny_sam()), NOTES)
+    return path
+
+
+def test_updates_have_the_files_names_and_learn_alone():
+    sam = build_tiny_sam()
+    parameters = attach(sam, rank=3)
+    assert list(parameters) == [f'blocks.{i}.attn.qkv.{part}.{ab}' for i in range(2) for part in 'qv' for ab in 'ab']
+    assert {tuple(value.shape) for value in parameters.values()} == {(3, 32), (32, 3)}
+    assert [name for name, value in sam.named_parameters() if value.requires_grad] == [
+        f'image_encoder.{name}' for name in parameters
+    ]
+    before = {name: value.clone() for name, value in sam.state_dict().items()}
+    optimizer = torch.optim.Adam(attached(sam).values(), lr=1e-2, weight_decay=1e-4)
+    for _ in range(2):  # A has no gradient while B is 0
+        optimizer.zero_grad()
+        embed(sam).square().sum().backward()
+        optimizer.step()
+    changed = [name for name, value in sam.state_dict().items() if not torch.equal(value, before[name])]
+    assert changed == [f'image_encoder.{name}' for name in parameters]
+    first, again = (attach(build_tiny_sam(), seed=5).values() for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert sum(value.numel() for value in attach(build_toy_sam()).values()) == 15_360
+
+
+def test_the_update_of_any_rows_is_that_of_the_formula():
+    rng = torch.Generator().manual_seed(0)
+    linear = nn.Linear(5, 7)
+    layer = LowRankRows(linear, {'first': slice(0, 2), 'last': slice(4, 7)}, rank=2, generator=rng)
+    for parameter in (layer.first.b, layer.last.b):
+        nn.init.normal_(parameter, generator=rng)
+    x = torch.randn(3, 4, 5, generator=rng)
+    parts = (layer.first, layer.last)
+    pairs = [tuple(one.detach().clone().requires_grad_() for one in (part.a, part.b)) for part in parts]
+    update = torch.cat([pairs[0][1] @ pairs[0][0], torch.zeros(2, 5), pairs[1][1] @ pairs[1][0]])
+    expected = F.linear(x, linear.weight + update, linear.bias)
+    torch.testing.assert_close(layer(x), expected)
+    layer(x).square().sum().backward()
+    expected.square().sum().backward()
+    for part, (a, b) in zip(parts, pairs, strict=True):
+        torch.testing.assert_close(part.a.grad, a.grad)
+        torch.testing.assert_close(part.b.grad, b.grad)
+    assert linear.weight.grad is None
+
+
+@torch.no_grad()
+def test_merged_is_attached_and_new_updates_change_nothing(tmp_path):
+    plain, sam = build_tiny_sam(), build_tiny_sam()
+    parameters = attach(sam)
+    assert torch.equal(embed(sam), embed(plain))
+    path = tmp_path / 'new' / 'adapter.safetensors'
+    write_adapter(path, parameters, NOTES)
+    merged = build_tiny_sam()
+    read_adapter(path).merge(merged, 'tiny', BASE)
+    assert torch.equal(embed(merged), embed(plain))
+
+    sam = build_tiny_sam()
+    write_adapter(path, trained(sam), NOTES)
+    read_adapter(path).merge(merged, 'tiny', BASE)
+    assert (embed(merged) - embed(sam)).abs().max() < 1e-5
+    assert (embed(merged) - embed(plain)).abs().max() > 1e-2
+    names = [name for name, value in merged.state_dict().items() if not torch.equal(value, plain.state_dict()[name])]
+    assert names == [f'image_encoder.blocks.{i}.attn.qkv.weight' for i in range(2)]
+    for one, other in zip(merged.image_encoder.blocks, plain.image_encoder.blocks, strict=True):
+        changed = (one.attn.qkv.weight != other.attn.qkv.weight).any(1)
+        assert changed.tolist() == [True] * 32 + [False] * 32 + [True] * 32  # queries, keys, values
+
+
+def test_equal_runs_give_equal_bytes_and_what_was_written_is_read(tmp_path, adapter_file):
+    for _ in range(5):
+        write_adapter(tmp_path / 'again', trained(build_tiny_sam()), NOTES)
+        assert (tmp_path / 'again').read_bytes() == adapter_file.read_bytes()
+    adapter = read_adapter(adapter_file)
+    assert adapter.notes == NOTES
+    expected = trained(build_tiny_sam())
+    assert adapter.updates.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in adapter.updates.items())
+    assert json.dumps(adapter.identity)
+    write_adapter(tmp_path / 'again', expected, replace(NOTES, steps=4))
+    assert read_adapter(tmp_path / 'again').sha256 != adapter.sha256
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 7))
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_wrong_bit_is_noticed(tmp_path, adapter_file, where, bit):
+    data = bytearray(adapter_file.read_bytes())
+    data[int(where * len(data))] ^= 1 << bit
+    damaged = tmp_path / 'damaged.safetensors'
+    damaged.write_bytes(data)
+    with pytest.raises(WeightsError) as problem:
+        read_adapter(damaged)
+    assert '\n' not in str(problem.value) and str(damaged) in str(problem.value)
+
+
+def test_what_is_no_adapter_or_not_a_sound_one_is_refused_in_one_line(tmp_path, adapter_file):
+    path = tmp_path / 'wrong.safetensors'
+    updates = {name: value.detach() for name, value in trained(build_tiny_sam()).items()}
+    first = next(iter(updates))
+    cases = {
+        'cannot be read': None,
+        'damaged or no safetensors file': lambda: path.write_bytes(adapter_file.read_bytes()[:-1]),
+        'no adapter file: it lacks the notes': lambda: save_file({'x': torch.zeros(1)}, path),
+        'damaged: its notes cannot be read': lambda: save_file({'x': torch.zeros(1)}, path, {'adapter': '[]'}),
+        'holds NaN or infinity': lambda: write_adapter(path, {**updates, first: updates[first] / 0}, NOTES),
+        'adapter format 2, this version reads 1': lambda: write_adapter(path, updates, replace(NOTES, format=2)),
+        "(rank is '4')": lambda: write_adapter(path, updates, replace(NOTES, rank='4')),
+    }
+    for text, make in cases.items():
+        if make:
+            make()
+        with pytest.raises(WeightsError) as problem:
+            read_adapter(path)
+        assert text in str(problem.value) and str(path) in str(problem.value) and '\n' not in str(problem.value)
+
+
+def test_an_adapter_of_other_weights_is_refused_and_changes_nothing(tmp_path):
+    path = tmp_path / 'adapter.safetensors'
+    updates = {name: value.detach() for name, value in trained(build_tiny_sam()).items()}
+    last = list(updates)[-1]
+    cases = [
+        (updates, {'model': 'vit_b'}, 'adapts SAM vit_b, not tiny; give --sam vit_b'),
+        (updates, {'base_sha256': 'b' * 64}, f'adapts weights of SHA-256 {"b" * 64}; these have {BASE}'),
+        ({k: v for k, v in updates.items() if k != last}, {}, f'does not fit SAM tiny: {last} is missing'),
+        ({**updates, 'blocks.2.attn.qkv.q.a': torch.zeros(4, 32)}, {}, 'blocks.2.attn.qkv.q.a belongs to no layer'),
+        ({**updates, last: updates[last].T}, {}, f'{last} has shape (4, 32), not (32, 4)'),
+        (updates, {'rank': 8}, 'has shape (4, 32), not (8, 32)'),
+    ]
+    for values, notes, text in cases:
+        write_adapter(path, values, replace(NOTES, **notes))
+        sam = build_tiny_sam()
+        with pytest.raises(WeightsError) as problem:
+            read_adapter(path).merge(sam, 'tiny', BASE)
+        assert text in str(problem.value) and str(path) in str(problem.value) and '\n' not in str(problem.value)
+        assert all(torch.equal(a, b) for a, b in zip(sam.parameters(), build_tiny_sam().parameters(), strict=True))
