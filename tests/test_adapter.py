@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,10 +14,14 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from stage1_sam_cache import WeightsError
+from stage1_sam_cache import WeightsError, open_cache
 from stage1_sam_cache.adaptation.lora import LowRankRows, attach, attached
+from stage1_sam_cache.commands import cache_sam, inspect_cache
 from stage1_sam_cache.sam.adapter import AdapterNotes, PromptSource, read_adapter, write_adapter
+from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
+from stage1_sam_cache.sam.settings import SamSettings
 from stage1_sam_cache.sam.toy_sam import build_toy_sam
+from stage1_sam_cache.sam.weights import PUBLISHED, find_weights, load_sam
 
 BASE = 'a' * 64
 NOTES = AdapterNotes(
@@ -184,3 +189,72 @@ def test_an_adapter_of_other_weights_is_refused_and_changes_nothing(tmp_path):
             read_adapter(path).merge(sam, 'tiny', BASE)
         assert text in str(problem.value) and str(path) in str(problem.value) and '\n' not in str(problem.value)
         assert all(torch.equal(a, b) for a, b in zip(sam.parameters(), build_tiny_sam().parameters(), strict=True))
+
+
+def test_a_fast_level_has_the_adapted_weights_and_0_steps_change_no_mask(tmp_path, adapter_file, picture):
+    def generate(path):
+        adapter = read_adapter(path) if path else None
+        settings = SamSettings(points_per_side=2, pred_iou_thresh=-100.0, stability_score_thresh=0.0)
+        generator = SamMaskGenerator(build_tiny_sam(), 'tiny', BASE, settings, level='fp32-fast', adapter=adapter)
+        return generator.generate(picture(40, 64))
+
+    new = tmp_path / 'new.safetensors'
+    write_adapter(new, attach(build_tiny_sam()), replace(NOTES, steps=0))
+    plain, same, adapted = generate(None), generate(new), generate(adapter_file)
+    np.testing.assert_array_equal(plain.masks, same.masks)
+    np.testing.assert_array_equal(plain.predicted_iou, same.predicted_iou)
+    assert not np.array_equal(plain.predicted_iou, adapted.predicted_iou)
+
+
+ONE_WINDOW = ('--window', '100x512', '--stride', '512', '--overlap-source', 'window', '--points-per-side', '2')
+
+
+def test_a_cache_of_adapted_masks_from_the_command_line(tmp_path, tiny_toypass, capsys):
+    base = PUBLISHED['toy'].sha256
+    of_val = replace(NOTES.prompts, split='val')
+    notes = replace(NOTES, model='toy', base_sha256=base, prompts=of_val, weak_labels=True)
+    new, adapted = tmp_path / 'new.safetensors', tmp_path / 'adapted.safetensors'
+    write_adapter(new, attach(load_sam('toy', find_weights('toy'))[0]), notes)
+    write_adapter(adapted, trained(load_sam('toy', find_weights('toy'))[0]), replace(notes, prompts=NOTES.prompts))
+    root = tmp_path / 'cache'
+    images = ['--dataset', 'toypass', '--split', 'val', '--data-root', str(tiny_toypass[0]), '--limit', '1']
+    command = [*images, '--sam', 'toy', *ONE_WINDOW, '--device', 'cpu', '--out', str(root)]
+    texts = []
+    for more in ([], ['--adapter', str(new)], ['--adapter', str(adapted)]):
+        assert cache_sam.main([*command, *more]) == 0
+        texts.append(capsys.readouterr())
+    assert 'masks by adapted_toy_sam toy (not SAM) on cpu' in texts[1].out
+    assert 'adapted to toypass val and their labels; scores of these masks' in texts[1].err
+    assert 'adapted to' not in texts[0].err + texts[2].err  # its prompts are of the training images
+
+    plain = open_cache(root, {'generator': {'name': 'toy_sam'}})
+    caches = [open_cache(root, {'generator': {'adapter': {'sha256': read_adapter(f).sha256}}}) for f in (new, adapted)]
+    (image,) = plain
+    masks, same, other = (cache[image].windows[0] for cache in (plain, *caches))
+    np.testing.assert_array_equal(masks.masks, same.masks)
+    np.testing.assert_array_equal(masks.predicted_iou, same.predicted_iou)
+    assert not np.array_equal(masks.predicted_iou, other.predicted_iou)
+
+    assert inspect_cache.main(['status', str(caches[0].path)]) == 0
+    told = f'of toy {base[:16]}; prompts from masks by sam of toypass val, cache {notes.prompts.cache}; labels of these'
+    assert told in capsys.readouterr().out
+    assert inspect_cache.main(['status', str(plain.path)]) == 0
+    assert 'adapter' not in capsys.readouterr().out
+
+
+def test_where_an_adapter_has_no_place_it_is_refused(tmp_path, adapter_file, image_folder, capsys):
+    images = ['--images', str(image_folder('a')), '--device', 'cpu', '--out', str(tmp_path / 'cache')]
+    adapter = ['--adapter', str(adapter_file)]
+    for flags in (['--generator', 'felzenszwalb'], ['--import', str(tmp_path), '--import-name', 'sam2']):
+        with pytest.raises(SystemExit) as end:
+            cache_sam.main([*images[:2], *flags, *adapter])
+        assert end.value.code == 2 and '--adapter is for --generator sam' in capsys.readouterr().err
+    with pytest.raises(WeightsError, match='adapts SAM tiny, not vit_h; give --sam tiny'):
+        cache_sam.main([*images, *adapter])  # before any weights are looked for
+    other = tmp_path / 'other.safetensors'
+    write_adapter(other, read_adapter(adapter_file).updates, replace(NOTES, model='toy'))
+    with pytest.raises(WeightsError, match=f'adapts weights of SHA-256 {BASE}; these have {PUBLISHED["toy"].sha256}'):
+        cache_sam.main([*images, '--sam', 'toy', '--adapter', str(other)])
+    with pytest.raises(WeightsError, match='none: cannot be read'):
+        cache_sam.main([*images, '--adapter', str(tmp_path / 'none')])
+    assert not (tmp_path / 'cache').exists()

@@ -99,6 +99,17 @@ class Adapter:
             'weak_labels': self.notes.weak_labels,
         }
 
+    def check_model(self, model: str) -> None:
+        """Check that this adapts a model of that name, which needs no weights.
+
+        Raises:
+            WeightsError: If it adapts another one.
+        """
+        if self.notes.model != model:
+            raise WeightsError(
+                f'{self.path}: adapts SAM {self.notes.model}, not {model}', f'give --sam {self.notes.model}'
+            )
+
     @torch.no_grad()
     def merge(self, sam: Sam, model: str, base_sha256: str) -> None:
         """Add the updates to a SAM's weights, in place and in float32.
@@ -112,10 +123,7 @@ class Adapter:
             WeightsError: If the adapter is of another model or of other weights, or its tensors do not fit; the SAM is
                 then unchanged.
         """
-        if self.notes.model != model:
-            raise WeightsError(
-                f'{self.path}: adapts SAM {self.notes.model}, not {model}', f'give --sam {self.notes.model}'
-            )
+        self.check_model(model)
         if self.notes.base_sha256 != base_sha256:
             raise WeightsError(
                 f'{self.path}: adapts weights of SHA-256 {self.notes.base_sha256}; these have {base_sha256}',

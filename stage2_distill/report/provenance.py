@@ -27,7 +27,14 @@ _WEIGHTS = (
         'Apache-2.0 (MMSegmentation); from NVIDIA and Cityscapes',
     ),
 )
-_GENERATORS = {'sam': 'Apache-2.0 (SAM, Meta)', 'toy_sam': _OWN, 'felzenszwalb': 'no weights (scikit-image)'}
+_SAM = 'Apache-2.0 (SAM, Meta)'
+_GENERATORS = {
+    'sam': _SAM,
+    'adapted_sam': f'{_SAM}; of the adapter {UNKNOWN}',
+    'toy_sam': _OWN,
+    'adapted_toy_sam': f'{_OWN}; of the adapter {UNKNOWN}',
+    'felzenszwalb': 'no weights (scikit-image)',
+}
 
 
 @dataclass(frozen=True)
