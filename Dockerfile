@@ -35,6 +35,8 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/goodsam /opt/goodsam
 ENV PATH=/opt/venv/bin:/opt/goodsam/tools:$PATH
 USER 10001
-# data/, cache/, checkpoints/ and work_dirs/ are looked for here: mount a folder of the host.
+# data/, cache/, checkpoints/ and work_dirs/ are looked for here: mount a folder of the host. With --user the container
+# knows no name and no home; weights that are downloaded are kept in .cache of that folder.
+ENV HOME=/work USER=goodsam
 WORKDIR /work
 CMD ["bash"]

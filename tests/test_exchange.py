@@ -382,7 +382,7 @@ def test_each_problem_is_one_line_that_names_it_and_the_others_go_on(tmp_path, i
     assert 'not sealed' in done.out and 'panoramas    1 done' in done.out
     lines = done.err.splitlines()
     for words in (
-        ('failed: none: none: ', 'has no masks for it'),
+        ('failed: none: ', 'has no masks for it'),
         ('failed: narrow: ', 'narrow.json: masks of 40x80 pixels where 40x160 are needed'),
         ('failed: cut: ', 'cut.json: not a sound JSON file'),
         ('failed: twice: ', 'twice.json and in', 'twice.png; keep one of them'),
@@ -423,7 +423,7 @@ def test_folders_that_cannot_be_imported_and_masks_without_the_scores_that_are_a
     for name in ('nothing', 'text', 'images/a.png'):
         (tmp_path / 'text').mkdir(exist_ok=True)
         (tmp_path / 'text/a.txt').touch()
-        with pytest.raises(Stage1Error, match=r'neither a folder nor a file|holds no masks'):
+        with pytest.raises(Stage1Error, match=r'neither a folder nor a file|holds no masks|is no .json file'):
             imported(tmp_path / name, images)
     (tmp_path / 'text/a.json').write_text(json.dumps([{'segmentation': encoded(np.ones((40, 160), bool))}]))
     source = imported(tmp_path / 'text', images, needs_scores=True)
@@ -494,3 +494,37 @@ def test_damaged_and_unknown_panoramas_are_named_and_the_others_are_exported(tmp
     assert {path.name[0] for path in (tmp_path / 'out').glob('[!.]*.json')} == {'a', 'c'}
     with pytest.raises(Stage1Error, match='is an export that was not finished'):
         imported(tmp_path / 'out', images)
+
+
+def coco_file(path: Path, *images: tuple[object, str], size: tuple[int, int] = (40, 160)) -> Path:
+    """Write a COCO file of images (id, name), each with one mask of everything."""
+    mask = {'segmentation': encoded(np.ones(size, bool))}
+    path.parent.mkdir(exist_ok=True)
+    listed = [{'id': number, 'file_name': name, 'height': size[0], 'width': size[1]} for number, name in images]
+    annotations = [{'id': i, 'image_id': image['id'], **mask} for i, image in enumerate(listed)]
+    path.write_text(json.dumps({'images': listed, 'annotations': annotations}))
+    return path
+
+
+def test_images_of_one_id_in_a_coco_file_lose_no_masks_to_each_other(tmp_path, image_folder, capsys):
+    images, file = image_folder('a', 'b'), coco_file(tmp_path / 'masks/merged.json', (1, 'a.png'), (1, 'b.png'))
+    flags = ['--images', str(images), '--import', str(file), '--import-name', 'sam2', '--out', str(tmp_path / 'cache')]
+    assert cache_sam.main([*flags, *FLAGS]) == 1
+    done = capsys.readouterr()
+    assert 'panoramas    0 done' in done.out
+    assert 'merged.json: 2 images have the id 1; give each image an id of its own' in done.err
+
+
+@pytest.mark.parametrize('name', ['/', '.', '..', '', './'])
+def test_a_name_that_names_no_file_is_that_of_no_image(tmp_path, name):
+    folder = read_folder(coco_file(tmp_path / 'masks/x.json', (1, 'a.png'), (2, name)), ['a'], tmp_path)
+    assert list(folder.masks) == ['a'] and len(folder.refused) == 1
+
+
+def test_instance_ids_of_a_panorama_over_pillows_limit_are_read(tmp_path, monkeypatch):
+    ids = np.zeros((40, 160), np.uint16)
+    ids[3, 5] = 65535
+    Image.fromarray(ids).save(tmp_path / 'a.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    content = FileContent(tmp_path / 'a.png', hashlib.sha256((tmp_path / 'a.png').read_bytes()).hexdigest())
+    assert PngIds(content).load((40, 160)).masks.nonzero()[1:] == (3, 5)

@@ -19,7 +19,6 @@ from reference.other_tools import decode_brush, paint_runs, read_cvat
 from test_predict import CONFIG, WEIGHTS, Pointwise, draw, film, run, small_student
 
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
-from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.geometry.windows import WindowSettings
 from stage2_distill.commands import predict
 from stage2_distill.deployment import predictor
@@ -264,11 +263,43 @@ def test_processes_put_files_together_one_after_the_other(tmp_path):
 def test_a_name_that_xml_cannot_hold_is_refused_and_its_labels_are_kept(tmp_path, capsys):
     for name in ('a.png', 'odd\x01.png'):
         draw(tmp_path / 'in' / name)
-    with pytest.raises(ImageError, match='XML cannot hold a name with control characters; rename the image'):
-        run(capsys, '--images', tmp_path / 'in', '--out', tmp_path / 'out', '--format', 'coco', 'cvat')
-    assert len(png_labels(tmp_path / 'out')) == 2
-    assert len(read_coco(tmp_path / 'out/coco.json')) == 2
+    command = [CONFIG, WEIGHTS, '--images', tmp_path / 'in', '--out', tmp_path / 'out', '--format', 'coco', 'cvat']
+    for already in ('', ' (2 already there)'):
+        assert predict.main([*map(str, command)]) == 1
+        done = capsys.readouterr()
+        assert f'2 of 2 images{already}: ids' in done.out
+        said = 'XML cannot hold a name with control characters; rename the image and remove its label file'
+        assert done.err.count(said) == 1
+        assert len(png_labels(tmp_path / 'out')) == 2
+        assert len(read_coco(tmp_path / 'out/coco.json')) == 2
+        assert list(read_cvat((tmp_path / 'out/cvat.xml').read_text())[0]) == ['a.png']
     assert not list((tmp_path / 'out').rglob('.*'))  # no lock, no temporary
+    (tmp_path / 'in/odd\x01.png').rename(tmp_path / 'in/even.png')
+    (tmp_path / 'out/labels/odd\x01.png').unlink()
+    run(capsys, *command[2:])
+    assert same(read_cvat((tmp_path / 'out/cvat.xml').read_text())[0], png_labels(tmp_path / 'out'))
+
+
+def test_an_image_whose_extension_changed_has_its_new_name_in_the_files(tmp_path, capsys):
+    image, command = tmp_path / 'in/a.jpeg', ('--images', tmp_path / 'in', '--out', tmp_path / 'out')
+    draw(image)
+    run(capsys, *command)
+    image.rename(tmp_path / 'in/a.jpg')
+    run(capsys, *command, '--format', 'coco')
+    assert list(read_coco(tmp_path / 'out/coco.json')) == ['a.jpg']
+    assert '(1 already there)' in run(capsys, *command, '--format', 'coco')
+
+
+def test_what_belongs_to_older_labels_goes_with_them_or_is_named(tmp_path, capsys):
+    draw(tmp_path / 'in/a.png', 1)
+    command = ('--images', tmp_path / 'in', '--out', tmp_path / 'out')
+    run(capsys, *command, '--format', 'png', 'coco', '--confidence')
+    run(capsys, *command, '--format', 'coco')  # the same labels
+    assert {path.parent.name for path in (tmp_path / 'out').rglob('a.png')} == {'labels', 'overlays', 'confidence'}
+    draw(tmp_path / 'in/a.png', 2)
+    assert predict.main([CONFIG, WEIGHTS, *map(str, command), '--format', 'cvat']) == 0
+    assert f'{tmp_path}/out/coco.json is of an earlier run; --format coco makes it anew' in capsys.readouterr().err
+    assert {path.parent.name for path in (tmp_path / 'out').rglob('a.png')} == {'labels'}
 
 
 def test_a_missing_package_is_said_before_anything_is_labelled(tmp_path, monkeypatch):

@@ -61,8 +61,10 @@ def test_tools_for_one_process_refuse_to_be_one_of_several():
     require_one_process('tools/x.py', TORCHRUN | {'RANK': '0', 'WORLD_SIZE': '1'})
     with pytest.raises(LaunchError, match=r'tools/x\.py works in one process, and torchrun has started 2 of it'):
         require_one_process('tools/x.py', TORCHRUN)
-    # All that write files but for those that share their work; inspect_cache.py is for looking.
-    shared = {'cache_sam', 'train', 'test', 'predict', 'inspect_cache', 'benchmark'}
+    # All that write files but for those that share their work; of inspect_cache.py only the export does.
+    shared = {'cache_sam', 'train', 'test', 'predict', 'export_labels', 'inspect_cache', 'benchmark'}
+    export = (ROOT / 'stage1_sam_cache/commands/export_masks.py').read_text()
+    assert "require_one_process('tools/inspect_cache.py export', os.environ)" in export
     for tool in {path.stem for path in (ROOT / 'tools').glob('*.py')} - shared:
         folders = ('tools/commands', 'stage1_sam_cache/commands', 'stage2_distill/commands')
         places = [ROOT / folder / f'{tool}.py' for folder in folders]

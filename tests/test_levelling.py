@@ -64,6 +64,24 @@ def test_metadata_are_read_from_every_format_and_form(tmp_path):
     assert plain.shown == SphereArea(5, 0, 30, 80, 40, 80)  # square pixels, the horizon in the middle
 
 
+def test_metadata_after_the_pixels_of_a_png_are_read(tmp_path):
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt('XML:com.adobe.xmp', packet(PoseRollDegrees=7).decode())
+    Image.new('RGB', (80, 30)).save(tmp_path / 'late.png', pnginfo=info)
+    data = (tmp_path / 'late.png').read_bytes()
+    start, stop, end = data.index(b'iTXt') - 4, data.index(b'IDAT') - 4, len(data) - 12
+    (tmp_path / 'late.png').write_bytes(
+        data[:start] + data[stop:end] + data[start:stop] + data[end:]
+    )  # as ExifTool does
+    assert read_facts(tmp_path / 'late.png').roll == 7
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be'])
+def test_packets_of_both_encodings_are_read(encoding):
+    text = packet(as_elements=True, PosePitchDegrees=5).decode()
+    assert parse_packet(text.encode(encoding) + b'\0\0') == {'PosePitchDegrees': '5'}
+
+
 def test_scaled_images_and_rounded_sizes_are_understood():
     scaled = facts_of({key: str(2 * value) for key, value in crop(20, 10, 80, 30).items()}, (30, 80))
     assert scaled.area == SphereArea(10, 20, 30, 80, 60, 120)
@@ -88,6 +106,10 @@ def test_of_another_projection_the_width_counts_and_the_angles_do_not():
         (b'<!DOCTYPE a [<!ENTITY b "x">]><a>&b;</a>', 'with a document type'),
         (b'<a xmlns:p="' + b' ' * 2**20 + b'"/>', 'XMP packet of 1048591 bytes'),
         (b'<a><b></a>', 'that is no XML'),
+        (b'<?xml version="1.0" encoding="martian"?><a/>', 'unknown encoding: martian'),
+        (packet(PosePitchDegrees=1).replace(b'></r', b'><GPano:PosePitchDegrees>2</GPano:PosePitchDegrees></r', 1),
+         "PosePitchDegrees is '1' and '2'"),
+        (packet(**crop(full_width='1e308', full_height='1e308', width=80, height=30)), 'impossible'),
         (packet(PosePitchDegrees='up'), "PosePitchDegrees='up' is no number"),
         (packet(PoseRollDegrees='nan'), 'is no number'),
         (packet(PosePitchDegrees=91), 'out of range'),
@@ -198,6 +220,28 @@ def test_level_copies_are_level_complete_and_made_once(run_tool, tmp_path):
     inside = run_tool('level_panoramas.py', '--images', tmp_path / 'in', '--out', tmp_path / 'in/out')
     assert inside.returncode == 2
     assert 'give another folder' in inside.stderr
+
+
+def test_copies_replace_only_copies_and_levelled_images_stay_within_the_memory(run_tool, tmp_path):
+    pixels = np.zeros((64, 128, 3), np.uint8)
+    save(tmp_path / 'in/taken.jpg', pixels, PosePitchDegrees=5)
+    save(tmp_path / 'in/pole.jpg', pixels, **crop(0, 0, 128, 64, 16_000_000, 8_000_000), PosePitchDegrees=0.1)
+    save(tmp_path / 'in/wide.jpg', pixels, **crop(0, 31_968, 128, 64, 128_000, 64_000), PoseRollDegrees=80)
+    Image.fromarray(pixels).save(tmp_path / 'in/plain.tif')
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/taken.jpg').write_bytes(b'mine')
+    flags = ('--images', tmp_path / 'in', '--out', tmp_path / 'out')
+    made = run_tool('level_panoramas.py', *flags)
+    assert made.returncode == 1
+    assert f'{tmp_path}/out/taken.jpg exists and does not say what it was made of; give another --out' in made.stderr
+    assert 'wide.jpg: 128000 pixels: at most 32764 rows and columns can be interpolated' in made.stderr
+    assert (tmp_path / 'out/taken.jpg').read_bytes() == b'mine'
+    turned = run_tool('level_panoramas.py', *flags, '--pitch', '9')
+    assert 'pole.jpg: level it would have 16000000x' in turned.stderr
+    assert not (tmp_path / 'out/plain.tif').exists()  # else there would be two images of one name
+    assert read_facts(tmp_path / 'out/plain.png').is_level
+    run_tool('level_panoramas.py', *flags)
+    assert (tmp_path / 'out/plain.tif').exists() and not (tmp_path / 'out/plain.png').exists()
 
 
 def test_windows_over_the_seam_of_a_cropped_panorama_are_refused(run_tool, tmp_path, picture):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,7 +48,7 @@ class Hub(BaseHTTPRequestHandler):
             return self._answer({'url': f'{hub.address}/{hub.created["organization"]}/{hub.created["name"]}'})
         if self.path == '/api/validate-yaml':
             assert 'pipeline_tag: image-segmentation' in json.loads(body)['content']
-            return self._answer({'errors': [], 'warnings': []})
+            return self._answer({'errors': hub.errors, 'warnings': []}, 400 if hub.errors else 200)
         if self.path.endswith('/preupload/main'):
             large = ('.safetensors', '.pth')
             names = [file['path'] for file in json.loads(body)['files']]
@@ -75,7 +76,9 @@ class Hub(BaseHTTPRequestHandler):
         self._answer({})
 
     def do_GET(self):
-        self._answer({'error': 'Repository not found'}, 404)
+        if self.path == '/api/models/me/student' and self.server.created:
+            return self._answer({'id': 'me/student', 'private': self.server.is_private})
+        return self._answer({'error': 'Repository not found'}, 404)
 
     def _answer(self, content, status=200):
         text = json.dumps(content).encode()
@@ -94,6 +97,7 @@ def hub():
     server = ThreadingHTTPServer(('127.0.0.1', 0), Hub)
     server.address = f'http://127.0.0.1:{server.server_port}'
     server.created, server.files, server.large = None, {}, {}
+    server.is_private, server.errors = True, []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -106,16 +110,22 @@ def run(tmp_path):
     config, checkpoint = tmp_path / 'config.py', tmp_path / 'iter_40.pth'
     config.write_text(CONFIG)
     masks = {'fingerprint': FINGERPRINT, 'settings': {'generator': {'name': 'sam', 'model': 'vit_h'}}, 'panoramas': 7}
-    content = {'meta': {'iter': 40, 'seed': 3, 'mask_cache': masks}, 'state_dict': {}}
+    meta = {'iter': 40, 'seed': 3, 'mask_cache': masks, 'experiment_name': 'config_20260101_120000'}
+    content = {'meta': meta, 'state_dict': {'student.backbone.x': torch.zeros(1)}}
     torch.save(content, checkpoint)
-    log = tmp_path / '20260101/vis_data'
-    log.mkdir(parents=True)
     lines = [{'mIoU': 11.0, 'step': 20}, {'mIoU': 43.21, 'aAcc': 90.0, 'step': 40}]
-    (log / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
+    for began, logged in (('20260101_120000', lines), ('20260102_120000', [{'mIoU': 12.0, 'step': 40}])):
+        log = tmp_path / began / 'vis_data'
+        log.mkdir(parents=True)
+        (log / 'scalars.json').write_text('\n'.join(map(json.dumps, logged)))
     row = {'mode': 'student', 'input_scale': 1.5, 'mIoU': 44.4, 'IoU.road': 90.0}
-    scored = {'dataset': 'wildpass', 'split': 'val', 'images': {'scored': 9}, 'scores': [row]}
+    rows = [row, {**row, 'mode': 'ta_tile', 'mIoU': 77.7}, {**row, 'mode': 'ensemble', 'mIoU': 77.7}]
+    scored = {'dataset': 'wildpass', 'split': 'val', 'images': {'scored': 9}, 'scores': rows}
     (tmp_path / 'of_this.json').write_text(json.dumps({**scored, 'checkpoint': str(checkpoint)}))
     (tmp_path / 'of_another.json').write_text(json.dumps({**scored, 'dataset': 'x', 'checkpoint': str(config)}))
+    of_an_older_file = tmp_path / 'before.json'
+    of_an_older_file.write_text(json.dumps({**scored, 'dataset': 'x', 'checkpoint': str(checkpoint)}))
+    os.utime(of_an_older_file, (1, 1))
     return Config.fromfile(config), content, checkpoint
 
 
@@ -131,13 +141,13 @@ def test_the_card_has_what_went_in_and_the_scores_of_this_checkpoint(run, tmp_pa
         "| teacher assistant's initial weights | rig\\|5.onnx | not known here",
         '| densepass val |  | validation of the run | 43.21 |  | 90.00 |',
         '| wildpass val | 9 | student, input scale 1.5 | 44.40 |  |  |',
-        'after iteration 40 of the run, seed 3.',
+        'Its weights are those after iteration 40, seed 3.',
         "type='OnnxAssistant'",
         'tools/predict.py b0.py b0.safetensors',
         'No licence was chosen',
     ):
         assert line in text, line
-    assert '11.0' not in text and '| x' not in text
+    assert not [other for other in ('11.0', '12.0', '77.7', '| x') if other in text]
     card = ModelCard(text)  # as the hub reads it
     assert (card.data.license, card.data.license_name) == ('other', 'see-what-went-in')
     assert card.data.pipeline_tag == 'image-segmentation'
@@ -148,12 +158,46 @@ def test_the_card_has_what_went_in_and_the_scores_of_this_checkpoint(run, tmp_pa
         ('wildpass', 'val', 'mIoU, student, input scale 1.5'): 44.4,
     }
     # Of a run before masks were recorded, and scored nowhere.
-    older = provenance_of(config, {'meta': {}}, str(tmp_path / 'gone.pth'))
+    older = provenance_of(config, {'meta': {}, 'state_dict': content['state_dict']}, str(tmp_path / 'gone.pth'))
     text = model_card('b0', older, classes, 3_700_000, 'apache-2.0', 'me/student')
     assert '| instance masks | not recorded in the checkpoint | not known here' in text
     assert 'This checkpoint has not been scored' in text and 'published under apache-2.0' in text
     assert ModelCard(text).data.to_dict().get('model-index') is None
     assert 'hf download me/student --local-dir b0' in text
+
+
+def test_a_card_does_not_say_what_is_not_known(run):
+    config = run[0]
+    weights = {'state_dict': {'backbone.x': torch.zeros(1)}}
+    initial = provenance_of(config, weights, 'hf:nvidia/segformer-b0')
+    exported = provenance_of(Config({'model': {'type': 'EncoderDecoder'}}), weights, '/home/me/student.safetensors')
+    for known, row in (
+        (initial, '| this network | hf:nvidia/segformer-b0 | NVIDIA Source Code License'),
+        (exported, '| this network | student.safetensors | not known here'),
+    ):
+        text = model_card('b0', known, ['road'], 3_700_000)
+        assert row in text
+        assert 'do not say how it was trained' in text
+        assert not [
+            word for word in ('It was trained', 'masks', 'after iteration') if word in text.partition('## Config')[0]
+        ]
+
+
+def test_an_export_replaces_neither_notes_nor_the_config_that_it_reads(tmp_path):
+    weights = str(ROOT / 'stage2_distill/weights/segformer_b0.safetensors')
+    config = tmp_path / 'mine.py'
+    config.write_text(f'_base_ = {str(ROOT / "mmseg_configs/source/segformer_b0_toypass.py")!r}\n')
+    export = load_tool('export_student').main
+    for name in ('mine.safetensors', 'README.safetensors'):
+        (tmp_path / 'README.md').write_text('---\nlayout: mine\n---\n')
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(ConfigError, match='give another --out'):
+            export([str(config), weights, '--out', str(tmp_path / name)])
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    for _ in range(2):
+        assert export([str(config), weights, '--out', str(tmp_path / 'b0.safetensors')]) == 0
+    exported = [str(tmp_path / 'b0.py'), str(tmp_path / 'b0.safetensors')]
+    assert export([*exported, '--out', exported[1], '--half']) == 0
 
 
 def test_licences_are_those_that_the_docs_state():
@@ -181,7 +225,7 @@ def test_a_student_is_pushed_with_its_card_and_comes_back(hub, tmp_path, monkeyp
         digest, name = line.split()
         assert hashlib.sha256(hub.files[name]).hexdigest() == digest
     assert '# me/student' in hub.files['README.md'].decode() and '# b0' in (tmp_path / 'b0.md').read_text()
-    assert 'It was trained with labels' in (tmp_path / 'b0.md').read_text()
+    assert 'It was trained with labels.\n' in (tmp_path / 'b0.md').read_text()
     # What was pushed is what hf:me/student finds.
     own = tmp_path / 'own/me/student'
     own.mkdir(parents=True)
@@ -196,6 +240,16 @@ def test_a_student_is_pushed_with_its_card_and_comes_back(hub, tmp_path, monkeyp
         assert all(torch.equal(one['state_dict'][name], value) for name, value in two['state_dict'].items())
     with pytest.raises(ConfigError, match='--push student: a repository is named ORG/NAME'):
         export([*source, '--push', 'student'])
+    with pytest.raises(ConfigError, match=r"--push me/a--b: Cannot have .* 'me/a--b'; choose another"):
+        export([*source, '--push', 'me/a--b'])
+    hub.is_private = False
+    hub.files.clear()
+    with pytest.raises(ConfigError, match='--private, but me/student is there and public: nothing was uploaded'):
+        export([*source, '--push', 'me/student', '--private'])
+    assert not hub.files
+    hub.errors = [{'message': '"license" must be one of the known ones'}]
+    with pytest.raises(ConfigError, match=r'"license" must be one of .*\); change what it names; then'):
+        export([*source, '--push', 'me/student', '--license', 'mine'])
     monkeypatch.setenv('HF_TOKEN', 'hf_reads')
     with pytest.raises(ConfigError, match=rf'{hub.address} did not take me/student \(.*hf auth login'):
         export([*source, '--push', 'me/student'])

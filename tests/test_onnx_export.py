@@ -134,7 +134,7 @@ def test_a_file_that_would_differ_is_not_written(student, tmp_path, monkeypatch)
     [
         (['--out', 'a.safetensors', '--wrap'], '--wrap is a setting of ONNX: give --onnx FILE'),
         (['--out', 'a.safetensors', '--output', 'logits'], '--output is a setting of ONNX: give --onnx FILE'),
-        ([], 'give --out, --onnx or both'),
+        ([], 'give --out, --onnx or --push'),
     ],
 )
 def test_flags_of_onnx_need_its_file(flags, said, capsys):

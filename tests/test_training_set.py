@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,13 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 
 from stage2_distill.commands import export_labels
-from stage2_distill.commands.label_panels import build_dataset, colour, draw
+from stage2_distill.commands.label_panels import build_dataset, build_model, colour, draw
 from stage2_distill.errors import ConfigError
 from stage2_distill.exchange.ensemble_labels import ensemble_labels
 from stage2_distill.exchange.layouts import Entry
@@ -128,17 +131,18 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 def made(root: Path, layout: str, copied: bool, images: Path) -> TrainingSet:
     """A data set of two images with known labels."""
-    data = TrainingSet(root, layout, copied, ABOUT)
+    data, entries = TrainingSet(root, layout, copied, ABOUT), []
     for seed, name in enumerate(('a.png', 'sub/b.c.JPG')):
         source = images / name
         source.parent.mkdir(parents=True, exist_ok=True)
         if not source.exists():
             Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 16, 3), np.uint8)).save(source)
         entry = Entry(name.rpartition('.')[0], name)
+        entries.append(entry)
         if not data.is_finished(entry, source, f'{seed}' * 64):
             labels = np.random.default_rng(seed).choice([0, 1, 255], (8, 16)).astype(np.uint8)
             data.write(entry, source, f'{seed}' * 64, labels, (labels == 1).astype(np.float32))
-    assert data.put_together() == 2
+    assert data.put_together(entries) == (2, 0)
     return data
 
 
@@ -189,3 +193,70 @@ def test_hugging_faces_layout_is_literally_what_its_documentation_says(tmp_path)
     made(out, 'hf', True, tmp_path / 'in')
     assert (out / 'train/images/a.png').read_bytes() == source.read_bytes()
     assert not (out / 'train/images/a.png').is_symlink()
+
+
+@pytest.mark.parametrize('layout', ['mmseg', 'hf'])
+def test_lists_have_what_the_data_set_has_with_its_labels(tmp_path, layout):
+    init_default_scope('mmseg')
+    out, images = tmp_path / 'it\'s "out" 1', tmp_path / 'in'
+    data = made(out, layout, True, images)
+    renamed = (images / 'a.png').rename(images / 'a.PNG')
+    entry = Entry('a', 'a.PNG')
+    assert not data.is_finished(entry, renamed, '0' * 64)
+    data.write(entry, renamed, '0' * 64, np.ones((8, 16), np.uint8), np.ones((8, 16)))
+    assert len(list(out.rglob('a.png'))) == 2  # labels and weights, not the image's old name
+    (out / data.layout.images / 'killed.PNG').write_bytes(renamed.read_bytes())  # its labels were not written
+    assert data.put_together({entry}) == (1, 1)
+    if layout == 'mmseg':
+        found = DATASETS.build(Config.fromfile(out / 'dataset.py').train_dataset)
+        assert [Path(found.get_data_info(i)['img_path']).name for i in range(len(found))] == ['a.PNG']
+        assert (found[0]['data_samples'].gt_sem_seg.data == 1).all()
+    else:
+        rows = (out / 'train/metadata.jsonl').read_text().splitlines()
+        assert [json.loads(row)['file_name'] for row in rows] == ['images/a.PNG']
+
+
+def test_ids_that_no_line_of_a_list_can_name_are_found_in_the_folder(tmp_path):
+    init_default_scope('mmseg')
+    data, source = TrainingSet(tmp_path / 'out', 'mmseg', True, ABOUT), tmp_path / 'a .png'
+    Image.new('RGB', (16, 8)).save(source)
+    data.write(Entry('a ', 'a .png'), source, '0' * 64, np.ones((8, 16), np.uint8), np.ones((8, 16)))
+    assert data.put_together({Entry('a ', 'a .png')}) == (1, 0)
+    assert len(DATASETS.build(Config.fromfile(tmp_path / 'out/dataset.py').train_dataset)) == 1
+
+
+def test_an_output_among_the_images_is_refused_before_anything_is_written(few, tmp_path):
+    images = tmp_path / 'images'
+    images.mkdir()
+    config = tmp_path / 'own.py'
+    config.write_text(f"_base_ = '{few}'\ntrain_dataloader = dict(dataset=dict(name=None, images='{images}'))\n")
+    with pytest.raises(ConfigError, match='lies in the folder of images'):
+        export_labels.main([str(config), '--out', str(images / 'labels')])
+    assert not (images / 'labels').exists()
+
+
+def test_initial_weights_are_made_without_a_line_for_each_parameter(tiny_goodsam):
+    logger, records = MMLogger.get_current_instance(), []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger.addHandler(handler)
+    try:
+        level = logger.level
+        build_model(read_config(str(tiny_goodsam)), None, False)
+        assert not records and logger.level == level
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_another_mask_of_what_is_left_out_makes_other_labels(checkpoint, few, tmp_path):
+    (model, weights), roof = checkpoint, tmp_path / 'roof.png'
+    steps = [{'type': name} for name in ('LoadPanorama', 'LoadCachedMasks')]
+    steps += [{'type': 'LeaveOut', 'mask': str(roof)}, {'type': 'PackPanorama'}]
+    options = {'train_dataloader.dataset.pipeline': steps}
+    digests = []
+    for grey in (255, 255, 0):
+        Image.new('L', (8, 4), grey).save(roof)
+        config = read_config(str(few), options)
+        args = argparse.Namespace(checkpoint=str(weights), config=str(few))
+        digests.append(export_labels.describe(args, config, build_dataset(config, 'train', None), model)['labels'])
+    assert digests[0] == digests[1] != digests[2]

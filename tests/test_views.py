@@ -10,6 +10,7 @@ from py360convert import c2e
 from test_levelling import blobs, crop, save
 
 from stage1_sam_cache.data.gpano import facts_of
+from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.geometry.resampling import resample
 from stage1_sam_cache.geometry.sphere import SphereArea, camera_to_level
 from stage2_distill.commands import predict
@@ -72,6 +73,8 @@ def test_names_say_where_views_look_and_sizes_follow_the_panorama():
         *('yaw000_pitch+00', 'yaw270_pitch+00', 'yaw022.5_pitch+00'),
         *('yaw000_pitch-30', 'yaw270_pitch-30', 'yaw022.5_pitch-30'),
     ]
+    with pytest.raises(ImageError, match='a view of 170 degrees would have 46817 rows and columns; give --view-size'):
+        View('x', 0, 0, 170).size_for(16384)
     assert [view.size_for(2048) for view in (cube_views()[0], views[0], View('x', 0, 0, 90, 100))] == [512, 296, 100]
 
 
@@ -92,6 +95,8 @@ def test_masks_are_black_where_a_class_is_ignored_or_nothing_is_shown():
         assert class_ids(words, CLASSES) == [1, 3]
     with pytest.raises(ConfigError, match="no class 'traffic'; known: road, traffic light, traffic sign, person, car"):
         class_ids(['person', 'traffic'], CLASSES)
+    with pytest.raises(ConfigError, match='--mask-classes names no class; known: road'):
+        class_ids([' '], CLASSES)
 
 
 def test_a_tilted_panorama_is_seen_level_and_its_labels_are_turned_back():

@@ -35,6 +35,7 @@ from stage1_sam_cache.data.listing import Listing, Sample
 from stage1_sam_cache.data.odd_panoramas import find_odd_panoramas
 from stage1_sam_cache.data.refusals import Refused
 from stage1_sam_cache.errors import DatasetError, ImageError
+from stage1_sam_cache.exchange.import_settings import NAME
 from stage1_sam_cache.exchange.imported_masks import ImportedMasks
 from stage1_sam_cache.sam.mask_generator import MaskSource
 
@@ -183,9 +184,11 @@ def _print_summary(summary: Summary, writer: CacheWriter, refusals: Refusals) ->
         print(f'size         {summary.bytes / summary.windows:.0f} bytes per window, {summary.bytes} in all')
         print(f'rate         {summary.crops / summary.seconds:.2f} windows/s ({summary.crops} windows and overlaps)')
     if summary.done and not summary.masks:
-        cli.report('warning: not a single mask was found; are the thresholds right?')
+        imported = writer.cache.fingerprint.settings['generator']['name'] == NAME
+        asked = 'have the imported files any?' if imported else 'are the thresholds right?'
+        cli.report(f'warning: not a single mask was found; {asked}')
     print(f'fingerprint  {writer.cache.fingerprint.key}')
     print(f'cache        {writer.path}', flush=True)
     for name, reason in summary.failed:
-        cli.report(f'failed: {name}: {reason}')
+        cli.report(f'failed: {name}: {reason.removeprefix(f"{name}: ")}')
     refusals.report()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from tqdm import tqdm
@@ -14,6 +15,8 @@ from stage1_sam_cache.exchange import marker
 from stage1_sam_cache.exchange.export import COCO_FILE, FORMATS, CocoWriter, PngWriter, Sa1bWriter, Writer
 from stage1_sam_cache.exchange.records import pycocotools
 from stage1_sam_cache.system import folder_lock, interruption
+from stage1_sam_cache.system.atomic_file import remove_abandoned
+from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
 
 
@@ -38,6 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def export(args: argparse.Namespace) -> int:
     """Write the masks and return the exit status."""
+    require_one_process('tools/inspect_cache.py export', os.environ)
     if args.format != 'png':
         pycocotools(f'--format {args.format}')
     cache = open_cache(args.cache)
@@ -59,6 +63,8 @@ def _export(cache: MaskCache, args: argparse.Namespace) -> int:
         'generator': cache.fingerprint.settings['generator'],
     }
     marker.begin(args.out, what)
+    for folder in [args.out, *(path for path in args.out.rglob('*') if path.is_dir())]:
+        remove_abandoned(folder)
     writer: Writer
     if args.format == 'coco':
         writer = CocoWriter(args.out, args.merged, {'description': 'masks of a GoodSAM cache', **what})

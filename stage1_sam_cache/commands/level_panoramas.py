@@ -5,7 +5,8 @@
 
 Level panoramas are copied as they are, so the new folder is complete. A copy is as large as what the image shows needs;
 what the image does not show is black. Copies of JPEGs are JPEGs of quality 95, others PNGs; EXIF data stay, and the
-copy's metadata say what it shows and that it is level. It can be killed at any moment and run again.
+copy's metadata say what it shows and that it is level. It can be killed at any moment and run again, and replaces what
+it has made itself alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import hashlib
 import io
 import os
+import re
 import sys
 
 from PIL import Image, PngImagePlugin
@@ -21,7 +23,7 @@ from tqdm import tqdm
 
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.data.gpano import PanoramaFacts, facts_packet, read_facts
-from stage1_sam_cache.data.images import read_exif, read_rgb, read_xmp
+from stage1_sam_cache.data.images import read_exif, read_rgb
 from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.errors import DatasetError, ImageError
 from stage1_sam_cache.geometry.resampling import Levelled, level
@@ -29,6 +31,7 @@ from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 from stage1_sam_cache.system.launched import require_one_process
 
 _JPEGS = ('.jpg', '.jpeg', '.jpe', '.jfif')
+_MARK = re.compile(rb'dc:source="([0-9a-f]{64} [0-9e. +-]+)"')  # of levelled copies, in their XMP packet
 _JPEG = {'quality': 95, 'subsampling': 0}
 
 
@@ -72,7 +75,7 @@ def _write(sample: Sample, args: argparse.Namespace) -> str:
     """Make one copy and return what was done.
 
     Raises:
-        ImageError, ValueError: If the image can't be read, or can't be levelled.
+        ImageError, ValueError: If the image can't be read, or can't be levelled, or another file has the copy's name.
         WriteError: If the copy can't be written.
     """
     limits = args.max_pixels, '--max-pixels'
@@ -86,17 +89,29 @@ def _write(sample: Sample, args: argparse.Namespace) -> str:
     suffix = sample.image.suffix if is_level else '.jpg' if sample.image.suffix.lower() in _JPEGS else '.png'
     path = args.out / f'{sample.id}{suffix}'
     mark = f'{hashlib.sha256(data).hexdigest()} {pitch:g} {roll:g}'
-    if path.exists() and (path.read_bytes() == data if is_level else mark.encode() in read_xmp(path, *limits)):
-        return 'already there'
+    if path.exists():
+        there = path.read_bytes()
+        if there == data if is_level else _made_of(there) == mark:
+            return 'already there'
+        if there != data and not _made_of(there):
+            raise ImageError(f'{path} exists and does not say what it was made of', 'give another --out, or remove it')
     cli.make_folder(path.parent, '--out')
     remove_abandoned(path.parent)
-    if is_level:
-        commit(path, data, replace=True)
-        return 'copied'
-    pixels = read_rgb(sample.image, *limits).pixels
-    result = level(pixels, facts.shown, pitch, roll, fill=0)
-    commit(path, _encode(result, suffix, facts.heading, read_exif(sample.image, *limits), mark), replace=True)
-    return 'levelled'
+    if not is_level:
+        result = level(read_rgb(sample.image, *limits).pixels, facts.shown, pitch, roll, fill=0)
+        copy = _encode(result, suffix, facts.heading, read_exif(sample.image, *limits), mark)
+    commit(path, data if is_level else copy, replace=True)
+    for other in {sample.image.suffix, '.png'} - {suffix}:  # of the same image, with other angles
+        old = args.out / f'{sample.id}{other}'
+        if old.exists() and ((there := old.read_bytes()) == data or _made_of(there)[:64] == mark[:64]):
+            old.unlink()
+    return 'copied' if is_level else 'levelled'
+
+
+def _made_of(data: bytes) -> str:
+    """What a levelled copy says that it was made of; empty for other files."""
+    found = _MARK.search(data)
+    return found[1].decode() if found else ''
 
 
 def _encode(image: Levelled, suffix: str, heading: float, exif: bytes, mark: str) -> bytes:

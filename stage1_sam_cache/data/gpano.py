@@ -29,6 +29,7 @@ _SIZES = (
     *('FullPanoHeightPixels', 'FullPanoWidthPixels'),
 )
 _ANGLES = {'PoseHeadingDegrees': 360, 'PosePitchDegrees': 90, 'PoseRollDegrees': 180}
+_LARGEST = 2**24  # rows and columns of a full panorama: more are a mistake, or meant to fill the memory
 _OPEN_SHARE = 0.001  # of 360 degrees: stitchers round, and a third of a degree is no gap
 _THREADS = 8  # they wait for the disk or the network
 
@@ -93,22 +94,24 @@ def parse_packet(packet: bytes) -> dict[str, str]:
     """Return the Photo Sphere properties of an XMP packet, as attributes or elements, by name.
 
     Raises:
-        ValueError: If it is larger than 1 MB, has a document type or is no XML.
+        ValueError: If it is larger than 1 MB, has a document type, is no XML or says two things of one property.
     """
     if len(packet) > _PACKET_BYTES:
         raise ValueError(f'an XMP packet of {len(packet)} bytes, at most {_PACKET_BYTES} are read')
-    found: dict[str, str] = {}
-    inside: list[str] = []
+    found: list[list[str]] = []  # name and text
+    inside: list[list[str] | None] = []  # None for elements of other namespaces
     prefix = f'{NAMESPACE} '
 
     def start(name: str, attributes: Mapping[str, str]) -> None:
-        inside.append(name)
-        found.update({key.removeprefix(prefix): text for key, text in attributes.items() if key.startswith(prefix)})
+        found.extend([key.removeprefix(prefix), text] for key, text in attributes.items() if key.startswith(prefix))
+        element = [name.removeprefix(prefix), ''] if name.startswith(prefix) else None
+        inside.append(element)
+        if element is not None:
+            found.append(element)
 
     def text(data: str) -> None:
-        if inside and inside[-1].startswith(prefix):
-            key = inside[-1].removeprefix(prefix)
-            found[key] = found.get(key, '') + data
+        if inside and inside[-1] is not None:
+            inside[-1][1] += data
 
     def refuse(*_: Any) -> None:
         raise ValueError('an XMP packet with a document type, which none needs')
@@ -118,10 +121,23 @@ def parse_packet(packet: bytes) -> dict[str, str]:
     parser.EndElementHandler = lambda name: inside.pop()
     parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.Parse(packet.strip(b'\0 \r\n\t'), True)
-    except expat.ExpatError as problem:
+        parser.Parse(_stripped(packet), True)
+    except (expat.ExpatError, LookupError) as problem:  # the latter of an encoding that is not known
         raise ValueError(f'an XMP packet that is no XML ({problem})') from problem
-    return found
+    properties: dict[str, str] = {}
+    for key, value in found:
+        if properties.setdefault(key, value.strip()) != value.strip():
+            raise ValueError(f'GPano:{key} is {properties[key][:40]!r} and {value.strip()[:40]!r}')
+    return properties
+
+
+def _stripped(packet: bytes) -> bytes:
+    """A packet without the blanks and zeros around it, and in UTF-16 with the mark of its order."""
+    start = packet[:6].lstrip(b'\xff\xfe')
+    if start.startswith((b'<\0', b'\0<\0')):
+        order = 'utf-16-le' if start.startswith(b'<') else 'utf-16-be'
+        return packet.decode(order, 'replace').strip('\0\ufeff\ufffd \r\n\t').encode('utf-16')
+    return packet.strip(b'\0 \r\n\t')
 
 
 def facts_of(properties: Mapping[str, str], size: tuple[int, int]) -> PanoramaFacts:
@@ -175,6 +191,8 @@ def _area(values: Sequence[float], size: tuple[int, int]) -> SphereArea:
     down, across = size[0] / height, size[1] / width
     if abs(down / across - 1) > 0.02 and abs(size[0] - height * across) > 1:
         raise ValueError(f'{says}, but the image has {size[1]}x{size[0]}; was it cropped after that was written?')
+    if max(full_height * down, full_width * across) > _LARGEST:
+        raise ValueError(f'{says}, which is impossible')
     rows, columns = max(size[0], round(full_height * down)), round(full_width * across)
     if full_width - width <= _OPEN_SHARE * full_width:
         columns, left = size[1], 0

@@ -22,7 +22,7 @@ from typing import IO, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from stage1_sam_cache.data.image_formats import FORMATS, bits_per_channel
 from stage1_sam_cache.errors import ImageError
@@ -74,7 +74,7 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = 
 
 
 def read_xmp(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = '') -> bytes:
-    """Read the XMP packet of an image, as it stands in the file; empty if there is none before the pixels.
+    """Read the XMP packet of an image, as it stands in the file; empty if there is none.
 
     Args:
         path, max_pixels, limit_name: As for ``read_rgb``.
@@ -98,27 +98,30 @@ def read_exif(path: str | Path, max_pixels: int = MAX_PIXELS, limit_name: str = 
 
 
 def _upright_exif(file: IO[bytes]) -> bytes:
-    with _open(file) as image:
+    with open_header(file) as image:
         exif = _png_exif(image, file) if image.format == 'PNG' else image.getexif()
         exif.pop(ExifTags.Base.Orientation, None)
         return exif.tobytes() if exif else b''
 
 
 def _xmp_packet(file: IO[bytes]) -> bytes:
-    with _open(file) as image:
+    with open_header(file) as image:
         packet = image.info.get('xmp') or b''
+        if image.format == 'PNG' and not packet and (metadata := _late_metadata(file)):
+            with open_header(io.BytesIO(metadata)) as late:  # ExifTool writes it after the pixels
+                packet = late.info.get('xmp') or b''
     return packet if isinstance(packet, bytes) else str(packet).encode()
 
 
 def _decode(file: IO[bytes]) -> RgbImage:
     data = file.read()
-    with _open(io.BytesIO(data)) as image:
+    with open_header(io.BytesIO(data)) as image:
         pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     return RgbImage(pixels, hashlib.sha256(data).hexdigest())
 
 
 def _upright_size(file: IO[bytes]) -> tuple[int, int]:
-    with _open(file) as image:
+    with open_header(file) as image:
         exif = _png_exif(image, file) if image.format == 'PNG' else image.getexif()
         turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
         if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow has turned the size already, or not
@@ -128,6 +131,15 @@ def _upright_size(file: IO[bytes]) -> tuple[int, int]:
 
 def _png_exif(image: Image.Image, file: IO[bytes]) -> Image.Exif:
     """EXIF of a PNG without its pixels, which Pillow decodes to look for metadata that come after them."""
+    metadata = _late_metadata(file)
+    if not metadata:
+        return Image.Image.getexif(image)
+    with open_header(io.BytesIO(metadata)) as late:
+        return Image.Image.getexif(late)
+
+
+def _late_metadata(file: IO[bytes]) -> bytes:
+    """A PNG of the metadata of another one, without its pixels; empty unless some come after the pixels."""
     chunks, place, pixels, late = [], 8, False, False
     for _ in range(_PNG_CHUNKS):
         file.seek(place)
@@ -140,11 +152,7 @@ def _png_exif(image: Image.Image, file: IO[bytes]) -> Image.Exif:
             late |= pixels
         pixels |= kind == b'IDAT'
         place += 12 + size
-    if not late:
-        return Image.Image.getexif(image)
-    end = b'\0\0\0\0IDAT\x35\xaf\x06\x1e'
-    with _open(io.BytesIO(b'\x89PNG\r\n\x1a\n' + b''.join(chunks) + end)) as metadata:
-        return Image.Image.getexif(metadata)
+    return b'\x89PNG\r\n\x1a\n' + b''.join(chunks) + b'\0\0\0\0IDAT\x35\xaf\x06\x1e' if late else b''
 
 
 def _read(path: str | Path, max_pixels: int, limit_name: str, get: Callable[[IO[bytes]], Result]) -> Result:
@@ -176,7 +184,7 @@ def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int,
     """Refuse, by the header alone, what need not or must not be decoded."""
     width, height = _webp_size(file)
     _check_pixels(width, height, path, max_pixels, limit_name)
-    with _open(limited(file, (height, width), path)) as image:
+    with open_header(limited(file, (height, width), path)) as image:
         width, height = image.size
         _check_pixels(width, height, path, max_pixels, limit_name)
         if size > _METADATA_BYTES + 8 * width * height:
@@ -239,11 +247,14 @@ def _webp_size(file: IO[bytes]) -> tuple[int, int]:
     return bits & 0x3FFF, bits >> 16 & 0x3FFF
 
 
-def _open(file: IO[bytes]) -> Image.Image:
-    """Read the header only. Pillow's limit on pixels is global, so it is lifted for this moment only."""
+def open_header(file: IO[bytes], formats: list[str] | tuple[str, ...] = FORMATS) -> ImageFile.ImageFile:
+    """Read the header only, of an image of any size; the caller compares its size before it is decoded.
+
+    Pillow's limit on pixels is global, so it is lifted for this moment only.
+    """
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=FORMATS)
+            return Image.open(file, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit

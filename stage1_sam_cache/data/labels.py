@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from stage1_sam_cache.data.catalog import Dataset
-from stage1_sam_cache.data.images import limited, read_rgb
+from stage1_sam_cache.data.images import limited, open_header, read_rgb
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES, REMAPS, convert_labels, decode_stanford2d3d
 from stage1_sam_cache.errors import DatasetError, ImageError
 
@@ -68,7 +68,7 @@ def read_ids(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         ImageError: If it can't be read, does not fit the image, or does not hold ids of 8 bits.
     """
     try:
-        with path.open('rb') as file, Image.open(limited(file, pixels.shape, path), formats=('PNG',)) as label:
+        with path.open('rb') as file, open_header(limited(file, pixels.shape, path), ('PNG',)) as label:
             _check_size(path, (label.height, label.width), pixels)  # before it is decoded
             stored = label.tile[0].args if label.tile else ''  # Pillow scales the ids of 2- and 4-bit images
             raw = np.asarray(label)

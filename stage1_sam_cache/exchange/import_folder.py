@@ -83,9 +83,8 @@ def read_folder(path: Path, image_ids: Collection[str], root: Path) -> ImportFol
     """
     files = _list(path)
     if not files:
-        raise Stage1Error(
-            f'{path} holds no masks: neither .json nor .png files', 'give the folder into which the other tool wrote'
-        )
+        lack = 'is no .json file' if path.is_file() else 'holds no masks: neither .json nor .png files'
+        raise Stage1Error(f'{path} {lack}', 'give the folder into which the other tool wrote')
     base = path.parent if path.is_file() else path
     if unfinished(base):
         raise Stage1Error(f'{path} is an export that was not finished', 'run tools/inspect_cache.py export again')
@@ -140,9 +139,8 @@ def _read(file: Path) -> bytes:
 
 def _add_json(folder: ImportFolder, names: NameTable, name: str, content: FileContent, data: bytes) -> None:
     """Note the masks of a JSON file: those of one image, named as it, or COCO's of many."""
-    stem = str(PurePosixPath(name).with_suffix(''))
     if b'"images"' not in data:
-        folder.add(names.find(stem), name, JsonMasks(content))
+        folder.add(names.find(_without_extension(name)), name, JsonMasks(content))
         return
     try:
         images, strangers = read_coco(parse(data, content.path), content.path)
@@ -150,10 +148,14 @@ def _add_json(folder: ImportFolder, names: NameTable, name: str, content: FileCo
         folder.refused.append(Refused(name, str(problem)))
         return
     for image in images:
-        owner = names.find(str(PurePosixPath(image.name).with_suffix('')) if image.name else '')
-        folder.add(owner, f'{name}: {image.name}', image.masks)
+        folder.add(names.find(_without_extension(image.name)), f'{name}: {image.name}', image.masks)
     if strangers:
         folder.refused.append(Refused(name, f'{strangers} annotations belong to no image that it lists'))
+
+
+def _without_extension(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_suffix('')) if path.name else name  # '/' and '.' name no file
 
 
 def _add_picture(
@@ -161,7 +163,7 @@ def _add_picture(
 ) -> None:
     """Note a PNG as map of ids if it is named as an image, else, as ``metadata.csv``, as member of its folder."""
     path = PurePosixPath(name)
-    owner = names.find(str(path.with_suffix(''))) if path.name != METADATA else None
+    owner = names.find(_without_extension(name)) if path.name != METADATA else None
     parent = names.find(str(path.parent))
     if owner and parent:
         reason = f'{content.path} may be instance ids of {owner.image_id} or a mask of {parent.image_id}'

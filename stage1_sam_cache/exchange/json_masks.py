@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +83,7 @@ def read_coco(document: Any, file: Path) -> tuple[list[CocoImage], int]:
     """Return the images of a COCO file, and how many annotations belong to none of them.
 
     Raises:
-        ImageError: If it is no COCO file.
+        ImageError: If it is no COCO file, or images share an id, so that whose masks are whose is not known.
     """
     images = document.get('images') if isinstance(document, dict) else None
     annotations = document.get('annotations') if isinstance(document, dict) else None
@@ -99,6 +99,10 @@ def read_coco(document: Any, file: Path) -> tuple[list[CocoImage], int]:
             found.append(CocoImage(name, CocoMasks(file, _stated_size(image), of_image.pop(image['id'], []))))
     except (TypeError, KeyError, AttributeError) as problem:
         raise ImageError(f'{file}: an image or annotation without what COCO asks for ({problem!r})') from None
+    ids = Counter(image['id'] for image in images)
+    if len(ids) < len(images):
+        number, count = ids.most_common(1)[0]
+        raise ImageError(f'{file}: {count} images have the id {number!r}', 'give each image an id of its own')
     return found, sum(map(len, of_image.values()))
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from stage1_sam_cache.data.images import open_header
 from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.exchange.content import FileContent
 from stage1_sam_cache.masks.cutting import concatenate
@@ -87,7 +88,7 @@ def _read(content: FileContent, size: tuple[int, int]) -> NDArray[np.integer]:
     """Read a PNG of one channel, which is not decoded if it is of another size."""
     data, path = content.read(), content.path
     try:
-        with Image.open(io.BytesIO(data), formats=('PNG',)) as image:
+        with open_header(io.BytesIO(data), ('PNG',)) as image:
             if (image.height, image.width) != size:
                 raise ImageError(
                     f'{path}: masks of {image.height}x{image.width} pixels where {size[0]}x{size[1]} are needed'
@@ -95,6 +96,8 @@ def _read(content: FileContent, size: tuple[int, int]) -> NDArray[np.integer]:
             values = np.asarray(image)
     except (ImageError, MemoryError):
         raise
+    except UnidentifiedImageError:
+        raise ImageError(f'{path}: no PNG', 'was it written completely?') from None
     except Exception as problem:  # Pillow lets anything through
         raise ImageError(f'{path}: damaged or no PNG ({problem})') from None
     if values.ndim != 2 or values.dtype.kind not in 'biu':

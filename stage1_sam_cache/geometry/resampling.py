@@ -13,6 +13,7 @@ from stage1_sam_cache.geometry.sphere import Floats, SphereArea, camera_to_level
 Pixels = NDArray[np.uint8]
 _ROWS = 256  # that are worked on at once: float64 directions of a large panorama would fill the memory
 _LARGEST = 32766  # rows and columns that cv2.remap takes
+_PIXELS, _TIMES = 100_000_000, 4  # of a level image: so many, or so many times those of the given one
 
 
 def resample(
@@ -41,8 +42,9 @@ def resample(
     """
     if pixels.shape[:2] != (source.height, source.width):
         raise ValueError(f'an image of {pixels.shape[:2]} pixels for an area of {source.height}x{source.width}')
-    if not nearest and max(pixels.shape[:2]) + 2 > _LARGEST:
-        raise ValueError(f'{source.width}x{source.height}: at most {_LARGEST - 2} rows and columns can be interpolated')
+    longest = max(*pixels.shape[:2], target.width)  # the target is made in blocks of rows
+    if not nearest and longest + 2 > _LARGEST:
+        raise ValueError(f'{longest} pixels: at most {_LARGEST - 2} rows and columns can be interpolated')
     closed = pixels
     if source.is_closed:  # a column of the other side at each border
         closed = np.concatenate([pixels[:, -1:], pixels, pixels[:, :1]], axis=1)
@@ -96,10 +98,12 @@ def level(pixels: Pixels, area: SphereArea, pitch: float, roll: float, fill: int
         The smallest level image that shows all of it; of a full sphere, one of the same size.
 
     Raises:
-        ValueError: As ``resample``.
+        ValueError: As ``resample``, or if the result would be much larger than the image, as at a pole.
     """
     to_level = camera_to_level(pitch, roll)
     target = levelled_area(area, to_level)
+    if target.height * target.width > max(_PIXELS, _TIMES * area.height * area.width):
+        raise ValueError(f'level it would have {target.width}x{target.height} pixels, by the metadata')
     return Levelled(resample(pixels, area, target, to_level.T, fill=fill), target)
 
 

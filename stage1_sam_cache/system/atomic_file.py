@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stage1_sam_cache.errors import WriteError
+from stage1_sam_cache.system.digests import sha256_of
 
 _PREFIX = '.tmp-'
 _FOREIGN_LIFE_S = 24 * 3600  # a temporary of another host may belong to a running writer for this long
@@ -55,12 +56,27 @@ def commit_pieces(path: Path, pieces: Iterable[bytes]) -> None:
             written.update(piece)
             file.write(piece)
 
-    _commit(path, write, lambda file: _digest(file) == written.hexdigest(), replace=True)
+    _commit(path, write, lambda file: sha256_of(file) == written.hexdigest(), replace=True)
+
+
+def commit_link(path: Path, target: Path) -> None:
+    """Make a link to a file, replacing what has its name.
+
+    Raises:
+        OSError: If a step fails.
+    """
+    temporary = _temporary(path)
+    temporary.symlink_to(target)
+    temporary.replace(path)
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f'{_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}'
 
 
 def _commit(path: Path, write: Callable[[BinaryIO], object], is_whole: Callable[[Path], bool], replace: bool) -> bool:
     """Write a temporary file, check it, and give it its name."""
-    temporary = path.parent / f'{_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}'
+    temporary = _temporary(path)
     try:
         with temporary.open('xb') as file:
             write(file)
@@ -79,14 +95,6 @@ def _commit(path: Path, write: Callable[[BinaryIO], object], is_whole: Callable[
         with contextlib.suppress(OSError):
             temporary.unlink()
     return created
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _take_name(temporary: Path, path: Path, replace: bool) -> bool:
@@ -122,7 +130,7 @@ def remove_abandoned(folder: Path) -> int:
             if machine == _machine() and process.isdigit():
                 abandoned = not _is_alive(int(process))
             else:
-                abandoned = time.time() - temporary.stat().st_mtime > _FOREIGN_LIFE_S
+                abandoned = time.time() - temporary.lstat().st_mtime > _FOREIGN_LIFE_S
             if abandoned:
                 temporary.unlink()
                 removed += 1

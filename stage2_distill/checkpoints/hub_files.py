@@ -7,7 +7,6 @@ the folder of ``--weights-dir``, then by huggingface_hub, which keeps what it fe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import textwrap
@@ -15,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from stage1_sam_cache.system.digests import sha256_of
 from stage1_sam_cache.system.weight_sources import own_folder
 from stage2_distill.errors import CheckpointError
 
@@ -130,7 +130,7 @@ def _check_digest(file: Path, address: str) -> None:
     published = file.resolve().name
     if not _DIGEST.fullmatch(published):
         return
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = sha256_of(file)
     if digest != published:
         raise CheckpointError(
             f'checkpoint {address}: {file.resolve()} has the SHA-256 {digest[:8]}..., published is {published[:8]}...',

@@ -8,7 +8,6 @@ MMEngine loaders of files and addresses that let through less and refuse damaged
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from mmengine.dist import get_dist_info
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from stage1_sam_cache.system.digests import sha256_of
 from stage1_sam_cache.system.torch_files import find_damage
 from stage1_sam_cache.system.weight_files import UnreadableFileError, plain_types, read_weights_only, weight_sets
 from stage1_sam_cache.system.weight_sources import NotFoundError, find_file
@@ -158,7 +158,7 @@ def _load(path: str, trusted: bool, map_location: Any = 'cpu') -> dict[str, Any]
     if damage:
         raise CheckpointError(f'checkpoint {path} is damaged ({damage})')
     named = _PUBLISHED.search(path)
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if named else ''
+    digest = sha256_of(Path(path)) if named else ''
     if named and not digest.startswith(named[1]):
         # A warning, because some files were published with the digest of the file they were converted from.
         print_log(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
-from stage2_distill.commands.flags import add_config_flag, add_panorama_flags, add_weights_group
+from stage2_distill.commands.flags import add_config_flag, add_panorama_flags, add_run_arguments, add_weights_group
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
 
@@ -23,13 +23,7 @@ PANELS = ('image', 'masks', 'assistant', 'ensemble', 'weight', 'boundaries', 'be
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='a GoodSAM config')
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        type=flag_values.given_text,
-        help='checkpoint of its training run (default: the initial weights)',
-    )
+    add_run_arguments(parser)
     add_panorama_flags(parser.add_argument_group('panoramas'), count=1)
     picture = parser.add_argument_group('picture')
     picture.add_argument(

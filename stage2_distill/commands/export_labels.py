@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from stage1_sam_cache.build.shards import Shard, shard_of_environment
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.commands.shard_flag import add_shard_flag
-from stage2_distill.commands.flags import add_config_flag, add_weights_group, use_refusal_flags
+from stage1_sam_cache.system.digests import sha256_of
+from stage2_distill.commands.flags import add_config_flag, add_run_arguments, add_weights_group, use_refusal_flags
 from stage2_distill.errors import ConfigError
 from stage2_distill.exchange.layouts import LAYOUTS, Entry
 from stage2_distill.libraries import import_libraries
@@ -34,13 +35,7 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='a GoodSAM config')
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        type=flag_values.given_text,
-        help='checkpoint of its training run (default: the initial weights)',
-    )
+    add_run_arguments(parser)
     parser.add_argument('--out', type=flag_values.named_path, metavar='DIR', required=True, help='the new data set')
     parser.add_argument(
         '--layout',
@@ -74,6 +69,9 @@ def main(argv: list[str] | None = None) -> int:
     config = read_config(args.config, args.cfg_options)
     if config.model.type != 'GoodSAM':
         raise ConfigError(f'{args.config} is not a GoodSAM config')
+    images = config.train_dataloader.dataset.get('images')
+    if images and args.out.resolve().is_relative_to(Path(images).resolve()):
+        raise ConfigError(f'{args.out} lies in the folder of images {images}', 'give an --out outside of it')
     use_refusal_flags(config.train_dataloader.dataset, args)
     with shared_flags.remedies_by_flags():
         dataset = build_dataset(config, 'train', args.cache)
@@ -90,10 +88,12 @@ def main(argv: list[str] | None = None) -> int:
     except BaseException:
         cli.report('stopped early: run the same command again to continue from here')
         raise
-    total = made.put_together()
+    total, others = made.put_together({entry for _, entry, _ in listed(dataset)})
     part = '' if shard.count == 1 else f'shard {shard.index}/{shard.count} ({shard.source}): '
     already = f' ({there} already there)' if there else ''
     print(f'{part}{done + there} panoramas labelled{already}; {total} of {len(dataset)} are in {args.out}')
+    if others:
+        cli.report(f'{others} panoramas there are not in the data set (any more): its lists are without them')
     return 0
 
 
@@ -104,7 +104,11 @@ def describe(args: argparse.Namespace, config: Config, dataset: Any, model: Good
 
     from stage2_distill.training.lesson_store import lesson_settings
 
-    left_out = [dict(step) for step in config.train_dataloader.dataset.pipeline if step['type'] == 'LeaveOut']
+    left_out = [
+        {**step, 'mask': step.get('mask') and sha256_of(Path(step['mask']))}
+        for step in config.train_dataloader.dataset.pipeline
+        if step['type'] == 'LeaveOut'
+    ]
     settings = {**lesson_settings(model, dataset, config), 'left_out': left_out}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
     file = Path(args.checkpoint) if args.checkpoint else None
@@ -113,13 +117,20 @@ def describe(args: argparse.Namespace, config: Config, dataset: Any, model: Good
         'labels': digest[:16],
         'config': args.config,
         'checkpoint': args.checkpoint,
-        'checkpoint_sha256': hashlib.sha256(file.read_bytes()).hexdigest() if file and is_file else None,
+        'checkpoint_sha256': sha256_of(file) if file and is_file else None,
         'mask_cache': str(dataset.mask_cache.path),
         'mask_cache_fingerprint': dataset.mask_cache.fingerprint.key,
         'mask_cache_settings': dataset.mask_cache.fingerprint.settings,
         'classes': list(dataset.metainfo['classes']),
         'palette': [list(colour) for colour in dataset.metainfo['palette']],
     }
+
+
+def listed(dataset: Any) -> list[tuple[int, Entry, Path]]:
+    """Return the place of each panorama in a data set, its names, and its file."""
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    found = [(info['image_id'], Path(info['img_path'])) for info in infos]
+    return [(index, Entry(name, f'{name}{path.suffix}'), path) for index, (name, path) in enumerate(found)]
 
 
 def export(model: GoodSAM, dataset: Any, config: Config, made: TrainingSet, shard: Shard) -> tuple[int, int]:
@@ -130,9 +141,8 @@ def export(model: GoodSAM, dataset: Any, config: Config, made: TrainingSet, shar
     from stage2_distill.exchange.ensemble_labels import ensemble_labels
 
     digests = {record['id']: record['image_sha256'] for record in dataset.mask_cache.manifest()}
-    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    mine = shard.of([(index, info['image_id'], Path(info['img_path'])) for index, info in enumerate(infos)])
-    entries = {index: (Entry(name, f'{name}{path.suffix}'), path, digests[name]) for index, name, path in mine}
+    mine = shard.of(listed(dataset))
+    entries = {index: (entry, path, digests[entry.id]) for index, entry, path in mine}
     missing = [index for index, item in entries.items() if not made.is_finished(*item)]
     loader = DataLoader(
         Subset(dataset, missing), batch_size=None, num_workers=config.train_dataloader.get('num_workers', 0)

@@ -77,7 +77,10 @@ def main(argv: list[str] | None = None) -> int:
     from stage2_distill.deployment.onnx_export import OnnxSettings, export_onnx
     from stage2_distill.deployment.student import Student
     from stage2_distill.report.hub_upload import check_repo
+    from stage2_distill.report.model_card import check_card
 
+    if args.out:
+        check_card(args.out.with_suffix('.md'))
     if args.push:
         check_repo(args.push)
     student = Student.load(args.config, args.checkpoint, args.trust_checkpoint)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from stage1_sam_cache.commands import flag_values
 from stage1_sam_cache.commands.shared_flags import add_refusal_flags
 from stage1_sam_cache.commands.shared_flags import add_trust_flag as add_trust_flag
 from stage1_sam_cache.commands.shared_flags import add_weights_flag as add_weights_flag
@@ -45,6 +46,17 @@ def add_config_flag(parser: argparse._ActionsContainer) -> None:
         action=KeyValueAction,
         metavar='KEY=VALUE',
         help='change the config: train_cfg.max_iters=500 or key="[a,b]"',
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a GoodSAM config, and a checkpoint that may be left out."""
+    parser.add_argument('config', help='a GoodSAM config')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        type=flag_values.given_text,
+        help='checkpoint of its training run (default: the initial weights)',
     )
 
 

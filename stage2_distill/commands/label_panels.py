@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from numpy.typing import NDArray
@@ -90,7 +91,11 @@ def build_model(config: Config, checkpoint: str | None, trusted: bool) -> GoodSA
         model.load_state_dict(weights_in(load_any(checkpoint, trusted)), strict=False)  # what it needs is there
     else:
         check_initial_weights(model, trusted)
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel('WARNING')  # else it is told of each parameter where it came from
         model.init_weights()
+        logger.setLevel(level)
     return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
 
 

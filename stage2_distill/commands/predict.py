@@ -137,8 +137,10 @@ def main(argv: list[str] | None = None) -> int:
         cli.report('stopped early: run the same command again to continue from here')
         raise
     report_counts(run, len(refused), shard, args.out)
-    put_together(others, run.note)
-    return worst_status(cli.FAILED if run.counts.failed else refusals, os.environ)
+    if run.counts.done:
+        report_old_files(others)
+    whole = put_together(others, run.note)
+    return worst_status(refusals if whole and not run.counts.failed else cli.FAILED, os.environ)
 
 
 def choose_sources(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[Sources, list[Path]]:
@@ -250,18 +252,32 @@ def label(run: Run, sources: Sources, shard: Shard) -> None:
         run.videos(sources.videos)
 
 
-def put_together(others: PredictionFiles, note: dict[str, Any]) -> None:
-    """Write the files of other tools, of all images that lie in the folder by now, whichever process labelled them."""
+def put_together(others: PredictionFiles, note: dict[str, Any]) -> bool:
+    """Write the files of other tools, of all images that lie in the folder by now, whichever process labelled them.
+
+    Returns:
+        Whether no image is missing in them.
+    """
     if not others.formats:
-        return
+        return True
     from tqdm import tqdm
 
     def each(ids: Sequence[str], title: str) -> Iterator[str]:
         yield from tqdm(ids, desc=title, unit='image', disable=sys.stderr is None, leave=False)
 
-    there, foreign = others.put_together(note, each)
+    there, foreign, failed = others.put_together(note, each)
     left_out = f'; {foreign} label files of another student or mode are not in them' if foreign else ''
     print(f'{there} images in {", ".join(map(str, others.files))}{left_out}', flush=True)
+    for name, reason in failed.items():
+        cli.report(f'failed: {name}: {reason}')
+    return not failed
+
+
+def report_old_files(others: PredictionFiles) -> None:
+    """Say which files of other tools an earlier run made, of labels that are others now."""
+    for name, kind in FORMATS.items():
+        if name not in others.formats and (others.root / kind.file).exists():
+            cli.report(f'warning: {others.root / kind.file} is of an earlier run; --format {name} makes it anew')
 
 
 def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:

@@ -10,7 +10,7 @@ from stage1_sam_cache.build.shards import Shard
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.odd_panoramas import find_odd_panoramas
 from stage2_distill.deployment.sources import Source
-from stage2_distill.deployment.views import View, cube_views, perspective_views, require_library
+from stage2_distill.deployment.views import LARGEST_VIEW, View, cube_views, perspective_views, require_library
 
 if TYPE_CHECKING:
     from stage2_distill.deployment.derived_files import DerivedFiles
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _MASK_NAMES = ('colmap', 'metashape')
 _YAWS, _PITCHES, _FOV = [0.0, 60.0, 120.0, 180.0, 240.0, 300.0], [0.0], 90.0
-_LARGEST_SIZE = 16384
 _OF_VIEWS = ('view_fov', 'view_yaw', 'view_pitch')
 
 
@@ -74,8 +73,8 @@ def chosen_views(parser: argparse.ArgumentParser, args: argparse.Namespace) -> l
         if args.view_size:
             parser.error('--view-size goes with --views')
         return []
-    if args.view_size and args.view_size > _LARGEST_SIZE:
-        parser.error(f'--view-size goes up to {_LARGEST_SIZE}')
+    if args.view_size and args.view_size > LARGEST_VIEW:
+        parser.error(f'--view-size goes up to {LARGEST_VIEW}')
     fov = _FOV if args.view_fov is None else args.view_fov
     if not 1 <= fov <= 170:
         parser.error('--view-fov goes from 1 to 170 degrees')

@@ -117,6 +117,8 @@ class DerivedFiles:
 
     def _spheres(self, pixels: Pixels, labels: Pixels, facts: PanoramaFacts, name: str) -> tuple[Pixels, Pixels]:
         """Image and labels as full spheres, level if that is asked for."""
+        for view in self.views:
+            view.size_for(facts.shown.full_width)  # refuses before anything large is made
         to_area = camera_to_level(facts.pitch, facts.roll).T if self.level and not facts.is_level else None
         try:
             image = whole_sphere(pixels, facts.shown, to_area, labels=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.digests import sha256_of
 from stage2_distill.checkpoints.safetensors_files import DIGESTS, SUFFIX, plain_tensors, save_safetensors
 from stage2_distill.deployment.student import Student, student_config
 from stage2_distill.errors import ConfigError
@@ -36,7 +36,7 @@ def export_student(config: str, checkpoint: str, out: Path, half: bool = False, 
         The files: ``x.safetensors``, ``x.py``, ``x.sha256`` of these two, ``x.pth``, ``x_mmseg.py``.
 
     Raises:
-        ConfigError: If the config can't be built, or ``x.pth`` is the checkpoint itself.
+        ConfigError: If the config can't be built, or a file would replace the checkpoint or the config that is read.
         CheckpointError: If the checkpoint can't be used or doesn't fit.
         WriteError: If a file can't be written.
     """
@@ -47,14 +47,18 @@ def export_student(config: str, checkpoint: str, out: Path, half: bool = False, 
         raise ConfigError(f'the export would overwrite {plain}, the checkpoint that it reads', 'give another --out')
     student = Student.load(config, checkpoint, trusted)
     model = student_config(read_config(config))
+    ours = {'custom_imports': {'imports': ['stage2_distill.components'], 'allow_failed_imports': False}}
+    text = _config_text(ours, model)
+    for file in (out.with_suffix('.py'), plain_config):
+        if file.exists() and Path(config).exists() and file.samefile(config) and file.read_text('utf-8') != text:
+            raise ConfigError(f'the export would overwrite {file}, the config that it reads', 'give another --out')
     dataset_meta = {'classes': student.classes, 'palette': student.palette}
     files = [out, out.with_suffix('.py'), out.with_suffix(DIGESTS)]
     files[2].unlink(missing_ok=True)  # of an earlier export; if this one is stopped, it must not stand beside it
     meta = {'dataset_meta': dataset_meta, 'parameters': student.parameter_count}
     save_safetensors(student.network.state_dict(), meta, out, half)
-    ours = {'custom_imports': {'imports': ['stage2_distill.components'], 'allow_failed_imports': False}}
-    commit(files[1], _config_text(ours, model).encode(), replace=True)
-    digests = ''.join(f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n' for file in files[:2])
+    commit(files[1], text.encode(), replace=True)
+    digests = ''.join(f'{sha256_of(file)}  {file.name}\n' for file in files[:2])
     commit(files[2], digests.encode(), replace=True)
     model, weights = with_mmsegs_head(model, student.network.state_dict())
     commit(plain, _plain_checkpoint(weights, dataset_meta, half), replace=True)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from stage1_sam_cache.data.images import open_header
 from stage1_sam_cache.errors import ImageError, WriteError
 from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
 from stage2_distill.deployment.enlarge import CONFIDENCE_SCALE
@@ -80,8 +81,12 @@ class Predictions:
 
     def labels(self, image_id: str) -> NDArray[np.uint8]:
         """Return the labels of an image that are there, uint8 ``(H, W)``."""
-        with Image.open(self.files(image_id)[LABELS]) as image:
+        with self.files(image_id)[LABELS].open('rb') as file, open_header(file, ['PNG']) as image:
             return np.asarray(image)
+
+    def note(self, image_id: str) -> Note:
+        """Return what the labels of an image say of how they were made; empty if nothing."""
+        return read_note(self.files(image_id)[LABELS]) or {}
 
     def is_finished(self, image_id: str, note: Note) -> bool:
         """Return whether all files are there and were made as ``note`` says.
@@ -114,6 +119,8 @@ class Predictions:
     def write(self, image_id: str, pixels: NDArray[np.uint8], labels: NDArray[np.uint8], note: Note) -> None:
         """Write overlay and confidence map and then the labels, each atomic: where labels are, all are.
 
+        An overlay or confidence map that is not asked for and belongs to other labels is removed.
+
         Args:
             image_id: Of the image; folders in it are made.
             pixels: RGB, uint8 ``(H, W, 3)``.
@@ -124,6 +131,11 @@ class Predictions:
             ImageError: If the file system refuses this name.
             WriteError: If nothing can be written, as on a full disk.
         """
+        for folder in {OVERLAYS, CONFIDENCE} - set(self._more):
+            stale = self.root / folder / f'{image_id}.png'
+            found = read_note(stale)
+            if found is not None and not matches(found, note):
+                stale.unlink(missing_ok=True)
         for folder, path in self.files(image_id).items():
             ids = labels[0] if self.confidence else labels
             if folder == OVERLAYS:

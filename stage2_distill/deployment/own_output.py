@@ -9,6 +9,8 @@ from typing import Any
 
 from PIL import Image
 
+from stage1_sam_cache.data.images import open_header
+
 DESCRIPTION = 'predictions.json'
 LABELS, OVERLAYS, CONFIDENCE = 'labels', 'overlays', 'confidence'
 MASKS, VIEWS = 'masks', 'views'
@@ -24,7 +26,7 @@ def read_note(path: Path) -> Note | None:
             if file.read(4) != b'\x89PNG':
                 return None
             file.seek(0)
-            with Image.open(file, formats=['PNG']) as image:  # the header alone
+            with open_header(file, ['PNG']) as image:  # the header alone
                 note = json.loads(image.info[NOTE])
     except Exception:  # Pillow raises almost anything for damaged files
         return None

@@ -46,11 +46,13 @@ def class_ids(words: Sequence[str], classes: Sequence[str]) -> list[int]:
         Ids, ascending, each once.
 
     Raises:
-        ConfigError: If a word begins no name.
+        ConfigError: If a word begins no name, or there is none.
     """
     by_name = {_plain(name): index for index, name in enumerate(classes)}
     longest = max(len(name.split()) for name in by_name)
     rest, ids = ' '.join(map(_plain, words)).split(), set()
+    if not rest:
+        raise ConfigError('--mask-classes names no class', known('', list(classes)))
     while rest:
         for count in range(min(longest, len(rest)), 0, -1):
             name = ' '.join(rest[:count])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from stage1_sam_cache.build.shards import Shard
 from stage1_sam_cache.data.gpano import PanoramaFacts, read_facts
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import GoodSAMError, ImageError, OutOfMemory
+from stage1_sam_cache.system.digests import sha256_of
 from stage1_sam_cache.system.resources import explain
 from stage2_distill.deployment.derived_files import DerivedFiles
 from stage2_distill.deployment.levelling import label_level
@@ -106,13 +105,13 @@ class Run:
             return
         limits = self.labeller.max_pixels, '--max-pixels'
         item = _Item(source.id, source.id + source.path.suffix, str(source.path), read_facts(source.path, *limits))
-        if self._exists(item) and self._is_finished(item, {'image': _sha256(source.path)}):
+        if self._exists(item) and self._is_finished(item, {'image': sha256_of(source.path)}):
             return
         image = read_rgb(source.path, *limits)
         self._label(item, image.pixels, {'image': image.sha256}, {'name': item.name})
 
     def _video(self, source: Source) -> None:
-        digest = _sha256(source.path)
+        digest = sha256_of(source.path)
 
         def wanted(number: int) -> bool:
             if number % self.shard.count != self.shard.index:
@@ -142,7 +141,7 @@ class Run:
             told: What the note of its labels says more.
         """
         note = self._whole_note(item, made_of)
-        if self.predictions.is_finished(item.id, note):
+        if self._has_labels(item, note):
             labels = self.predictions.labels(item.id)
         else:
             name, facts = item.shown_name, item.facts
@@ -166,9 +165,15 @@ class Run:
         derived = self.derived is not None and self.derived.exist(item.id, item.name)
         return derived or any(path.exists() for path in self.predictions.files(item.id).values())
 
+    def _has_labels(self, item: _Item, note: Note) -> bool:
+        """Whether the labels are those that would be made, of a file of the same name."""
+        if not self.predictions.is_finished(item.id, note):
+            return False
+        return self.predictions.note(item.id).get('name', item.name) == item.name  # versions that kept none: any
+
     def _is_finished(self, item: _Item, made_of: Note) -> bool:
         note = self._whole_note(item, made_of)
-        finished = self.predictions.is_finished(item.id, note)
+        finished = self._has_labels(item, note)
         if self.derived is not None:
             finished &= self.derived.is_finished(item.id, item.name, note)
         self.counts.already_there += finished
@@ -215,11 +220,3 @@ def _frame(source: Source, number: int, pixels: Pixels | None = None) -> _Item:
 def frame_id(video_id: str, number: int) -> str:
     """Return the id of a video's frame."""
     return f'{video_id}/{number:06d}'
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -21,6 +21,7 @@ from stage2_distill.errors import ConfigError
 
 Pixels = NDArray[np.uint8]
 CUBE = {'front': (0, 0), 'right': (90, 0), 'back': (180, 0), 'left': (270, 0), 'up': (0, 90), 'down': (0, -90)}
+LARGEST_VIEW = 16384  # rows and columns of a view: 10 GB while it is made
 _LARGEST = 32760  # rows and columns that py360convert can sample
 
 
@@ -43,8 +44,18 @@ class View:
     size: int | None = None
 
     def size_for(self, full_width: int) -> int:
-        """Return rows and columns for a panorama whose 360 degrees are so many columns."""
-        return self.size or max(2, round(full_width / 4 * math.tan(math.radians(self.fov / 2))))
+        """Return rows and columns for a panorama whose 360 degrees are so many columns.
+
+        Raises:
+            ImageError: If there would be more than ``LARGEST_VIEW``.
+        """
+        size = self.size or max(2, round(full_width / 4 * math.tan(math.radians(self.fov / 2))))
+        if size > LARGEST_VIEW:
+            raise ImageError(
+                f'a view of {self.fov:g} degrees would have {size} rows and columns',
+                'give --view-size, or less degrees',
+            )
+        return size
 
     def to_json(self) -> dict[str, Any]:
         """Return what a file of this view depends on."""

@@ -24,7 +24,10 @@ def describe(image: LabelMap, about: LabelSet) -> dict[str, Any]:
         ImageError: If its name can't be in XML.
     """
     if any(ord(letter) < 32 for letter in image.name):
-        raise ImageError(f'{image.name!r}: XML cannot hold a name with control characters', 'rename the image')
+        raise ImageError(
+            f'{image.name!r}: XML cannot hold a name with control characters',
+            'rename the image and remove its label file',
+        )
     height, width = image.labels.shape
     masks = []
     for index, mask in class_masks(image.labels, len(about.classes)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -34,23 +35,32 @@ class Layout:
 
 
 def _mmseg(entries: Sequence[Entry], about: dict[str, Any]) -> dict[str, str]:
-    """A config for MMSegmentation; a BaseSegDataset finds images of one suffix, so there is one for each."""
-    suffixes = sorted({PurePosixPath(entry.name).suffix for entry in entries})
-    datasets = [
-        f"""dict(
+    """A config for MMSegmentation; a BaseSegDataset has images of one suffix, so there is one for each, with a list.
+
+    A folder may hold more images: of panoramas that are no longer in the data set, or that a killed process left.
+    """
+    by_suffix: dict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        by_suffix[PurePosixPath(entry.name).suffix].append(entry.id)
+    lists, datasets = dict[str, str](), list[str]()
+    for number, suffix in enumerate(sorted(by_suffix)):
+        ids = by_suffix[suffix]
+        # Lines are read without white space at their ends: where an id has some, the folder is the list.
+        ann_file = f'train_{number}.txt' if all([name.strip()] == name.splitlines() for name in ids) else ''
+        lists |= {ann_file: ''.join(f'{name}\n' for name in ids)} if ann_file else {}
+        datasets.append(f"""dict(
     type='BaseSegDataset',
     data_root=data_root,
+    ann_file={ann_file!r},
     data_prefix=dict(img_path='{_MMSEG.images}', seg_map_path='{_MMSEG.labels}'),
     img_suffix={suffix!r},
     seg_map_suffix='.png',
     metainfo=metainfo,
     pipeline=pipeline,
-)"""
-        for suffix in suffixes
-    ]
+)""")
     both = f"dict(type='ConcatDataset', datasets=[{', '.join(datasets)}])"
     text = f"""# Written by tools/export_labels.py; the _base_ of a config for MMSegmentation.
-data_root = '{{{{ fileDirname }}}}'
+data_root = '''{{{{ fileDirname }}}}'''
 metainfo = dict(
     classes={tuple(about['classes'])!r},
     palette={about['palette']!r},
@@ -64,7 +74,7 @@ train_dataloader = dict(
     dataset=train_dataset,
 )
 """
-    return {'dataset.py': text}
+    return {**lists, 'dataset.py': text}
 
 
 def _hugging_face(entries: Sequence[Entry], about: dict[str, Any]) -> dict[str, str]:

@@ -10,12 +10,13 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from stage1_sam_cache.data.images import open_header
 from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.system.atomic_file import commit, commit_pieces
 from stage2_distill.deployment.outputs import matches
@@ -26,6 +27,14 @@ from stage2_distill.exchange.shared_folder import alone, make_folder
 
 PARTS = 'parts'
 _VERSION = 1  # of parts; increase it when what a format says of an image changes
+
+
+class Assembled(NamedTuple):
+    """What was put together: images, label files that say something else, and what is missing where, and why."""
+
+    images: int
+    foreign: int
+    failed: dict[str, str]
 
 
 class PredictionFiles:
@@ -52,18 +61,18 @@ class PredictionFiles:
         return [self.root / file for kind in kinds for file in (kind.file, *kind.beside)]
 
     def add(self, image_id: str) -> None:
-        """Make the parts of an image whose label file has just been written.
+        """Make the parts of an image whose label file has just been written; ``put_together`` says which can't be.
 
         Raises:
-            ImageError: If a label file can't be read, or its image's name can't be in a format.
             WriteError: If one can't be written.
         """
         for name in self.formats:
-            self._part(name, image_id)
+            with suppress(ImageError):
+                self._part(name, image_id)
 
     def put_together(
         self, note: Note, each: Callable[[Sequence[str], str], Iterator[str]] = lambda ids, title: iter(ids)
-    ) -> tuple[int, int]:
+    ) -> Assembled:
         """Write the files, of all images whose labels were made as a note says.
 
         Processes that share the folder do so one after the other, and whichever is last finds all labels.
@@ -73,23 +82,35 @@ class PredictionFiles:
             each: Goes through image ids with a title; shows a progress bar, for instance.
 
         Returns:
-            The number of images in the files, and of label files that say something else.
+            What they hold, and what is missing.
 
         Raises:
-            ImageError: If a label file can't be read, or its image's name can't be in a format.
             WriteError: If one can't be written.
         """
         with alone(self.root / PARTS):
             found = sorted((self.root / LABELS).rglob('*.png'))
             ids = [file.relative_to(self.root / LABELS).as_posix().removesuffix('.png') for file in found]
             ours = [image_id for image_id in each(ids, 'label files') if matches(self._note(image_id), note)]
+            failed = dict[str, str]()
             for name in self.formats:
                 kind = FORMATS[name]
-                parts = (self._part(name, image_id) for image_id in each(ours, kind.file))
-                commit_pieces(self.root / kind.file, kind.document(parts, len(ours), self.about))
+                able = [
+                    image_id for image_id in each(ours, f'for {kind.file}') if self._is_made(name, image_id, failed)
+                ]
+                parts = (self._part(name, image_id) for image_id in each(able, kind.file))
+                commit_pieces(self.root / kind.file, kind.document(parts, len(able), self.about))
                 for file, content in kind.beside.items():
                     commit(self.root / file, content(self.about), replace=True)
-        return len(ours), len(ids) - len(ours)
+        return Assembled(len(ours), len(ids) - len(ours), failed)
+
+    def _is_made(self, name: str, image_id: str, failed: dict[str, str]) -> bool:
+        """Make the part of an image; where that is not possible, note why."""
+        try:
+            self._part(name, image_id)
+        except ImageError as problem:
+            failed[f'{image_id} in {FORMATS[name].file}'] = str(problem)
+            return False
+        return True
 
     def _label_file(self, image_id: str) -> Path:
         return self.root / LABELS / f'{image_id}.png'
@@ -98,7 +119,12 @@ class PredictionFiles:
         return read_note(self._label_file(image_id))
 
     def _part(self, name: str, image_id: str) -> Part:
-        """Read the part of an image, or make it where it is missing or is of another label file."""
+        """Read the part of an image, or make it where it is missing or is of another label file.
+
+        Raises:
+            ImageError: If the label file can't be read, or its image's name can't be in the format.
+            WriteError: If the part can't be written.
+        """
         try:
             content = self._label_file(image_id).read_bytes()
         except OSError as problem:
@@ -108,7 +134,7 @@ class PredictionFiles:
         stored = _read(path)
         if stored is not None and all(stored.get(key) == value for key, value in made_of.items()):
             return stored['part']
-        with Image.open(io.BytesIO(content), formats=['PNG']) as image:
+        with open_header(io.BytesIO(content), ['PNG']) as image:
             labels = np.asarray(image)
         # Versions that kept no name labelled an image of any extension.
         shown = (self._note(image_id) or {}).get('name', f'{image_id}.png')

@@ -1,15 +1,15 @@
 """A data set of images, label PNGs and weight PNGs that is written image by image, by one process or several.
 
-Each PNG holds a note of what made it, so that a later run finds what is finished. Labels are written last: where they
-are, image and weight map are.
+Each PNG holds a note of what made it, so that a later run finds what is finished. Images are written last: where one
+is, its weight map and labels are.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import uuid
-from pathlib import Path
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stage1_sam_cache.errors import ImageError, WriteError
-from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.atomic_file import commit, commit_link
 from stage2_distill.deployment.outputs import encode_png, matches
 from stage2_distill.deployment.own_output import Note, read_note
 from stage2_distill.errors import ConfigError
@@ -75,7 +75,7 @@ class TrainingSet:
         labels: NDArray[np.uint8],
         weight: NDArray[np.floating],
     ) -> None:
-        """Write an image, its weight map and then its labels, each atomic.
+        """Write an image's weight map, its labels and then the image, each atomic; an image of another suffix goes.
 
         Args:
             entry: The image.
@@ -89,28 +89,36 @@ class TrainingSet:
             WriteError: If something can't be written.
         """
         note = self._note(entry, image_sha256)
-        self._put_image(entry, source)
+        self._remove_other_image(entry)
         maps = {self.layout.weights: np.rint(weight * WEIGHT_SCALE).astype(np.uint8), self.layout.labels: labels}
         for folder, pixels in maps.items():
             path = self._png(folder, entry)
             make_folder(path.parent)
             commit(path, encode_png(Image.fromarray(pixels), note), replace=True)
+        self._put_image(entry, source)
 
-    def put_together(self) -> int:
-        """Write the files that list the data set, as far as it is finished; return how many images it has.
+    def put_together(self, wanted: Collection[Entry]) -> tuple[int, int]:
+        """Write the files that list the data set, as far as it is finished.
 
         Processes that share the folder do so one after the other, and whichever is last finds all of them.
+
+        Args:
+            wanted: All images of the data set.
+
+        Returns:
+            How many of them are listed, and how many others have labels in the folder.
         """
         with alone(self.root):
             notes = [read_note(path) for path in sorted((self.root / self.layout.labels).rglob('*.png'))]
             ours = [note for note in notes if note is not None and matches(note, {'labels': self.about['labels']})]
-            entries = [Entry(note['id'], note['name']) for note in ours]
+            found = [Entry(note['id'], note['name']) for note in ours]
+            entries = [entry for entry in found if entry in wanted and self._image(entry).exists()]
             for name, text in self.layout.index(entries, self.about).items():
                 make_folder((self.root / name).parent)
                 commit(self.root / name, text.encode(), replace=True)
             description = {**self.about, 'images': len(entries)}
             commit(self.root / DESCRIPTION, json.dumps(description, indent=1).encode(), replace=True)
-        return len(entries)
+        return len(entries), sum(entry not in wanted for entry in found)
 
     def _note(self, entry: Entry, image_sha256: str) -> Note:
         return {'labels': self.about['labels'], 'image': image_sha256, 'id': entry.id, 'name': entry.name}
@@ -118,14 +126,23 @@ class TrainingSet:
     def _png(self, folder: str, entry: Entry) -> Path:
         return self.root / folder / f'{entry.id}.png'
 
+    def _image(self, entry: Entry) -> Path:
+        return self.root / self.layout.images / entry.name
+
+    def _remove_other_image(self, entry: Entry) -> None:
+        """Remove the image that the labels had when its file had another suffix."""
+        name = (read_note(self._png(self.layout.labels, entry)) or {}).get('name', entry.name)
+        if name != entry.name and name == f'{entry.id}{PurePosixPath(name).suffix}':
+            self._image(Entry(entry.id, name)).unlink(missing_ok=True)
+
     def _has_image(self, entry: Entry, source: Path) -> bool:
-        path = self.root / self.layout.images / entry.name
+        path = self._image(entry)
         if path.is_symlink():
             return not self.copied and path.readlink() == _absolute(source)
         return self.copied and path.is_file() and path.stat().st_size == source.stat().st_size
 
     def _put_image(self, entry: Entry, source: Path) -> None:
-        path = self.root / self.layout.images / entry.name
+        path = self._image(entry)
         make_folder(path.parent)
         if self.copied:
             try:
@@ -135,9 +152,7 @@ class TrainingSet:
             commit(path, content, replace=True)
             return
         try:
-            temporary = path.with_name(f'.tmp-{uuid.uuid4().hex}')
-            temporary.symlink_to(_absolute(source))
-            temporary.replace(path)
+            commit_link(path, _absolute(source))
         except OSError as problem:
             raise WriteError(f'cannot make the link {path}: {problem.strerror}', 'add --copy') from problem
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from stage1_sam_cache.data.label_spaces import IGNORE
+from stage1_sam_cache.system.digests import sha256_of
 from stage2_distill.errors import ConfigError
 
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(uint8)': np.uint8}
@@ -81,7 +81,7 @@ class OnnxAssistant(BaseModule):
         self.file, self.num_classes, self.align_corners = str(file), num_classes, False
         self.channels_last, self.probabilities = channels_last, probabilities
         session = open_session(self.file)
-        self.weights_sha256 = hashlib.sha256(Path(self.file).read_bytes()).hexdigest()
+        self.weights_sha256 = sha256_of(Path(self.file))
         self.input, self.output = _port(session.get_inputs()[0]), _output(session, output, self.file)
         self.input_type = _TYPES.get(self.input.type)
         if self.input_type is None or len(session.get_inputs()) > 1 or not self.output.type.startswith('tensor(float'):

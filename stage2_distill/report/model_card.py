@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.fileio import dump
 
+from stage2_distill.errors import ConfigError
 from stage2_distill.report.provenance import Provenance
 
+_FIRST_LINE = '---\n'  # of a card: the hub's YAML header
+_LIBRARY = 'library_name: mmsegmentation'
 _METRICS = {'mIoU': 'mean_iou', 'mAcc': 'mean_accuracy', 'aAcc': 'overall_accuracy'}  # the hub's names
 _TASK = {'type': 'image-segmentation', 'name': 'Panoramic semantic segmentation'}
 
@@ -37,7 +41,7 @@ def model_card(
         Markdown with the hub's YAML header.
     """
     title = repo or name
-    parts = [f'---\n{_yaml(_header(title, provenance, licence))}---\n', f'# {title}\n']
+    parts = [f'{_FIRST_LINE}{_yaml(_header(title, provenance, licence))}---\n', f'# {title}\n']
     parts += [_summary(provenance, classes, parameters), _use(name, repo)]
     parts += [_ingredients(provenance, licence), _score_table(provenance)]
     listed = ', '.join(f'{number} {label}' for number, label in enumerate(classes))
@@ -48,13 +52,30 @@ def model_card(
     return '\n'.join(parts)
 
 
+def check_card(path: Path) -> None:
+    """Check, before anything is written, that a card may take this name.
+
+    Raises:
+        ConfigError: If a file of that name is no card, such as somebody's README.md.
+    """
+    if not path.exists():
+        return
+    try:
+        text = path.read_text(encoding='utf-8')
+        is_card = text.startswith(_FIRST_LINE) and f'\n{_LIBRARY}\n' in text
+    except (OSError, UnicodeDecodeError):
+        is_card = False
+    if not is_card:
+        raise ConfigError(f'{path} exists and is no model card, which would replace it', 'give another --out')
+
+
 def _header(name: str, provenance: Provenance, licence: str | None) -> dict[str, Any]:
     """The YAML header, by the hub's keys."""
     head: dict[str, Any] = {'license': licence or 'other'}
     if licence is None:
         head['license_name'] = 'see-what-went-in'
     head |= {
-        'library_name': 'mmsegmentation',
+        **dict([_LIBRARY.split(': ')]),
         'pipeline_tag': 'image-segmentation',
         'tags': ['panorama', '360', 'semantic-segmentation', 'segformer', 'goodsam'],
     }
@@ -84,12 +105,18 @@ def _yaml(content: Mapping[str, Any]) -> str:
 
 
 def _summary(provenance: Provenance, classes: Sequence[str], parameters: int) -> str:
-    how = 'without labels of panoramas, as a student in GoodSAM (CVPR 2024)' if provenance.distilled else 'with labels'
-    when = f'Taken after iteration {provenance.iteration}' if provenance.iteration is not None else 'Taken'
+    how = {
+        True: 'It was trained without labels of panoramas, as a student in GoodSAM (CVPR 2024).',
+        False: 'It was trained with labels.',
+        None: 'The files that it was exported from do not say how it was trained; a card beside them may.',
+    }
     seed = f', seed {provenance.seed}' if provenance.seed is not None else ''
+    when = (
+        '' if provenance.iteration is None else f' Its weights are those after iteration {provenance.iteration}{seed}.'
+    )
     return (
         f'A network for semantic segmentation: {parameters / 1e6:.1f} M parameters, {len(classes)} '
-        f'classes. It was trained {how}. {when} of the run{seed}.\n'
+        f'classes. {how[provenance.distilled]}{when}\n'
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from stage2_distill.models.names import PREDICTORS
 from stage2_distill.report.run_files import read_curves, read_scores
 from stage2_distill.training.runner import MASKS
 
@@ -27,6 +29,7 @@ _WEIGHTS = (
         'Apache-2.0 (MMSegmentation); from NVIDIA and Cityscapes',
     ),
 )
+_TIME = re.compile(r'\d{8}_\d{6}$')  # of an experiment's name: the folder of its log
 _SAM = 'Apache-2.0 (SAM, Meta)'
 _GENERATORS = {
     'sam': _SAM,
@@ -57,7 +60,8 @@ class Provenance:
     """Where a student comes from.
 
     Attributes:
-        distilled: Whether it is GoodSAM's student; else it is a network trained with labels.
+        distilled: Whether it is GoodSAM's student, or else a network trained with labels; None if neither is known, as
+            of an exported student, whose config does not say it.
         ingredients: Data, masks and weights that it was made of.
         iteration: Of the checkpoint; None if it says none.
         seed: Of the run; None if it says none.
@@ -66,7 +70,7 @@ class Provenance:
         versions: Of the packages at hand, by name.
     """
 
-    distilled: bool
+    distilled: bool | None
     ingredients: list[Ingredient]
     iteration: int | None
     seed: int | None
@@ -78,8 +82,8 @@ class Provenance:
 def provenance_of(config: Config, checkpoint: Mapping[str, Any], path: str) -> Provenance:
     """Collect what is known of a checkpoint's student.
 
-    Scores are those that the run's log has for the checkpoint's iteration, and those of score files in its folder that
-    name this very file.
+    Scores are those that the log of the run that wrote it has for its iteration, and those of the student in score
+    files in its folder that name this very file and are younger than it.
 
     Args:
         config: Of the run.
@@ -88,15 +92,31 @@ def provenance_of(config: Config, checkpoint: Mapping[str, Any], path: str) -> P
     """
     meta = checkpoint.get('meta') or {}
     iteration, seed = meta.get('iter'), meta.get('seed')
+    distilled = _is_distilled(config, checkpoint)
     return Provenance(
-        config.model.type == 'GoodSAM',
-        _ingredients(config, meta),
+        distilled,
+        [_network(path)] if distilled is None else _ingredients(config, meta),
         iteration if isinstance(iteration, int) else None,
         seed if isinstance(seed, int) else None,
-        _scores(config, Path(path), iteration),
+        _scores(config, Path(path), meta),
         config.pretty_text,
         {name: version(name) for name in ('goodsam', 'torch', 'onedl-mmsegmentation')},
     )
+
+
+def _is_distilled(config: Config, checkpoint: Mapping[str, Any]) -> bool | None:
+    """How the network was trained, by config and checkpoint together; None if they do not say it."""
+    if config.model.type == 'GoodSAM':
+        # Other checkpoints are taken too: the initial weights, or an exported student of any run.
+        weights = checkpoint.get('state_dict', checkpoint)
+        return True if any(name.removeprefix('module.').startswith('student.') for name in weights) else None
+    return False if config.get('train_dataloader') else None
+
+
+def _network(path: str) -> Ingredient:
+    """A network of which no more is known than where its weights came from."""
+    is_address = '://' in path or path.startswith('hf:')
+    return Ingredient('this network', path if is_address else Path(path).name, licence_of(path))
 
 
 def _ingredients(config: Config, meta: Mapping[str, Any]) -> list[Ingredient]:
@@ -132,23 +152,30 @@ def licence_of(weights: str) -> str:
     return next((licence for part, licence in _WEIGHTS if part in weights), UNKNOWN)
 
 
-def _scores(config: Config, path: Path, iteration: Any) -> list[dict[str, Any]]:
+def _scores(config: Config, path: Path, meta: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Scores of this checkpoint: of the run's log, then of score files beside it."""
     rows: list[dict[str, Any]] = []
     metrics = ('mIoU', 'mAcc', 'aAcc')
+    iteration, began = meta.get('iter'), _TIME.search(str(meta.get('experiment_name')))
     if path.parent.is_dir() and path.is_file():
         validated = (config.get('val_dataloader') or {}).get('dataset') or {}
-        steps = {name: dict(points) for name, points in read_curves(path.parent).items() if name in metrics}
+        curves = read_curves(path.parent, began[0] if began else '*')
+        steps = {name: dict(points) for name, points in curves.items() if name in metrics}
         logged = {name: values[iteration] for name, values in steps.items() if iteration in values}
         if logged:
             about = {'dataset': validated.get('name') or validated.get('images'), 'split': validated.get('split')}
             rows.append({**about, 'mode': 'validation of the run', **logged})
-        for content in read_scores(path.parent).values():
+        for name, content in read_scores(path.parent).items():
             given = content.get('checkpoint')
-            if isinstance(given, str) and Path(given).is_file() and path.samefile(given):
+            is_younger = (
+                path.parent / name
+            ).stat().st_mtime >= path.stat().st_mtime  # else of a file of this name before
+            if is_younger and isinstance(given, str) and Path(given).is_file() and path.samefile(given):
                 about = {'dataset': content.get('dataset'), 'split': content.get('split')}
                 about['images'] = (content.get('images') or {}).get('scored')
                 for row in content['scores']:
+                    if row.get('mode') in set(PREDICTORS) - {'student'}:
+                        continue  # of the assistant and the ensemble labels
                     mode = f'{row.get("mode")}, input scale {row.get("input_scale", 1):g}'
                     rows.append({**about, 'mode': mode, **{name: row[name] for name in metrics if row.get(name)}})
     return rows

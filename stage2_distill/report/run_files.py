@@ -24,18 +24,24 @@ def config_file(work_dir: Path) -> Path:
     return files[-1]
 
 
-def read_curves(work_dir: Path) -> Curves:
+def read_curves(work_dir: Path, folder: str = '*') -> Curves:
     """Read all that a run has logged.
+
+    Args:
+        work_dir: Its work dir.
+        folder: Of one log, the time at which a run or its continuation began; all by default.
 
     A resumed run has several logs; where they say different things of an iteration, the newer one counts. A line that a
     killed run left unfinished is skipped.
     """
     values: dict[str, dict[int, float]] = {}
-    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+    for file in sorted(work_dir.glob(f'{folder}/vis_data/scalars.json')):
         for line in file.read_text(encoding='utf-8').splitlines():
             try:
                 logged = json.loads(line)
             except json.JSONDecodeError:
+                continue
+            if not isinstance(logged, dict):
                 continue
             step = logged.get('step')
             for name, value in logged.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from stage1_sam_cache.cache.remedies import make_again
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import ImageError, MaskCacheError, MissingCacheError
 from stage1_sam_cache.geometry.windows import WindowSettings
+from stage1_sam_cache.system.digests import sha256_of
 from stage2_distill.data.datasets import CatalogueDataset
 from stage2_distill.data.transforms import other_images
 from stage2_distill.errors import ConfigError
@@ -198,7 +198,7 @@ def check_unchanged(
         if record is None:
             continue
         try:
-            digest = hashlib.sha256(Path(entry['img_path']).read_bytes()).hexdigest()
+            digest = sha256_of(Path(entry['img_path']))
         except OSError as problem:
             raise ImageError(f'{entry["img_path"]}: cannot be read ({problem.strerror})') from problem
         if digest != record['image_sha256']:
