@@ -7,7 +7,6 @@ weights; the SAM has the layers and the speed that it had before.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from stage1_sam_cache.errors import WeightsError
 from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.content_digest import content_digest
+from stage1_sam_cache.system.digests import sha256_of
 
 FORMAT = 1
 LAYER = re.compile(r'blocks\.\d+\.attn\.qkv\.[qv]\.[ab]')
@@ -173,7 +173,7 @@ def read_adapter(path: Path) -> Adapter:
             finite.
     """
     try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = sha256_of(path)
     except OSError as problem:
         raise WeightsError(f'{path}: cannot be read ({problem.strerror})') from problem
     try:
