@@ -55,6 +55,7 @@ NOT_SEALED = 'training images are not in the cache'  # what is said of an empty 
 OTHERS = [
     ({'generator': {'name': 'felzenszwalb'}}, ["generator.name is 'felzenszwalb', not 'sam'"]),
     ({'generator': {'name': 'toy_sam', 'model': 'toy'}}, ["generator.name is 'toy_sam', not 'sam'"]),
+    ({'generator': {'name': 'adapted_sam'}}, ["generator.name is 'adapted_sam', not 'sam'"]),
     ({'order': 'area_asc'}, ["order is 'area_asc', not 'area_desc'"]),
     ({'overlap_source': 'window'}, ["boundary.source is 'window', not 'crop'"]),
     (
@@ -108,13 +109,23 @@ def test_of_several_caches_side_by_side_the_expected_one_is_opened(tmp_path, ima
 def test_the_generators_that_a_config_allows(name, allowed):
     config = config_of(name)
     grid = dict(config.model.grid)
-    for generator in ('sam', 'felzenszwalb', 'imported', 'toy_sam', 'truth', 'simulated', 'blocks'):
+    others = ('adapted_sam', 'adapted_toy_sam', 'blocks')
+    for generator in ('sam', 'felzenszwalb', 'imported', 'toy_sam', 'truth', 'simulated', *others):
         fingerprint = CacheSettings(**grid).fingerprint(Generator(name=generator))
         differences = fingerprint.differences(expected_settings(config))
         assert (differences == []) is (generator in allowed), generator
     window = CacheSettings(**grid, overlap_source='window').fingerprint(Generator())
     assert (window.differences(expected_settings(config)) == []) is ('toypass' in name)
     assert window.differences(expected_settings(config, scored=True)) == []  # boundary maps are not scored
+
+
+def test_an_adapted_sam_is_accepted_where_it_is_asked_for(tmp_path, image_folder):
+    config = config_of('goodsam_b0')
+    config.merge_from_dict({'expected_cache.generator.name': 'adapted_sam'})
+    write_cache(tmp_path / 'cache')
+    adapted = write_cache(tmp_path / 'cache', {'name': 'adapted_sam', 'adapter': {'sha256': '1' * 64}})
+    text = refusal(config, tmp_path / 'cache', image_folder('a', size=(400, 2048)))
+    assert text.startswith(str(adapted)) and NOT_SEALED in text
 
 
 def test_the_heads_say_how_thick_boundary_maps_are():
@@ -159,6 +170,8 @@ def test_a_config_that_expects_nothing_compares_windows_and_thickness():
         ({'generator': {'name': 'felzenszwalb'}}, '--generator felzenszwalb'),
         ({'generator': {'name': ['toy_sam', 'sam']}}, '--sam toy'),
         ({'generator': {'name': 'sam', 'model': 'vit_b', 'level': 'bf16'}}, '--sam vit_b --level bf16'),
+        ({'generator': {'name': 'adapted_sam', 'model': 'vit_b'}}, '--adapter FILE --sam vit_b'),
+        ({'generator': {'name': 'adapted_toy_sam', 'model': 'toy'}}, '--sam toy --adapter FILE'),
         (
             {'boundary': {'source': 'window', 'rule': 'contours', 'thickness': None}},
             '--overlap-source window --boundary contours',

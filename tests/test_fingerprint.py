@@ -1,9 +1,15 @@
 """The fingerprint names every setting that can change a mask."""
 
+import copy
+import hashlib
+
 import pytest
 
+from stage1_sam_cache.adaptation.lora import attach
 from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.fingerprint import Fingerprint
+from stage1_sam_cache.sam import sam_generator
+from stage1_sam_cache.sam.adapter import AdapterNotes, PromptSource, read_adapter, write_adapter
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
 from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
 from stage1_sam_cache.sam.settings import SamSettings
@@ -62,6 +68,32 @@ def test_sam_model_and_weights_count_and_the_batch_size_does_not(tiny_sam):
     assert before != sam_fingerprint(tiny_sam, digest='b' * 64)
     assert before != sam_fingerprint(tiny_sam, name='vit_l')
     assert before == sam_fingerprint(tiny_sam, points_per_batch=1)
+
+
+@pytest.mark.parametrize(('name', 'key'), [('vit_b', 'd602694ddd2eb34c'), ('toy', '9c49b5e2879b8e11')])
+def test_caches_without_an_adapter_keep_their_fingerprint(tiny_sam, monkeypatch, name, key):
+    monkeypatch.setattr(sam_generator, 'version', lambda _: '1.0')
+    assert sam_fingerprint(tiny_sam, name=name).key == key
+
+
+def test_an_adapter_counts_and_its_masks_never_pass_for_sams(tiny_sam, tmp_path):
+    before = sam_fingerprint(tiny_sam)
+    path = tmp_path / 'adapter.safetensors'
+    notes = AdapterNotes('vit_b', 'a' * 64, 4, 0, 0, PromptSource('0' * 16, 'truth', 'toypass', 'train'), True)
+    write_adapter(path, attach(copy.deepcopy(tiny_sam)), notes)
+    generator = SamMaskGenerator(tiny_sam, 'vit_b', 'a' * 64, SamSettings(), adapter=read_adapter(path))
+    after = CacheSettings().fingerprint(generator)
+    assert after.differences({'generator': {'name': 'sam'}}) == ["generator.name is 'adapted_sam', not 'sam'"]
+    assert sorted(after.differences(before)) == [
+        f"generator.adapter.prompts.cache is '{'0' * 16}', not 'absent'",
+        "generator.adapter.prompts.dataset is 'toypass', not 'absent'",
+        "generator.adapter.prompts.generator is 'truth', not 'absent'",
+        "generator.adapter.prompts.split is 'train', not 'absent'",
+        f"generator.adapter.sha256 is '{hashlib.sha256(path.read_bytes()).hexdigest()}', not 'absent'",
+        "generator.adapter.weak_labels is True, not 'absent'",
+        "generator.name is 'adapted_sam', not 'sam'",
+    ]
+    assert len(before.differences(after)) == 7
 
 
 def test_felzenszwalb_settings_count_and_it_never_passes_for_sam(tiny_sam):

@@ -129,6 +129,12 @@ def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
         help='vit_h (default), vit_l, vit_b; toy: a small one for ToyPASS, see tools/train_toy_sam.py',
     )
     generator.add_argument('--checkpoint', type=Path, help='custom SAM weights instead of the published ones')
+    generator.add_argument(
+        '--adapter',
+        type=flag_values.named_path,
+        metavar='FILE',
+        help='adapt SAM with this file (docs/wesam.md); its masks never pass for those of SAM',
+    )
     shared_flags.add_trust_flag(generator)
     shared_flags.add_weights_flag(generator)
     generator.add_argument(

@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -119,9 +120,23 @@ def _status(cache: MaskCache, args: argparse.Namespace) -> int:
     print(f'  in work      {leftovers[0]} claimed, {leftovers[1]} temporary files, {leftovers[2]} in quarantine')
     for name, value in sorted(cache.fingerprint.settings.items()):
         print(f'  {name:<12} {value}')
+    if 'adapter' in (cache.fingerprint.settings.get('generator') or {}):
+        print(f'  adapter      {_adapter(cache.fingerprint.settings["generator"])}')
     for image_id in cache if args.ids else ():
         print(f'  panorama     {image_id}')
     return 0
+
+
+def _adapter(generator: Mapping[str, Any]) -> str:
+    """Say what an adapter was made from: base weights, prompts, and whether it knows labels of the images."""
+    adapter = generator['adapter']
+    prompts = adapter['prompts']
+    images = f' of {prompts["dataset"]} {prompts["split"]}' if prompts['dataset'] else ''
+    labels = 'labels of these images were used' if adapter['weak_labels'] else 'no labels were used'
+    return (
+        f'of {generator["model"]} {generator["weights_sha256"][:16]}; prompts from masks by {prompts["generator"]}'
+        f'{images}, cache {prompts["cache"]}; {labels}'
+    )
 
 
 def _checks(cache: MaskCache, full: bool) -> Iterator[Check]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stage1_sam_cache.commands import shared_flags
+from stage1_sam_cache.commands import cli, shared_flags
+from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.listing import Listing
 from stage1_sam_cache.exchange.import_folder import read_folder
 from stage1_sam_cache.exchange.import_settings import ImportSettings
@@ -18,7 +19,10 @@ from stage1_sam_cache.sam.settings import TOY_SETTINGS, SamSettings
 from stage1_sam_cache.system.devices import choose_device
 from stage1_sam_cache.system.memory import keep_freed_memory
 
-_SAM_FLAGS = ('sam', 'checkpoint', 'trust_checkpoint', 'device', 'level', 'encoder_batch', 'compile')
+if TYPE_CHECKING:
+    from stage1_sam_cache.sam.adapter import Adapter
+
+_SAM_FLAGS = ('sam', 'checkpoint', 'adapter', 'trust_checkpoint', 'device', 'level', 'encoder_batch', 'compile')
 
 
 def make_source(parser: argparse.ArgumentParser, args: argparse.Namespace, listing: Listing) -> MaskSource:
@@ -29,7 +33,7 @@ def make_source(parser: argparse.ArgumentParser, args: argparse.Namespace, listi
         listing: The panoramas.
 
     Raises:
-        WeightsError: If SAM's weights are missing, damaged or can't be fetched.
+        WeightsError: If SAM's weights are missing, damaged or can't be fetched, or an adapter does not fit them.
         Stage1Error: If the folder of imported masks has none or can't be read.
     """
     source = '--import' if args.imported else f'--generator {args.generator}'
@@ -81,6 +85,7 @@ def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_val
     defaults = asdict(TOY_SETTINGS if model == 'toy' else SamSettings())
     settings = shared_flags.make_settings(parser, SamSettings, {**defaults, **sam_values})
     # Imported here because PyTorch takes seconds, which other generators and errors need not wait for.
+    from stage1_sam_cache.sam.adapter import read_adapter
     from stage1_sam_cache.sam.fast_generation import points_that_fit
     from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
     from stage1_sam_cache.sam.weights import find_weights, load_sam
@@ -90,6 +95,24 @@ def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_val
         keep_freed_memory()
     if level not in ('stock', 'exact') and 'points_per_batch' not in sam_values:
         settings = replace(settings, points_per_batch=points_that_fit(device, level))
+    adapter = read_adapter(args.adapter) if args.adapter else None
+    if adapter:
+        adapter.check_model(model)
+        _warn_of_prompts(adapter, args)
     path = find_weights(model, args.checkpoint_dir, args.checkpoint)
     sam, digest = load_sam(model, path, official=args.checkpoint is None, trusted=args.trust_checkpoint)
-    return SamMaskGenerator(sam, model, digest, settings, device, level, args.encoder_batch or 1, args.compile)
+    return SamMaskGenerator(sam, model, digest, settings, device, level, args.encoder_batch or 1, args.compile, adapter)
+
+
+def _warn_of_prompts(adapter: Adapter, args: argparse.Namespace) -> None:
+    """Warn where an adapter was trained on the evaluation images that it now makes masks of."""
+    if not args.dataset:
+        return
+    prompts, dataset = adapter.notes.prompts, DATASETS[args.dataset]
+    split = args.split or dataset.default_split
+    if (prompts.dataset, prompts.split) == (args.dataset, split) and dataset.splits[split].evaluation:
+        labels = ' and their labels' if adapter.notes.weak_labels else ''
+        cli.report(
+            f'warning: {adapter.path} was adapted to {args.dataset} {split}{labels}; scores of these masks say '
+            'nothing about other images'
+        )

@@ -17,6 +17,7 @@ from segment_anything.modeling import Sam
 
 from stage1_sam_cache.errors import Stage1Error
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage1_sam_cache.sam.adapter import Adapter
 from stage1_sam_cache.sam.arriving_masks import ArrivingMasks
 from stage1_sam_cache.sam.exact_generation import ExactMaskGenerator, PackedMasks, packed_of_records
 from stage1_sam_cache.sam.fast_generation import FastMaskGenerator, PreparedImage
@@ -38,9 +39,12 @@ class SamMaskGenerator:
             place.
         encoder_batch: How many images go through the encoder at once, from ``fp32-fast`` on; read as ``batch_size``.
         compiled: Compile the encoder, from ``fp32-fast`` on.
+        adapter: Merged into the weights of ``sam``, in place and before any level changes the networks. Its masks are
+            never called SAM's.
 
     Raises:
         ValueError: If there is no such level.
+        WeightsError: If the adapter is of another model or of other weights.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class SamMaskGenerator:
         level: str = 'exact',
         encoder_batch: int = 1,
         compiled: bool = False,
+        adapter: Adapter | None = None,
     ) -> None:
         if level not in LEVELS:
             raise ValueError(f'level {level!r} is none of {", ".join(LEVELS)}')
@@ -61,7 +66,10 @@ class SamMaskGenerator:
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
         self.level, self.batch_size = level, encoder_batch
+        self.adapter = adapter
         self._device_in_use = Lock()
+        if adapter is not None:
+            adapter.merge(sam, name, weights_sha256)
         sam, options = sam.to(self.device), asdict(self.settings)
         self._generator: SamAutomaticMaskGenerator
         if level == 'stock':
@@ -74,20 +82,24 @@ class SamMaskGenerator:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Model, digest of its weights, settings, level and package version.
+        """Model, digest of its weights, settings, level and package version; the adapter if there is one.
 
         Points per batch and device are not part of it: they change rounding at most, and nodes with different hardware
         should be able to fill one cache.
         """
         settings = asdict(self.settings)
         del settings['points_per_batch']
+        name = 'toy_sam' if self.name == TOY else 'sam'
+        # Without an adapter there is no entry: one that says so would change the fingerprint of every cache.
+        adapted = {'adapter': self.adapter.identity} if self.adapter else {}
         return {
-            'name': 'toy_sam' if self.name == TOY else 'sam',
+            'name': f'adapted_{name}' if self.adapter else name,
             'model': self.name,
             'weights_sha256': self.weights_sha256,
             'segment-anything': version('segment-anything'),
             'level': self.level,
             **settings,
+            **adapted,
         }
 
     @property

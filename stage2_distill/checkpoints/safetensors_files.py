@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.content_digest import content_digest
 from stage2_distill.checkpoints.int8_weights import dequantize
 from stage2_distill.errors import CheckpointError
 
@@ -41,7 +42,7 @@ def load_safetensors(filename: str, map_location: Any = None, logger: Any = 'cur
         listed = _listed_digest(path)
         if listed is not None and listed != hashlib.sha256(path.read_bytes()).hexdigest():
             raise ValueError(f'its SHA-256 is not the one in {path.with_suffix(DIGESTS)}')
-        if _NOTE in notes and notes[_NOTE] != _content_digest(weights, text):
+        if _NOTE in notes and notes[_NOTE] != content_digest(weights, text):
             raise ValueError('what it holds does not match its SHA-256')
         if not isinstance(meta, dict):
             raise TypeError(f'its meta is a {type(meta).__name__}')
@@ -55,15 +56,6 @@ def load_safetensors(filename: str, map_location: Any = None, logger: Any = 'cur
 
 def _gist(problem: Exception) -> str:
     return ' '.join(str(problem).split()) or type(problem).__name__
-
-
-def _content_digest(weights: dict[str, torch.Tensor], meta: str) -> str:
-    """SHA-256 (hex) of names, types, shapes and values of tensors on the CPU, and of the text beside them."""
-    digest = hashlib.sha256(meta.encode())
-    for name, weight in sorted(weights.items()):
-        digest.update(f'\n{name} {weight.dtype} {tuple(weight.shape)}\n'.encode())
-        digest.update(weight.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _listed_digest(path: Path) -> str | None:
@@ -87,7 +79,7 @@ def save_safetensors(weights: dict[str, torch.Tensor], meta: dict[str, Any], pat
     kept = plain_tensors(weights, half)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(meta, sort_keys=True)
-    commit(path, save(kept, {'format': 'pt', 'meta': text, _NOTE: _content_digest(kept, text)}), replace=True)
+    commit(path, save(kept, {'format': 'pt', 'meta': text, _NOTE: content_digest(kept, text)}), replace=True)
 
 
 def plain_tensors(weights: dict[str, torch.Tensor], half: bool = False) -> dict[str, torch.Tensor]:

@@ -30,7 +30,14 @@ _WEIGHTS = (
     ),
 )
 _TIME = re.compile(r'\d{8}_\d{6}$')  # of an experiment's name: the folder of its log
-_GENERATORS = {'sam': 'Apache-2.0 (SAM, Meta)', 'toy_sam': _OWN, 'felzenszwalb': 'no weights (scikit-image)'}
+_SAM = 'Apache-2.0 (SAM, Meta)'
+_GENERATORS = {
+    'sam': _SAM,
+    'adapted_sam': f'{_SAM}; of the adapter {UNKNOWN}',
+    'toy_sam': _OWN,
+    'adapted_toy_sam': f'{_OWN}; of the adapter {UNKNOWN}',
+    'felzenszwalb': 'no weights (scikit-image)',
+}
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,20 @@ _FLAGS = {
 }
 _SETTINGS: dict[str, SamSettings | FelzenszwalbSettings | ImportSettings] = {
     'sam': SamSettings(),
+    'adapted_sam': SamSettings(),
     'toy_sam': TOY_SETTINGS,
+    'adapted_toy_sam': TOY_SETTINGS,
     'felzenszwalb': FelzenszwalbSettings(),
     IMPORTED: ImportSettings(),
 }
-_GENERATORS = {'felzenszwalb': ('--generator', 'felzenszwalb'), 'toy_sam': ('--sam', 'toy')}
 _FOLDER = 'FOLDER'  # of imported masks: a cache does not say where it was
+_ADAPTER = ('--adapter', 'FILE')  # nor where the adapter was
+_GENERATORS = {
+    'felzenszwalb': ('--generator', 'felzenszwalb'),
+    'adapted_sam': _ADAPTER,
+    'toy_sam': ('--sam', 'toy'),
+    'adapted_toy_sam': ('--sam', 'toy', *_ADAPTER),
+}
 
 
 def cache_command(dataset: Mapping[str, Any]) -> str:
@@ -95,7 +103,7 @@ def _others(expect: Mapping[str, Any], generator: str) -> Iterator[str]:
         for key in path:
             value = (value or {}).get(key)
         value = _first(value)
-        if value is not None and value != default and (generator == 'sam' or path[0] != 'generator'):
+        if value is not None and value != default and (generator in ('sam', 'adapted_sam') or path[0] != 'generator'):
             yield from (flag, str(value))
 
 
