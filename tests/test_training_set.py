@@ -239,6 +239,7 @@ def test_initial_weights_are_made_without_a_line_for_each_parameter(tiny_goodsam
     logger, records = MMLogger.get_current_instance(), []
     handler = logging.Handler()
     handler.emit = records.append
+    handler.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         level = logger.level
