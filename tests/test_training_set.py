@@ -236,6 +236,7 @@ def test_an_output_among_the_images_is_refused_before_anything_is_written(few, t
 
 
 def test_initial_weights_are_made_without_a_line_for_each_parameter(tiny_goodsam):
+    init_default_scope('mmseg')
     logger, records = MMLogger.get_current_instance(), []
     handler = logging.Handler()
     handler.emit = records.append
