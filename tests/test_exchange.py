@@ -441,13 +441,13 @@ def test_without_pycocotools_only_polygons_and_json_exports_are_refused_in_one_l
     images = image_folder('a')
     fill(tmp_path / 'cache', images, Scored())
     monkeypatch.setitem(sys.modules, 'pycocotools', None)
-    with pytest.raises(Stage1Error, match='need pycocotools, which is not installed; pip install pycocotools'):
+    with pytest.raises(Stage1Error, match='needs pycocotools, which is not installed; pip install pycocotools'):
         inspect_cache.main(['export', str(tmp_path / 'cache'), '--out', str(tmp_path / 'x'), '--format', 'coco'])
     assert not (tmp_path / 'x').exists()
     (tmp_path / 'a.json').write_text(json.dumps([{'segmentation': encoded(np.ones((40, 160), bool))}]))
     fill(tmp_path / 'cache', images, imported(tmp_path / 'a.json', images))
     (tmp_path / 'a.json').write_text(json.dumps([{'segmentation': [[0, 0, 9, 0, 9, 9]]}]))
-    with pytest.raises(Stage1Error, match='polygons need pycocotools'):
+    with pytest.raises(Stage1Error, match='reading polygons needs pycocotools'):
         fill(tmp_path / 'cache', images, imported(tmp_path / 'a.json', images))
 
 

@@ -205,6 +205,11 @@ def test_licences_are_those_that_the_docs_state():
     assert licence_of('goodsam://segformer_b0.safetensors').startswith('Apache-2.0')
     assert licence_of('https://mmassets.onedl.ai/mmsegmentation/v0.5/segformer/x.pth').startswith('Apache-2.0 (MMSeg')
     assert licence_of('/home/me/x.pth') == UNKNOWN
+    docs = ' '.join((ROOT / 'docs/usage.md').read_text().split())
+    for weights in ('hf:nvidia/segformer-b5-finetuned-cityscapes-1024-1024',):
+        assert licence_of(weights) in docs
+    for publisher, licence in (('SAM (Meta)', 'Apache-2.0'), ('toy SAM and SegFormers of this project', 'Apache-2.0')):
+        assert f'| {publisher} | {licence}' in docs
 
 
 def test_a_student_is_pushed_with_its_card_and_comes_back(hub, tmp_path, monkeypatch, capsys):

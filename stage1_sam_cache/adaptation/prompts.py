@@ -14,10 +14,10 @@ from segment_anything.utils.amg import batched_mask_to_box
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
-JITTER = 0.1  # SAM's own training: standard deviation of a box's noise as a share of its side,
-LARGEST_JITTER = 20.0  # and the largest noise, in pixels
-TOLERANCE = 0.05  # of a coarse mask's polygon, as a share of its outline's length,
-LEAST_TOLERANCE = 3.0  # and in pixels
+# Noise of boxes in SAM's own training: its standard deviation as a share of the side, and the largest, in pixels.
+JITTER, LARGEST_JITTER = 0.1, 20.0
+# Tolerance of a coarse mask's polygon: as a share of its outline's length, and the smallest, in pixels.
+TOLERANCE, LEAST_TOLERANCE = 0.05, 3.0
 MASK_LOGIT = 10.0  # of mask prompts; no source says which, SAM's own logits are of this order
 
 

@@ -151,7 +151,7 @@ def facts_of(properties: Mapping[str, str], size: tuple[int, int]) -> PanoramaFa
         size: Rows and columns of the image.
 
     Raises:
-        ValueError: If a value is no number or out of its range, or the sizes contradict each other or the image.
+        ValueError: If a value is not a number or out of its range, or the sizes contradict each other or the image.
     """
     angles = {name: _number(properties, name) for name in _ANGLES if name in properties}
     for name, angle in angles.items():
@@ -177,7 +177,7 @@ def _number(properties: Mapping[str, str], name: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f'GPano:{name}={properties[name][:40]!r} is no number')
+        raise ValueError(f'GPano:{name}={properties[name][:40]!r} is not a number')
     return number
 
 
@@ -229,8 +229,8 @@ def facts_packet(area: SphereArea, heading: float, made_of: str) -> bytes:
         made_of: What it was made of, a text without special characters.
     """
     sizes = (area.top, area.left, area.height, area.width, area.full_height, area.full_width)
-    values = {**dict(zip(_SIZES, sizes, strict=True)), 'PosePitchDegrees': 0, 'PoseRollDegrees': 0}
-    values['PoseHeadingDegrees'] = heading  # type: ignore[assignment]
+    values: dict[str, float] = dict(zip(_SIZES, sizes, strict=True))
+    values |= {'PosePitchDegrees': 0, 'PoseRollDegrees': 0, 'PoseHeadingDegrees': heading}
     properties = ' '.join(f'GPano:{name}="{value}"' for name, value in values.items())
     return (
         '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '

@@ -22,7 +22,7 @@ from stage1_sam_cache.exchange.records import write_records
 from stage1_sam_cache.geometry.boxes import Box
 from stage1_sam_cache.masks.cutting import concatenate, put
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
-from stage1_sam_cache.system.atomic_file import commit
+from stage1_sam_cache.system.atomic_file import commit, make_folder
 
 FORMATS = ('coco', 'sa1b', 'png')
 COCO_FILE = 'instances.json'
@@ -172,8 +172,5 @@ def _is_younger(file: Path, since: float) -> bool:
 
 
 def _commit(file: Path, data: bytes) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise WriteError(f'cannot make the folder {file.parent}: {problem.strerror}') from problem
+    make_folder(file.parent, 'give another --out')
     commit(file, data, replace=True)

@@ -83,12 +83,12 @@ class ImportedMasks:
             return parts
         windows = [place.grid.valid(box) for box in place.grid.windows]
         overlaps = [place.grid.valid(overlap.box) for overlap in place.grid.overlaps]
-        strange = [box for box in parts if box not in {*windows, *overlaps}]
+        strange = [box for box in parts if box is not None and box not in {*windows, *overlaps}]
         missing = [box for box in place.boxes if box not in parts]
         if strange:
             raise ImageError(
                 f'{name}: {len(strange)} of {len(parts)} parts with masks are no windows of these settings, such as '
-                f'{part_name(name, strange[0])}; {part_name(name, windows[0])} would be one',  # type: ignore[arg-type]
+                f'{part_name(name, strange[0])}; {part_name(name, windows[0])} would be one',
                 'give the --window, --stride and --wrap that they were made with',
             )
         if missing and missing[0] not in windows:

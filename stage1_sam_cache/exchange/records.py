@@ -29,7 +29,7 @@ def read_record(annotation: Any) -> Record:
     """Take what is used of an annotation of COCO or SA-1B, or of a record of ``SamAutomaticMaskGenerator``.
 
     Raises:
-        ValueError: If it has no mask, or scores that are no numbers.
+        ValueError: If it has no mask, or scores that are not numbers.
     """
     if not isinstance(annotation, dict) or not annotation.get('segmentation'):
         raise ValueError('an annotation without segmentation')
@@ -102,7 +102,7 @@ def _rasterised(polygons: Any, size: tuple[int, int]) -> dict[str, Any]:
         raise ValueError(f'a polygon far outside the {_by(size)} pixels')
     if sum(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum() for points in sound) > _LONGEST_OUTLINE:
         raise ValueError(f'polygons with outlines of over {_LONGEST_OUTLINE} pixels')
-    coco = pycocotools('polygons')
+    coco = pycocotools('reading polygons')
     merged: dict[str, Any] = coco.merge(coco.frPyObjects([points.ravel().tolist() for points in sound], *size))
     return merged
 
@@ -128,7 +128,7 @@ def pycocotools(what: str) -> Any:
     try:
         from pycocotools import mask
     except ModuleNotFoundError:
-        raise Stage1Error(f'{what} need pycocotools, which is not installed', 'pip install pycocotools') from None
+        raise Stage1Error(f'{what} needs pycocotools, which is not installed', 'pip install pycocotools') from None
     return mask
 
 
@@ -142,7 +142,7 @@ def write_records(masks: InstanceMasks, crop_boxes: Sequence[Box]) -> Iterator[d
     Raises:
         Stage1Error: If pycocotools is missing.
     """
-    coco = pycocotools('JSON files')
+    coco = pycocotools('writing JSON files')
     h, w = masks.shape
     areas, boxes = masks.area.tolist(), masks.bbox.tolist()
     for i, counts in enumerate(coco_rle.to_counts(masks)):

@@ -70,6 +70,22 @@ def commit_link(path: Path, target: Path) -> None:
     temporary.replace(path)
 
 
+def make_folder(folder: Path, remedy: str) -> None:
+    """Make a folder and those above it, as far as they are missing.
+
+    Args:
+        folder: Where files will be written.
+        remedy: What to do where that is not possible.
+
+    Raises:
+        WriteError: If it is not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise WriteError(f'cannot make the folder {folder}: {problem.strerror or problem}', remedy) from problem
+
+
 def _temporary(path: Path) -> Path:
     return path.parent / f'{_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}'
 

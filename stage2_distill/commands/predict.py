@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from stage1_sam_cache.build.shards import Shard, shard_of_environment, worst_sta
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.commands.shard_flag import add_shard_flag
 from stage1_sam_cache.errors import DatasetError
-from stage2_distill.commands import view_flags
+from stage2_distill.commands import format_flags, view_flags
 from stage2_distill.commands.flags import add_weights_group
 from stage2_distill.deployment.own_output import OwnOutput
 from stage2_distill.deployment.plans import MODES, WINDOW, Mode
@@ -42,8 +42,6 @@ _SEVERAL = (
     'these per line'
 )
 _LARGEST_SCALE = 1000
-_PNG = 'png'
-_LOCAL_FILES = '/data/local-files/?d='  # of Label Studio, for images that lie on its own machine
 NOTES = f"""
 modes: 'whole' shows the student the whole image, 'slide' windows whose outputs are averaged where they overlap, 'tile'
 windows side by side. An image of at most one window is labelled whole in each mode. 'auto' takes the whole image if
@@ -64,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out', type=flag_values.named_path, default=Path('predictions'), help='default: %(default)s')
     parser.add_argument('--opacity', type=float, default=0.6, help='of the labels, 0 to 1 (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='make and replace everything, whatever made it')
-    add_format_flags(parser)
+    format_flags.add_format_flags(parser)
     way = parser.add_argument_group('how images are labelled')
     way.add_argument('--mode', choices=MODES, default='auto', help='see below (default: %(default)s)')
     way.add_argument(
@@ -86,28 +84,6 @@ def build_parser() -> argparse.ArgumentParser:
     add_shard_flag(run)
     add_weights_group(parser)
     return parser
-
-
-def add_format_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say which files are written."""
-    group = parser.add_argument_group('files', 'labels/ is always written: runs continue from it')
-    group.add_argument(
-        '--format',
-        nargs='+',
-        choices=(_PNG, *FORMATS),
-        default=[_PNG],
-        help='png: overlays beside the labels; coco, cvat, labelstudio: one file of all images for these tools '
-        '(default: png)',
-    )
-    group.add_argument(
-        '--confidence', action='store_true', help='also write the probability of each label, as PNG: 255 is 1'
-    )
-    group.add_argument(
-        '--image-url',
-        default=_LOCAL_FILES,
-        metavar='URL',
-        help="where Label Studio finds the images: stands before each image's path (default: %(default)s)",
-    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -138,8 +114,8 @@ def main(argv: list[str] | None = None) -> int:
         raise
     report_counts(run, len(refused), shard, args.out)
     if run.counts.done:
-        report_old_files(others)
-    whole = put_together(others, run.note)
+        format_flags.report_old_files(others)
+    whole = format_flags.put_together(others, run.note)
     return worst_status(refusals if whole and not run.counts.failed else cli.FAILED, os.environ)
 
 
@@ -206,7 +182,7 @@ def make_run(
     others = PredictionFiles(args.out, formats, LabelSet(student.classes, student.palette, student_id, args.image_url))
     student.to(device)
     predictions = Predictions(
-        args.out, student.palette, args.opacity, args.overwrite, _PNG in args.format, args.confidence
+        args.out, student.palette, args.opacity, args.overwrite, format_flags.PNG in args.format, args.confidence
     )
     derived = view_flags.derived_files(args, views, predictions, student.classes)
     if shard.index == 0:
@@ -250,34 +226,6 @@ def label(run: Run, sources: Sources, shard: Shard) -> None:
         progress.advance, progress.window, progress.report = bar.update, on_window, on_report
         run.images(images)
         run.videos(sources.videos)
-
-
-def put_together(others: PredictionFiles, note: dict[str, Any]) -> bool:
-    """Write the files of other tools, of all images that lie in the folder by now, whichever process labelled them.
-
-    Returns:
-        Whether no image is missing in them.
-    """
-    if not others.formats:
-        return True
-    from tqdm import tqdm
-
-    def each(ids: Sequence[str], title: str) -> Iterator[str]:
-        yield from tqdm(ids, desc=title, unit='image', disable=sys.stderr is None, leave=False)
-
-    there, foreign, failed = others.put_together(note, each)
-    left_out = f'; {foreign} label files of another student or mode are not in them' if foreign else ''
-    print(f'{there} images in {", ".join(map(str, others.files))}{left_out}', flush=True)
-    for name, reason in failed.items():
-        cli.report(f'failed: {name}: {reason}')
-    return not failed
-
-
-def report_old_files(others: PredictionFiles) -> None:
-    """Say which files of other tools an earlier run made, of labels that are others now."""
-    for name, kind in FORMATS.items():
-        if name not in others.formats and (others.root / kind.file).exists():
-            cli.report(f'warning: {others.root / kind.file} is of an earlier run; --format {name} makes it anew')
 
 
 def report_counts(run: Run, refused: int, shard: Shard, out: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stage1_sam_cache.build.shards import Shard
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.odd_panoramas import find_odd_panoramas
+from stage2_distill.deployment.photogrammetry_masks import NAMES, class_ids
 from stage2_distill.deployment.sources import Source
 from stage2_distill.deployment.views import LARGEST_VIEW, View, cube_views, perspective_views, require_library
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from stage2_distill.deployment.derived_files import DerivedFiles
     from stage2_distill.deployment.outputs import Predictions
 
-_MASK_NAMES = ('colmap', 'metashape')
 _YAWS, _PITCHES, _FOV = [0.0, 60.0, 120.0, 180.0, 240.0, 300.0], [0.0], 90.0
 _OF_VIEWS = ('view_fov', 'view_yaw', 'view_pitch')
 
@@ -54,7 +54,7 @@ def add_view_flags(parser: argparse.ArgumentParser) -> None:
     )
     views.add_argument(
         '--mask-names',
-        choices=_MASK_NAMES,
+        choices=NAMES,
         default='colmap',
         help='of street.jpg: street.jpg.png for colmap, street_mask.png for metashape (default: %(default)s)',
     )
@@ -97,7 +97,6 @@ def derived_files(
         ConfigError: If a class of ``--mask-classes`` is none of the student's.
     """
     from stage2_distill.deployment.derived_files import DerivedFiles
-    from stage2_distill.deployment.photogrammetry_masks import class_ids
 
     ignored = class_ids(args.mask_classes, classes) if args.mask_classes else None
     if not views and ignored is None:

@@ -21,7 +21,7 @@ from PIL import Image, PngImagePlugin
 
 from stage1_sam_cache.data.images import open_header
 from stage1_sam_cache.errors import ImageError, WriteError
-from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
+from stage1_sam_cache.system.atomic_file import commit, make_folder, remove_abandoned
 from stage2_distill.deployment.enlarge import CONFIDENCE_SCALE
 from stage2_distill.deployment.own_output import CONFIDENCE, DESCRIPTION, LABELS, NOTE, OVERLAYS, Note, read_note
 
@@ -167,10 +167,7 @@ class Predictions:
             raise
 
     def _make_folder(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise WriteError(f'cannot make the folder {folder}: {problem.strerror}', 'give another --out') from problem
+        make_folder(folder, 'give another --out')
         if folder not in self._cleaned:
             self._cleaned.add(folder)
             remove_abandoned(folder)

@@ -18,12 +18,12 @@ import numpy as np
 
 from stage1_sam_cache.data.images import open_header
 from stage1_sam_cache.errors import ImageError
-from stage1_sam_cache.system.atomic_file import commit, commit_pieces
+from stage1_sam_cache.system.atomic_file import commit, commit_pieces, make_folder
 from stage2_distill.deployment.outputs import matches
 from stage2_distill.deployment.own_output import LABELS, Note, read_note
 from stage2_distill.exchange.formats import FORMATS, Part
 from stage2_distill.exchange.label_map import LabelMap, LabelSet
-from stage2_distill.exchange.shared_folder import alone, make_folder
+from stage2_distill.exchange.shared_folder import alone
 
 PARTS = 'parts'
 _VERSION = 1  # of parts; increase it when what a format says of an image changes
@@ -139,7 +139,7 @@ class PredictionFiles:
         # Versions that kept no name labelled an image of any extension.
         shown = (self._note(image_id) or {}).get('name', f'{image_id}.png')
         part = FORMATS[name].describe(LabelMap(shown, labels), self.about)
-        make_folder(path.parent)
+        make_folder(path.parent, 'give another --out')
         commit(path, json.dumps({**made_of, 'part': part}).encode(), replace=True)
         return part
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from stage1_sam_cache.errors import FolderInUseError, WriteError
+from stage1_sam_cache.errors import FolderInUseError
 from stage1_sam_cache.system.atomic_file import remove_abandoned
 from stage1_sam_cache.system.folder_lock import hold
 
@@ -31,15 +31,3 @@ def alone(folder: Path) -> Iterator[None]:
         for part in [folder, *(path for path in folder.rglob('*') if path.is_dir())]:
             remove_abandoned(part)
         yield
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it.
-
-    Raises:
-        WriteError: If that is not possible.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise WriteError(f'cannot make the folder {folder}: {problem.strerror}', 'give another --out') from problem

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stage1_sam_cache.errors import ImageError, WriteError
-from stage1_sam_cache.system.atomic_file import commit, commit_link
+from stage1_sam_cache.system.atomic_file import commit, commit_link, make_folder
 from stage2_distill.deployment.outputs import encode_png, matches
 from stage2_distill.deployment.own_output import Note, read_note
 from stage2_distill.errors import ConfigError
 from stage2_distill.exchange.layouts import IGNORED, LAYOUTS, WEIGHT_SCALE, Entry
-from stage2_distill.exchange.shared_folder import alone, make_folder
+from stage2_distill.exchange.shared_folder import alone
 
 DESCRIPTION = 'goodsam_labels.json'
 _MADE_BY = 'tools/export_labels.py'
+_ELSEWHERE = 'give another --out'
 
 
 class TrainingSet:
@@ -56,7 +57,7 @@ class TrainingSet:
 
     def _claim(self) -> None:
         """Write the description into a new folder; refuse a folder of something else."""
-        make_folder(self.root)
+        make_folder(self.root, _ELSEWHERE)
         refuse_others(self.root, {'layout': self.about['layout']})
         commit(self.root / DESCRIPTION, json.dumps(self.about, indent=1).encode())  # unless it is there
         refuse_others(self.root, self.about)
@@ -93,7 +94,7 @@ class TrainingSet:
         maps = {self.layout.weights: np.rint(weight * WEIGHT_SCALE).astype(np.uint8), self.layout.labels: labels}
         for folder, pixels in maps.items():
             path = self._png(folder, entry)
-            make_folder(path.parent)
+            make_folder(path.parent, _ELSEWHERE)
             commit(path, encode_png(Image.fromarray(pixels), note), replace=True)
         self._put_image(entry, source)
 
@@ -114,7 +115,7 @@ class TrainingSet:
             found = [Entry(note['id'], note['name']) for note in ours]
             entries = [entry for entry in found if entry in wanted and self._image(entry).exists()]
             for name, text in self.layout.index(entries, self.about).items():
-                make_folder((self.root / name).parent)
+                make_folder((self.root / name).parent, _ELSEWHERE)
                 commit(self.root / name, text.encode(), replace=True)
             description = {**self.about, 'images': len(entries)}
             commit(self.root / DESCRIPTION, json.dumps(description, indent=1).encode(), replace=True)
@@ -143,7 +144,7 @@ class TrainingSet:
 
     def _put_image(self, entry: Entry, source: Path) -> None:
         path = self._image(entry)
-        make_folder(path.parent)
+        make_folder(path.parent, _ELSEWHERE)
         if self.copied:
             try:
                 content = source.read_bytes()

@@ -13,7 +13,7 @@ from stage2_distill.errors import ConfigError
 from stage2_distill.report.provenance import Provenance
 
 _FIRST_LINE = '---\n'  # of a card: the hub's YAML header
-_LIBRARY = 'library_name: mmsegmentation'
+_LIBRARY = 'mmsegmentation'
 _METRICS = {'mIoU': 'mean_iou', 'mAcc': 'mean_accuracy', 'aAcc': 'overall_accuracy'}  # the hub's names
 _TASK = {'type': 'image-segmentation', 'name': 'Panoramic semantic segmentation'}
 
@@ -62,7 +62,7 @@ def check_card(path: Path) -> None:
         return
     try:
         text = path.read_text(encoding='utf-8')
-        is_card = text.startswith(_FIRST_LINE) and f'\n{_LIBRARY}\n' in text
+        is_card = text.startswith(_FIRST_LINE) and f'\nlibrary_name: {_LIBRARY}\n' in text
     except (OSError, UnicodeDecodeError):
         is_card = False
     if not is_card:
@@ -75,7 +75,7 @@ def _header(name: str, provenance: Provenance, licence: str | None) -> dict[str,
     if licence is None:
         head['license_name'] = 'see-what-went-in'
     head |= {
-        **dict([_LIBRARY.split(': ')]),
+        'library_name': _LIBRARY,
         'pipeline_tag': 'image-segmentation',
         'tags': ['panorama', '360', 'semantic-segmentation', 'segformer', 'goodsam'],
     }

@@ -19,16 +19,15 @@ from stage2_distill.training.runner import MASKS
 UNKNOWN = 'not known here: read it where they come from'
 NOT_RECORDED = 'not recorded in the checkpoint'
 _OWN = 'Apache-2.0 (networks of this project, trained on rendered images)'
+_OWN_IMAGES = 'rendered by tools/make_toypass.py of this project, Apache-2.0'
 _NVIDIA = 'NVIDIA Source Code License for SegFormer: non-commercial use'
 # By what a checkpoint's address contains; the first that fits. docs/usage.md has the same table.
 _WEIGHTS = (
     ('goodsam://', _OWN),
     ('hf:nvidia/', _NVIDIA),
-    (
-        'mmsegmentation/v0.5/segformer/',
-        'Apache-2.0 (MMSegmentation); from NVIDIA and Cityscapes',
-    ),
+    ('mmsegmentation/v0.5/segformer/', 'Apache-2.0 (MMSegmentation); from NVIDIA and Cityscapes'),
 )
+_IMAGES = {'toypass': _OWN_IMAGES, 'toypass_source': _OWN_IMAGES}
 _TIME = re.compile(r'\d{8}_\d{6}$')  # of an experiment's name: the folder of its log
 _SAM = 'Apache-2.0 (SAM, Meta)'
 _GENERATORS = {
@@ -126,7 +125,7 @@ def _ingredients(config: Config, meta: Mapping[str, Any]) -> list[Ingredient]:
     masks = meta.get(MASKS) or {}
     count = f', {masks["panoramas"]} of them' if 'panoramas' in masks else ''
     name = dataset.get('name') or dataset.get('images') or dataset.get('type') or 'unknown'
-    found.append(Ingredient('training images', f'{name}{count}', UNKNOWN))
+    found.append(Ingredient('training images', f'{name}{count}', _IMAGES.get(str(name), UNKNOWN)))
     model = config.model
     if model.type != 'GoodSAM':
         return [*found, *_weights(model, 'initial weights')]
@@ -167,9 +166,8 @@ def _scores(config: Config, path: Path, meta: Mapping[str, Any]) -> list[dict[st
             rows.append({**about, 'mode': 'validation of the run', **logged})
         for name, content in read_scores(path.parent).items():
             given = content.get('checkpoint')
-            is_younger = (
-                path.parent / name
-            ).stat().st_mtime >= path.stat().st_mtime  # else of a file of this name before
+            # A score file that is older is of another checkpoint, which had this one's name.
+            is_younger = (path.parent / name).stat().st_mtime >= path.stat().st_mtime
             if is_younger and isinstance(given, str) and Path(given).is_file() and path.samefile(given):
                 about = {'dataset': content.get('dataset'), 'split': content.get('split')}
                 about['images'] = (content.get('images') or {}).get('scored')

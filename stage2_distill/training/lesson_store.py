@@ -22,13 +22,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from stage1_sam_cache.errors import WriteError
-from stage1_sam_cache.system.atomic_file import commit, remove_abandoned
+from stage1_sam_cache.system.atomic_file import commit, make_folder, remove_abandoned
 from stage2_distill.data.stored_lesson import FORMAT, encode, file_name, is_of
 from stage2_distill.data.transforms import LoadCachedMasks, PackPanorama
 from stage2_distill.errors import ConfigError, TrainingError
 
 FOLDER = 'lessons'  # of a work dir
+_ELSEWHERE = 'give another lessons_dir (--cfg-options lessons_dir=DIR), or --cfg-options store_lessons=False'
 
 
 def are_stored(config: Config) -> bool:
@@ -64,7 +64,7 @@ def store_lessons(model: Any, dataset: Any, config: Config, folder: Path) -> Pat
     _refuse_chance(dataset)
     about = lesson_settings(model, dataset, config)
     home = folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    _make_folder(home)
+    make_folder(home, _ELSEWHERE)
     ids = [dataset.get_data_info(i)['image_id'] for i in range(len(dataset))]
     rank, processes = get_dist_info()
     pixels = {record['id']: record['image_sha256'] for record in dataset.mask_cache.manifest()}
@@ -85,7 +85,7 @@ def store_lessons(model: Any, dataset: Any, config: Config, folder: Path) -> Pat
             (lesson,) = model.lesson_of(batch).stored()
         image_id = sample['data_samples'].image_id
         path = home / file_name(image_id, digest)
-        _make_folder(path.parent)
+        make_folder(path.parent, _ELSEWHERE)
         commit(path, encode(lesson, digest), replace=True)
     model.train(was_training)
     barrier()
@@ -94,16 +94,6 @@ def store_lessons(model: Any, dataset: Any, config: Config, folder: Path) -> Pat
 
 def _is_made(home: Path, image_id: str, image_sha256: str) -> bool:
     return is_of(home / file_name(image_id, image_sha256), image_sha256)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise WriteError(
-            f'cannot make the folder {folder}: {problem.strerror or problem}',
-            'give another lessons_dir (--cfg-options lessons_dir=DIR), or --cfg-options store_lessons=False',
-        ) from problem
 
 
 class SameAssistantHook(Hook):
