@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
-from stage1_sam_cache.build.shards import Shard, parse_shard
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
+from stage1_sam_cache.commands.shard_flag import add_shard_flag
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.exchange.import_settings import ImportSettings
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
@@ -57,9 +57,7 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
     shared_flags.add_settings_flags(parser, FelzenszwalbSettings, 'settings of --generator felzenszwalb')
     shared_flags.add_settings_flags(parser, ImportSettings, 'settings of --import')
     run = parser.add_argument_group('run')
-    run.add_argument(
-        '--shard', type=_shard, metavar='i/n', help='only part i of n, from 0 (default: from torchrun, SLURM)'
-    )
+    add_shard_flag(run)
     run.add_argument('--limit', type=int, metavar='N', help='only the first N images of the whole list')
     run.add_argument('--dry-run', action='store_true', help='time two windows, estimate hours and disk, cache nothing')
     return parser
@@ -171,14 +169,6 @@ def cache_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
             'boundary_thickness': args.boundary_thickness,
         },
     )
-
-
-def _shard(text: str) -> Shard:
-    """Return the shard that ``i/n`` names, as argparse's ``type``."""
-    try:
-        return parse_shard(text)
-    except ValueError as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from problem
 
 
 def _tool_name(text: str) -> str:

@@ -94,8 +94,10 @@ def build_model(config: Config, checkpoint: str | None, trusted: bool) -> GoodSA
         logger = MMLogger.get_current_instance()
         level = logger.level
         logger.setLevel('WARNING')  # else it is told of each parameter where it came from
-        model.init_weights()
-        logger.setLevel(level)
+        try:
+            model.init_weights()
+        finally:
+            logger.setLevel(level)
     return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
 
 

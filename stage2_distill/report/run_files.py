@@ -27,12 +27,12 @@ def config_file(work_dir: Path) -> Path:
 def read_curves(work_dir: Path, folder: str = '*') -> Curves:
     """Read all that a run has logged.
 
+    A resumed run has several logs; where they say different things of an iteration, the newer one counts. A line that a
+    killed run left unfinished is skipped.
+
     Args:
         work_dir: Its work dir.
         folder: Of one log, the time at which a run or its continuation began; all by default.
-
-    A resumed run has several logs; where they say different things of an iteration, the newer one counts. A line that a
-    killed run left unfinished is skipped.
     """
     values: dict[str, dict[int, float]] = {}
     for file in sorted(work_dir.glob(f'{folder}/vis_data/scalars.json')):
