@@ -112,7 +112,10 @@ def test_the_losses_of_a_window_are_the_literal_ones():
             fixed = answer(sam, plain[0], window.prompts, window.extent)
         weak, strong = embed(sam, [window.weak]), embed(sam, [window.strong])
         teacher, student = (answer(sam, z[0], window.prompts, window.extent) for z in (weak, strong))
-    masks = [np.concatenate([each.masks.flatten(0, 1).numpy() for each in each_kind]) for each_kind in (fixed, teacher, student)]
+    masks = [
+        np.concatenate([each.masks.flatten(0, 1).numpy() for each in each_kind])
+        for each_kind in (fixed, teacher, student)
+    ]
     assert [len(each.masks[0]) for each in student] == [3, 1]  # a point has three answers, a box one
     assert masks[0].shape == (8, 20, 32)  # a low-resolution mask has a quarter of the input's side; padding is cut off
     expected_iou = np.concatenate([each.expected_iou.flatten().numpy() for each in student])

@@ -72,7 +72,7 @@ def make_runner(
         optim_wrapper={'type': 'BFloat16OptimWrapper' if amp else 'OptimWrapper', 'optimizer': optimizer},
         param_scheduler=[rate] if settings.warmup else None,
         default_hooks={
-            'logger': {'type': 'LoggerHook', 'interval': 10},
+            'logger': {'type': 'LoggerHook', 'interval': max(1, min(10, settings.steps // 10))},
             'checkpoint': {**checkpoints, 'interval': checkpoint_interval},
         },
         custom_hooks=[{'type': name} for name in ('IterationSeedHook', 'StopOnBadLossHook', 'ScheduleHook')],
