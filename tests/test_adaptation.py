@@ -224,7 +224,7 @@ def test_what_is_missing_changed_or_too_small_is_said(data, tmp_path, image_fold
     others = list_folder(image_folder('a', 'b')).samples
     dataset = WindowDataset([*others, *samples], cache, SETTINGS, *SIDES)
     assert dataset.not_cached == ['a', 'b'] and len(dataset.samples) == len(samples)
-    with pytest.raises(DatasetError, match='no window of the 2 panoramas has a mask .* 2 are not cached'):
+    with pytest.raises(DatasetError, match=r'no window of the 2 panoramas has a mask .* 2 are not cached'):
         WindowDataset(others, cache, SETTINGS, *SIDES)
     with pytest.raises(DatasetError, match='at least 9999999 pixels'):
         WindowDataset(samples, cache, replace(SETTINGS, min_area=9999999), *SIDES)
