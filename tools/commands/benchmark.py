@@ -34,6 +34,7 @@ TITLES = {
     'step': 'Training step: both networks alone against GoodSAM',
     'scale': 'Many processes, many panoramas',
     'student': "Labelling images: mmseg's own inference against this project's, in PyTorch and in ONNX Runtime",
+    'adapt': "Memory of a step of SAM's adaptation, counted: activations kept against computed again",
     'counts': 'What a device is asked for, counted: kernels, bytes moved without arithmetic, waits for its answers',
 }
 
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.what == 'gpu':
         return _gpu(args)
     import_libraries()  # PyTorch and what uses it, which takes seconds
-    from benchmarks import cache, counts, fusion, scale, stage1, step, student
+    from benchmarks import adapt, cache, counts, fusion, scale, stage1, step, student
     from benchmarks.common import hardware, markdown
 
     device = choose_device(args.device, os.environ)
@@ -90,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         'step': lambda: step.measure(args.times, device, not args.full, not args.no_amp),
         'scale': lambda: scale.measure(args.panoramas),
         'student': lambda: student.measure(args.times, device),
+        'adapt': adapt.measure,
         'counts': lambda: counts.measure(args.model, args.points, device),
     }
     machine = hardware(device)
