@@ -83,7 +83,7 @@ ROOMS = {
         ['models'],
         ['omnisam'],
         ['training'],
-        ['evaluation'],
+        ['evaluation', 'wesam'],
         ['components'],
         ['deployment'],
         ['exchange'],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import sqrt
 
 import torch
@@ -31,7 +32,7 @@ class LowRankRows(nn.Module):
     """A frozen linear layer, some rows of whose weight have low-rank updates: ``W[rows] + B A``.
 
     Fused layers (queries, keys and values in one) get an update of their own for each part. The updates are submodules
-    by their names.
+    by their names. While ``updated`` is False the layer is the frozen one.
 
     Args:
         linear: The layer; it is frozen and not copied.
@@ -46,6 +47,7 @@ class LowRankRows(nn.Module):
         super().__init__()
         self.linear = linear.requires_grad_(False)
         self.rows = dict(rows)
+        self.updated = True
         for name, part in self.rows.items():
             size = len(range(*part.indices(linear.out_features)))
             self.add_module(name, LowRank(size, linear.in_features, rank, generator))
@@ -53,6 +55,8 @@ class LowRankRows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
         y = self.linear(x)
+        if not self.updated:
+            return y
         for name, part in self.rows.items():
             y[..., part] += self.get_submodule(name)(x)
         return y
@@ -74,6 +78,19 @@ def attach(sam: Sam, rank: int = 4, seed: int = 0) -> dict[str, nn.Parameter]:
     for block in sam.image_encoder.blocks:
         block.attn.qkv = LowRankRows(block.attn.qkv, updated_rows(block.attn.qkv), rank, generator)
     return attached(sam)
+
+
+@contextmanager
+def without_updates(sam: Sam) -> Iterator[None]:
+    """Let a SAM be what it was before ``attach``, bit for bit; so the original needs no memory of its own."""
+    layers = [block.attn.qkv for block in sam.image_encoder.blocks]
+    for layer in layers:
+        layer.updated = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.updated = True
 
 
 def attached(sam: Sam) -> dict[str, nn.Parameter]:

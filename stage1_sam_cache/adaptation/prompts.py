@@ -1,10 +1,11 @@
 """Prompts for SAM from instance masks: boxes, points and coarse masks, drawn with a given generator.
 
-Coordinates are x and y in pixels of the window that the masks show; ``segment_anything``'s ``ResizeLongestSide`` takes
-them to SAM's input.
+Coordinates are x and y in pixels of the window that the masks show; ``ask_for`` takes them to SAM's input.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -122,6 +123,61 @@ def mask_prompts(masks: Tensor, side: int) -> Tensor:
     shares = F.interpolate(masks[:, None].float(), (height, width), mode='area')
     logits = torch.where(shares >= 0.5, MASK_LOGIT, -MASK_LOGIT)
     return F.pad(logits, (0, side - width, 0, side - height), value=-MASK_LOGIT)
+
+
+class Prompts(NamedTuple):
+    """Prompts of one kind for ``N`` masks of a window, in pixels of SAM's input, as its prompt encoder takes them.
+
+    Attributes:
+        kind: Of ``settings.PROMPT_TYPES``.
+        masks: bool ``(N, h, w)``, in pixels of the window: what is asked for.
+        points: float32 ``(N, P, 2)``, or None.
+        labels: int64 ``(N, P)``, or None.
+        boxes: float32 ``(N, 4)``, or None.
+        mask_inputs: float32 ``(N, 1, side, side)``, or None.
+    """
+
+    kind: str
+    masks: Tensor
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    boxes: Tensor | None = None
+    mask_inputs: Tensor | None = None
+
+    @property
+    def several_answers(self) -> bool:
+        """Whether SAM gives three answers to each, as stage 1 takes them for single points; else one."""
+        return self.kind == 'point1'
+
+
+def ask_for(
+    masks: Tensor, kind: str, size: int, mask_side: int, jitter: float = 0.0, generator: torch.Generator | None = None
+) -> Prompts:
+    """Make prompts of one kind for masks.
+
+    Args:
+        masks: bool ``(N, h, w)``, none empty.
+        kind: ``'point1'``, ``'box'``, ``'point'`` (5 pixels inside and 5 outside), ``'coarse'`` or ``'coarse_box'``.
+        size: Side of SAM's input.
+        mask_side: Side of its mask prompts.
+        jitter: Of boxes, see ``box_prompts``; coarse masks' boxes have none.
+        generator: Draws points and noise.
+
+    Raises:
+        ValueError: If a mask is empty or there is no such kind.
+    """
+    window = tuple(masks.shape[1:])
+    to_input = ResizeLongestSide(size)
+    if kind in ('point1', 'point'):
+        places, labels = point_prompts(masks, *((1, 0) if kind == 'point1' else (5, 5)), generator=generator)
+        return Prompts(kind, masks, to_input.apply_coords_torch(places, window), labels)
+    if kind == 'box':
+        return Prompts(kind, masks, boxes=to_input.apply_boxes_torch(box_prompts(masks, jitter, generator), window))
+    if kind not in ('coarse', 'coarse_box'):
+        raise ValueError(f'no prompts are called {kind!r}')
+    coarse = coarse_masks(masks)
+    boxes = to_input.apply_boxes_torch(box_prompts(coarse), window)
+    return Prompts(kind, masks, boxes=boxes, mask_inputs=mask_prompts(coarse, mask_side) if kind == 'coarse' else None)
 
 
 def require_filled(masks: Tensor) -> None:

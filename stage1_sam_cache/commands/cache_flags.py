@@ -9,6 +9,7 @@ from pathlib import Path
 from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.commands.image_checks import check_images
+from stage1_sam_cache.commands.sam_flags import add_sam_flags
 from stage1_sam_cache.commands.shard_flag import add_shard_flag
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.exchange.import_settings import ImportSettings
@@ -106,25 +107,12 @@ def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
     generator.add_argument(
         '--import-name', type=_tool_name, metavar='TOOL', help='what made them, such as sam2; part of the identity'
     )
-    generator.add_argument(
-        '--sam',
-        metavar='MODEL',
-        help='vit_h (default), vit_l, vit_b; toy: a small one for ToyPASS, see tools/train_toy_sam.py',
-    )
-    generator.add_argument('--checkpoint', type=Path, help='custom SAM weights instead of the published ones')
+    add_sam_flags(generator)
     generator.add_argument(
         '--adapter',
         type=flag_values.named_path,
         metavar='FILE',
         help='adapt SAM with this file (docs/wesam.md); its masks never pass for those of SAM',
-    )
-    shared_flags.add_trust_flag(generator)
-    shared_flags.add_weights_flag(generator)
-    generator.add_argument(
-        '--checkpoint-dir',
-        type=Path,
-        default=Path('checkpoints'),
-        help='where weights are looked for next, and kept when they are fetched (default: checkpoints)',
     )
     generator.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: auto, a GPU where there is one)')
     generator.add_argument(

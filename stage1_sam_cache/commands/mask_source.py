@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from stage1_sam_cache.commands import cli, shared_flags
+from stage1_sam_cache.commands.sam_flags import load_chosen_sam, model_of
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.listing import Listing
 from stage1_sam_cache.exchange.import_folder import read_folder
@@ -75,7 +76,7 @@ def _read_imported(parser: argparse.ArgumentParser, args: argparse.Namespace, li
 
 def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_values: dict[str, Any]) -> MaskSource:
     """Return SAM's mask generator with its weights loaded, on its device."""
-    model, level = args.sam or 'vit_h', args.level or 'exact'
+    model, level = model_of(args), args.level or 'exact'
     if level in ('stock', 'exact') and (args.encoder_batch or args.compile):
         parser.error(
             f'--encoder-batch and --compile change rounding; they need --level fp32-fast, bf16 or fp16, not {level}'
@@ -88,7 +89,6 @@ def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_val
     from stage1_sam_cache.sam.adapter import read_adapter
     from stage1_sam_cache.sam.fast_generation import points_that_fit
     from stage1_sam_cache.sam.sam_generator import SamMaskGenerator
-    from stage1_sam_cache.sam.weights import find_weights, load_sam
 
     device = choose_device(args.device or 'auto', os.environ)
     if device.type == 'cpu':
@@ -99,8 +99,7 @@ def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_val
     if adapter:
         adapter.check_model(model)
         _warn_of_prompts(adapter, args)
-    path = find_weights(model, args.checkpoint_dir, args.checkpoint)
-    sam, digest = load_sam(model, path, official=args.checkpoint is None, trusted=args.trust_checkpoint)
+    sam, digest = load_chosen_sam(args)
     return SamMaskGenerator(sam, model, digest, settings, device, level, args.encoder_batch or 1, args.compile, adapter)
 
 

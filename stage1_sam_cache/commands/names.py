@@ -15,6 +15,7 @@ CONSOLE_COMMANDS = {
     'tools/inspect_cache.py': 'goodsam-inspect',
     'tools/browse_dataset.py': 'goodsam-browse-dataset',
     'tools/level_panoramas.py': 'goodsam-level',
+    'tools/adapt_sam.py': 'goodsam-adapt',
     'tools/train.py': 'goodsam-train',
     'tools/test.py': 'goodsam-test',
     'tools/predict.py': 'goodsam-predict',

@@ -169,18 +169,29 @@ def report_refused(refused: Sequence[Refused], skip: bool, word: str = 'refused'
 
 
 def add_settings_flags(parser: argparse.ArgumentParser, settings: type, title: str) -> None:
-    """Add one flag per field of a settings dataclass, with the field's default and help."""
+    """Add one flag per field of a settings dataclass, with the field's default and help.
+
+    A field's metadata may name the ``type`` that reads its flag; else it is that of the default. Fields that are true
+    or false get a pair of flags, ``--x`` and ``--no-x``.
+    """
     group = parser.add_argument_group(title)
     for item in fields(settings):
         assert item.default is not MISSING
-        many = isinstance(item.default, tuple)
+        default: Any = item.default
+        many = isinstance(default, tuple)
+        shown = ' '.join(map(str, default)) if many and isinstance(default[0], str) else default
+        options: dict[str, Any] = {
+            'type': item.metadata.get('type', type(default[0] if many else default)),
+            'nargs': '+' if many else None,
+            'metavar': 'NAME' if isinstance(default, str) else 'N',
+        }
+        if isinstance(default, bool):
+            options = {'action': argparse.BooleanOptionalAction}
         group.add_argument(
             '--' + item.name.replace('_', '-'),
-            type=type(item.default[0] if isinstance(item.default, tuple) else item.default),
-            nargs='+' if many else None,
             default=argparse.SUPPRESS,
-            metavar='N',
-            help=f'{item.metadata["help"]} (default: {item.default})',
+            help=f'{item.metadata["help"]} (default: {shown})',
+            **options,
         )
 
 

@@ -156,10 +156,13 @@ class LabelComponents:
             panorama = cache[image_id]
         except MaskCacheError as problem:  # of this panorama alone
             raise ImageError(problem.problem, problem.remedy) from problem
+        if panorama.image_sha256 != sha256_of(self.keep.images[image_id]):
+            raise ImageError(
+                f'{image_id}: the masks in {cache.path} are those of another image of this name',
+                'give the cache of these images with --keep',
+            )
         if panorama.grid != place.grid:
             raise ImageError(f'{image_id}: the masks in {cache.path} are those of other windows')
-        if panorama.image_sha256 != sha256_of(self.keep.images[image_id]):
-            raise ImageError(f'{image_id}: the masks in {cache.path} are those of another image of this name')
         return panorama
 
 

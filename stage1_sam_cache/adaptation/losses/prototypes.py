@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TEMPERATURE = 0.3
+PATCH = 8  # side of a patch, in places of the embedding
 NESTED = 0.5  # share of the smaller instance from which on two instances count as nested
 
 
@@ -21,6 +22,20 @@ def regions_on_grid(masks: Tensor, grid: tuple[int, int]) -> Tensor:
         grid: Height and width of the embedding.
     """
     return F.interpolate(masks[None].float(), grid, mode='bilinear', align_corners=False)[0] > 0
+
+
+def patches_on_grid(grid: tuple[int, int], device: torch.device | str = 'cpu') -> Tensor:
+    """Return squares of ``PATCH`` places that tile a grid, bool ``(N, *grid)``: regions that need no instances.
+
+    Contrast per patch is that of WeSAM's extended preprint, of which no code is published.
+
+    Args:
+        grid: Height and width of the embedding.
+        device: Of the result.
+    """
+    rows, columns = (torch.arange(side, device=device) // PATCH for side in grid)
+    number = rows[:, None] * (int(columns[-1]) + 1) + columns
+    return number == torch.arange(int(number[-1, -1]) + 1, device=device)[:, None, None]
 
 
 def prototypes(embedding: Tensor, regions: Tensor) -> Tensor:

@@ -1,0 +1,51 @@
+"""The flags that choose SAM's weights, and the SAM that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stage1_sam_cache.commands import flag_values, shared_flags
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+
+def add_sam_flags(parser: argparse._ActionsContainer) -> None:
+    """Add the flags that choose SAM's weights."""
+    parser.add_argument(
+        '--sam',
+        metavar='MODEL',
+        help='vit_h (default), vit_l, vit_b; toy: a small one for ToyPASS, see tools/train_toy_sam.py',
+    )
+    parser.add_argument(
+        '--checkpoint', type=flag_values.named_path, help='custom SAM weights instead of the published ones'
+    )
+    shared_flags.add_trust_flag(parser)
+    shared_flags.add_weights_flag(parser)
+    parser.add_argument(
+        '--checkpoint-dir',
+        type=Path,
+        default=Path('checkpoints'),
+        help='where weights are looked for next, and kept when they are fetched (default: checkpoints)',
+    )
+
+
+def model_of(args: argparse.Namespace) -> str:
+    """Return the name of the SAM that the flags choose."""
+    return args.sam or 'vit_h'
+
+
+def load_chosen_sam(args: argparse.Namespace) -> tuple[Sam, str]:
+    """Return the SAM that the flags choose, on the CPU and in evaluation mode, and the SHA-256 of its weights' file.
+
+    Raises:
+        WeightsError: If its weights are missing, damaged or of another model.
+    """
+    # Imported here because PyTorch takes seconds, which other errors need not wait for.
+    from stage1_sam_cache.sam.weights import find_weights, load_sam
+
+    model = model_of(args)
+    path = find_weights(model, args.checkpoint_dir, args.checkpoint)
+    return load_sam(model, path, official=args.checkpoint is None, trusted=args.trust_checkpoint)
