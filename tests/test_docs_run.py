@@ -74,6 +74,7 @@ BEFORE: dict[str, dict[str, tuple]] = {
         'Labelling images and videos': (('', world.other_inputs),),
         'SegFormers of Hugging Face and NVIDIA': ('tools/train.py mmseg_configs/goodsam_b0_nvidia.py',),
     },
+    'wesam.md': {'': DENSEPASS},
 }
 
 

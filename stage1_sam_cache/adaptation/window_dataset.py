@@ -102,7 +102,7 @@ class WindowDataset(torch.utils.data.Dataset[PromptedWindow]):
             raise DatasetError(
                 f'{cache.path}: no window of the {len(samples)} panoramas has a mask of at least {settings.min_area} '
                 f'pixels and at most {settings.max_share:g} of the window; {len(self.not_cached)} are not cached',
-                'give the cache of these panoramas with --prompts, or a smaller --min-area',
+                'give the cache of these panoramas, or a smaller --min-area',
             )
 
     def __len__(self) -> int:
