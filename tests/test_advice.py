@@ -87,13 +87,13 @@ def users_of(module):
 
 # Where not every tool that imports a module can show its messages.
 _TRAINED = 'train train_toy_sam'
-_LISTED = 'cache_sam cache_truth browse_dataset inspect_cache predict'
+_LISTED = 'cache_sam cache_truth cache_components browse_dataset inspect_cache predict'
 _LOADING = 'train test predict export_student browse_pseudo_labels judge_unlabelled check_paper score_masks '
 _LOADING += 'convert_weights report export_labels'
 _LABELS = 'browse_pseudo_labels judge_unlabelled export_labels'
 PRINTED_BY = {
     'commands.demo': '',  # flags of the launcher that it calls
-    'stage1_sam_cache.cache.writer': 'cache_sam cache_truth',  # the benchmark's caches are temporary
+    'stage1_sam_cache.cache.writer': 'cache_sam cache_truth cache_components',  # the benchmark's caches are temporary
     'stage1_sam_cache.commands.shared_flags': _LISTED,
     'stage1_sam_cache.commands.training_advice': 'cache_sam',
     'stage1_sam_cache.data.catalog': f'{_LISTED} check_paper test train',

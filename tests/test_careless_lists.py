@@ -35,7 +35,8 @@ from stage2_distill.training.cache_check import build_with_cache
 from stage2_distill.training.cache_command import cache_command
 from stage2_distill.training.checked_runner import ConfigDatasets
 from stage2_distill.training.size_check import check_scored_batches, check_sizes
-from toypass.truth.cache_scores import TruthFiles, find_split, score_cache
+from toypass.truth.cache_scores import find_split, score_cache
+from toypass.truth.truth_files import TruthFiles
 
 FAST = ('--generator', 'felzenszwalb', '--scales', '50', '--window', '40x64', '--stride', '32')
 GRID = {'window': [40, 64], 'stride': [40, 32], 'wrap': False}

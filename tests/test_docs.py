@@ -42,7 +42,7 @@ SAME_FLAGS = {
     'goodsam-check-paper': 'check_paper.py',
     'goodsam-convert': 'convert_weights.py',
 }
-SUBCOMMANDS = {'inspect_cache.py': ('status', 'verify', 'repair', 'stats', 'show', 'export')}
+SUBCOMMANDS = {'inspect_cache.py': ('status', 'verify', 'repair', 'stats', 'quality', 'show', 'export')}
 COMMAND = re.compile(r'(?<![\w/.])(?:tools/)?(\w+\.(?:py|sh)|goodsam-[a-z-]+)(?![\w.])')
 FLAG = re.compile(r'(?<![\w-])--[a-z][a-z0-9-]*')
 

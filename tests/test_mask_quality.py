@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stage1_sam_cache import open_cache
+from stage1_sam_cache.data.listing import list_folder
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
+from stage1_sam_cache.system.digests import sha256_of
 from toypass.truth.mask_quality import best_overlaps, confusion, label_by_truth, mean_iou
 from toypass.truth.truth_masks import TruthMaskGenerator, encode
 
@@ -70,6 +72,20 @@ def test_true_masks_are_perfect_and_felzenszwalbs_are_not(tiny_toypass, tiny_cac
     assert 0 < felzenszwalb['recall_75'] <= felzenszwalb['recall_50'] < 1
     assert 10 < felzenszwalb['mean_iou'] * 100 < felzenszwalb['ceiling_miou'] < 100
     assert f'| felzenszwalb [50.0] | {100 * felzenszwalb["mean_iou"]:.1f} |' in scored.stdout
+    windows = ('--window', '100x128', '--stride', '64')
+    source = ('cache_truth.py', '--data-root', data, '--domain', 'source', '--split', 'val', *windows)
+    made = run_tool(*source, '--out', tmp_path / 's')
+    assert made.returncode == 0, made.stderr
+    # The ids, and the digests of the images, are those of a cache that SAM makes of the folder of images.
+    images = list_folder(data / 'source/leftImg8bit/val').samples
+    cached = {record['id']: record['image_sha256'] for record in open_cache(tmp_path / 's').manifest()}
+    assert cached == {sample.id: sha256_of(sample.image) for sample in images}
+    scored = run_tool('score_masks.py', tmp_path / 's', '--data', data, '--domain', 'source', '--json', found)
+    assert scored.returncode == 0, scored.stderr
+    (truth,) = json.loads(found.read_text())
+    assert (truth['mean_iou'], truth['recall_75'], truth['ceiling_miou'], truth['images']) == (1, 1, 100, len(images))
+    refused = run_tool(*source, '--wrap', '--out', tmp_path / 's')
+    assert refused.returncode == 2 and '--wrap: source images do not show 360 degrees' in refused.stderr
     other = run_tool('score_masks.py', tiny_caches['val'], '--data', data, '--split', 'train')
     assert other.returncode == 2
     assert 'does not exist; is the cache one of ToyPASS, and of this --domain and --split?' in other.stderr

@@ -4,6 +4,7 @@
     tools/cache_truth.py --split train --out cache/truth
     tools/cache_truth.py --split val --kinds instances parts --out cache/truth_val
     tools/cache_truth.py --split val --merge 0.3 --erode 2 --out cache/simulated_val
+    tools/cache_truth.py --domain source --split val --out cache/source_truth
 
 The code is in tools/commands/cache_truth.py.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Look into mask caches: status, verify, repair, stats, show.
+"""Look into mask caches: status, verify, repair, stats, quality, show, export.
 
     tools/inspect_cache.py status cache/densepass
     tools/inspect_cache.py verify cache/densepass --full

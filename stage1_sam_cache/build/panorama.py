@@ -11,9 +11,10 @@ from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.panorama_file import OverlapBoundary, PanoramaMasks
 from stage1_sam_cache.data.images import RgbImage
 from stage1_sam_cache.errors import ImageError
-from stage1_sam_cache.geometry.boxes import Box, Overlap
+from stage1_sam_cache.geometry.boxes import Box, Overlap, inside
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage1_sam_cache.masks.boundary_map import boundary_map, contour_map
+from stage1_sam_cache.masks.cutting import cut
 from stage1_sam_cache.masks.instance_masks import MAX_MASKS, InstanceMasks
 from stage1_sam_cache.sam.mask_generator import MaskSource, Place, batch_size_of, generate_batch
 
@@ -130,9 +131,8 @@ class PanoramaTask:
     def _boundary_cut_from_window(self, overlap: Overlap) -> NDArray[np.bool_]:
         """Boundary map of the part of the first window's masks that lies in the overlap; their order stays."""
         window, valid = self.grid.windows[overlap.first], self.grid.valid(overlap.box)
-        top, left = valid.top - window.top, (valid.left - window.left) % self.grid.width
-        inside = self._windows[overlap.first].masks[:, top : top + valid.height, left : left + valid.width]
-        return _boundary(InstanceMasks.from_dense(inside), self.settings, overlap.box)
+        masks = cut(self._windows[overlap.first], inside(window, valid, self.grid.width))
+        return _boundary(masks, self.settings, overlap.box)
 
 
 def grid_over(image: RgbImage, settings: CacheSettings, name: str | Path) -> WindowGrid:

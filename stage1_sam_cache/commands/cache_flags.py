@@ -8,11 +8,11 @@ from pathlib import Path
 
 from stage1_sam_cache.build.settings import OVERLAP_SOURCES, CacheSettings
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
+from stage1_sam_cache.commands.image_checks import check_images
 from stage1_sam_cache.commands.sam_flags import add_sam_flags
 from stage1_sam_cache.commands.shard_flag import add_shard_flag
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.exchange.import_settings import ImportSettings
-from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS
 from stage1_sam_cache.masks.boundary_map import RULES
 from stage1_sam_cache.masks.instance_masks import ORDERS
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbSettings
@@ -67,22 +67,7 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
 def _add_window_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of windows, overlaps and their boundary maps."""
     windows = parser.add_argument_group('windows and overlaps')
-    (height, width), (_, columns) = DEFAULT_WINDOWS.window, DEFAULT_WINDOWS.strides
-    windows.add_argument(
-        '--window',
-        type=flag_values.pixel_pair,
-        default=(height, width),
-        metavar='HxW',
-        help=f'default: {height}x{width}',
-    )
-    windows.add_argument(
-        '--stride',
-        type=flag_values.pixel_stride,
-        default=columns,
-        metavar='N',
-        help=f'columns, or ROWSxCOLUMNS (default: {columns})',
-    )
-    windows.add_argument('--wrap', action='store_true', help='add the windows across the 0/360 degree seam')
+    shared_flags.add_window_flags(windows)
     windows.add_argument(
         '--overlap-source',
         choices=OVERLAP_SOURCES,
@@ -167,22 +152,10 @@ def _tool_name(text: str) -> str:
 
 
 def check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Warn of evaluation images, and refuse wrap-around where the borders do not join."""
+    """Refuse flags that make no sense, and check the images as ``check_images`` does."""
     if args.limit is not None and args.limit < 1:
         parser.error('--limit has to be at least 1')
-    if not args.dataset:
-        return
-    dataset = DATASETS[args.dataset]
-    split = dataset.splits.get(args.split or dataset.default_split)
-    if split is None:
-        return  # the listing names the splits
-    if split.evaluation:
-        cli.report(
-            f'warning: {args.dataset} {args.split} holds the labelled evaluation images; a model trained on these '
-            'masks must not be scored on them'
-        )
-    if args.wrap and (split.pinhole or not dataset.closed):
-        parser.error(f'--wrap: images of {args.dataset} do not show 360 degrees, their borders do not join')
+    check_images(parser, args)
 
 
 def default_root(args: argparse.Namespace) -> Path:

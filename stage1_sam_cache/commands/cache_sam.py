@@ -28,13 +28,14 @@ from stage1_sam_cache.commands.cache_flags import (
     check_flags,
     default_root,
 )
+from stage1_sam_cache.commands.image_checks import refuse_cropped
 from stage1_sam_cache.commands.mask_source import make_source
 from stage1_sam_cache.commands.training_advice import training_options, warnings_of
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.listing import Listing, Sample
 from stage1_sam_cache.data.odd_panoramas import find_odd_panoramas
 from stage1_sam_cache.data.refusals import Refused
-from stage1_sam_cache.errors import DatasetError, ImageError
+from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.exchange.import_settings import NAME
 from stage1_sam_cache.exchange.imported_masks import ImportedMasks
 from stage1_sam_cache.sam.mask_generator import MaskSource
@@ -99,8 +100,8 @@ def _check_metadata(samples: list[Sample], args: argparse.Namespace, shard: Shar
     if not args.wrap and shard.index:
         return
     odd = find_odd_panoramas([sample.image for sample in samples], args.max_pixels)
-    if args.wrap and odd.cropped:
-        raise DatasetError(odd.cropped, 'leave --wrap away, or choose the other images with --list')
+    if args.wrap:
+        refuse_cropped(odd)
     if shard.index == 0 and odd.tilted:
         cli.report(f'warning: {odd.tilted}; tools/level_panoramas.py writes level copies')
     if shard.index == 0 and odd.unused:

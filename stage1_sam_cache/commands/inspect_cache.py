@@ -1,7 +1,8 @@
-"""Looks into mask caches: status, verify, repair, stats, show, export.
+"""Looks into mask caches: status, verify, repair, stats, quality, show, export.
 
 tools/inspect_cache.py status cache/densepass
 tools/inspect_cache.py verify cache/densepass [--full]
+tools/inspect_cache.py quality cache/densepass cache/densepass_adapted
 tools/inspect_cache.py show cache/real --images my_panoramas --id street_7 --out street_7.png
 tools/inspect_cache.py export cache/real --out masks --format coco
 """
@@ -30,7 +31,7 @@ from stage1_sam_cache.cache.reader import (
     open_cache,
 )
 from stage1_sam_cache.cache.writer import QUARANTINE, quarantine, restore_description
-from stage1_sam_cache.commands import cli, export_masks, flag_values, shared_flags
+from stage1_sam_cache.commands import cache_quality, cli, export_masks, flag_values, shared_flags
 from stage1_sam_cache.commands.names import as_typed
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.errors import DamagedFileError, MaskCacheError
@@ -47,10 +48,14 @@ def build_parser() -> argparse.ArgumentParser:
         'verify': 'check every byte of every file',
         'repair': 'set damaged files aside, so that tools/cache_sam.py makes them again',
         'stats': 'masks, areas, coverage and size over all panoramas',
+        'quality': 'compare caches by figures that need no labels',
         'show': 'draw windows, masks and boundary maps of one panorama',
         'export': 'write masks for other tools: COCO, SA-1B or PNG',
     }.items():
         command = commands.add_parser(name, help=text, description=text)
+        if name == 'quality':
+            cache_quality.add_flags(command)
+            continue
         command.add_argument(
             'cache', type=flag_values.named_path, help="a folder of caches, or one fingerprint's folder"
         )
@@ -78,6 +83,8 @@ def main(argv: list[str] | None = None) -> int:
         return _show(parser, args)
     if args.command == 'export':
         return export_masks.export(args)
+    if args.command == 'quality':
+        return cache_quality.compare(args)
     if args.command == 'repair':
         _restore_descriptions(args.cache)
     folders = cache_folders(args.cache)

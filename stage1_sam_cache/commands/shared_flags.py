@@ -15,6 +15,7 @@ from stage1_sam_cache.data.catalog import DATASETS, list_dataset
 from stage1_sam_cache.data.images import MAX_PIXELS
 from stage1_sam_cache.data.listing import Listing, list_folder
 from stage1_sam_cache.data.refusals import Refused, RefusedError, RefusedLink
+from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS, WindowSettings
 from stage1_sam_cache.system.weight_sources import FOLDER as WEIGHTS_DIR
 
 Settings = TypeVar('Settings')
@@ -55,6 +56,26 @@ def add_refusal_flags(parser: Any) -> None:
         action='store_true',
         help='go on, with status 0, without images that are refused: links, two files of one name, other formats',
     )
+
+
+def add_window_flags(parser: argparse._ActionsContainer, default: WindowSettings = DEFAULT_WINDOWS) -> None:
+    """Add ``--window``, ``--stride`` and ``--wrap``, to a parser or a group of one."""
+    (height, width), (_, columns) = default.window, default.strides
+    parser.add_argument(
+        '--window',
+        type=flag_values.pixel_pair,
+        default=(height, width),
+        metavar='HxW',
+        help=f'default: {height}x{width}',
+    )
+    parser.add_argument(
+        '--stride',
+        type=flag_values.pixel_stride,
+        default=columns,
+        metavar='N',
+        help=f'columns, or ROWSxCOLUMNS (default: {columns})',
+    )
+    parser.add_argument('--wrap', action='store_true', help='add the windows across the 0/360 degree seam')
 
 
 def add_max_pixels_flag(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,10 @@ IGNORE = 255
 RGB = tuple[int, int, int]
 
 
+_THINGS = {'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle'}  # have instances in Cityscapes
+_THINGS |= {'Pedestrian', 'Vehicles', 'board', 'bookcase', 'chair', 'sofa', 'table'}  # movable
+
+
 @dataclass(frozen=True)
 class LabelSpace:
     """Classes in the order of their ids, and one RGB colour for each."""
@@ -24,6 +28,11 @@ class LabelSpace:
     name: str
     classes: tuple[str, ...]
     palette: tuple[RGB, ...]
+
+    @property
+    def things(self) -> tuple[int, ...]:
+        """Ids of the classes that can be counted, such as cars; the others, such as the sky, are stuff."""
+        return tuple(i for i, name in enumerate(self.classes) if name in _THINGS)
 
 
 def _space(name: str, colours: Mapping[str, RGB], classes: Iterable[str] | None = None) -> LabelSpace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Collection
 from pathlib import Path
@@ -49,27 +50,31 @@ class LabelReader:
         """
         if self._names:
             colours = read_rgb(path).pixels
-            _check_size(path, colours.shape[:2], pixels)
+            _check_size(path, colours.shape[:2], pixels.shape[:2])
             return convert_labels(decode_stanford2d3d(colours, pixels, self._names), self._encoding, self.space.name)
-        raw = read_ids(path, pixels)
+        raw = read_ids(path, pixels.shape[:2])
         if self._encoding in LABEL_SPACES:
             check_ids(path, raw, range(len(LABEL_SPACES[self._encoding].classes)))
         return convert_labels(raw, self._encoding, self.space.name)
 
 
-def read_ids(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def read_ids(path: Path, size: tuple[int, ...], content: bytes | None = None) -> NDArray[np.uint8]:
     """Read the ids that a label file holds, whatever they mean, uint8 ``(H, W)``.
 
     Args:
         path: A PNG of 8-bit ids, greyscale or with a palette, whose indices are the ids.
-        pixels: Its image, uint8 ``(H, W, 3)``.
+        size: Rows and columns of its image.
+        content: Of the file, if it was read already.
 
     Raises:
         ImageError: If it can't be read, does not fit the image, or does not hold ids of 8 bits.
     """
     try:
-        with path.open('rb') as file, open_header(limited(file, pixels.shape, path), ('PNG',)) as label:
-            _check_size(path, (label.height, label.width), pixels)  # before it is decoded
+        with (
+            path.open('rb') if content is None else io.BytesIO(content) as file,
+            open_header(limited(file, size, path), ('PNG',)) as label,
+        ):
+            _check_size(path, (label.height, label.width), size)  # before it is decoded
             stored = label.tile[0].args if label.tile else ''  # Pillow scales the ids of 2- and 4-bit images
             raw = np.asarray(label)
     except (ImageError, MemoryError):
@@ -110,6 +115,6 @@ def _stanford_names(root: Path) -> list[str]:
         raise DatasetError(f'{file} is not a list of names ({problem})', 'get it from the release') from problem
 
 
-def _check_size(path: Path, size: tuple[int, ...], pixels: NDArray[np.uint8]) -> None:
-    if size != pixels.shape[:2]:
-        raise ImageError(f'{path}: labels of {size} pixels for an image of {pixels.shape[:2]}')
+def _check_size(path: Path, size: tuple[int, ...], image_size: tuple[int, ...]) -> None:
+    if size != image_size:
+        raise ImageError(f'{path}: labels of {size} pixels for an image of {image_size}')

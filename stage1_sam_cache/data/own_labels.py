@@ -82,7 +82,7 @@ class OwnLabelReader:
         Raises:
             ImageError: If it can't be read, does not fit the image, or holds an id without a meaning.
         """
-        raw = read_ids(path, pixels)
+        raw = read_ids(path, pixels.shape[:2])
         check_ids(path, raw, self._allowed, self._of, _REMEDY)
         labels: NDArray[np.uint8] = self._table[raw]
         return labels

@@ -32,3 +32,13 @@ class Owner(NamedTuple):
 
     window: int
     box: Box
+
+
+def inside(window: Box, box: Box, width: int) -> Box:
+    """Return where a box lies in a window that shows all of it, in rows and columns of the window.
+
+    Args:
+        window, box: In the panorama.
+        width: Columns of the panorama, for windows across the seam.
+    """
+    return Box(box.top - window.top, (box.left - window.left) % width, box.height, box.width)

@@ -3,9 +3,12 @@
     tools/cache_truth.py --split train --out cache/truth
     tools/cache_truth.py --split val --kinds instances parts --out cache/truth_val
     tools/cache_truth.py --split val --merge 0.3 --erode 2 --out cache/simulated_val
+    tools/cache_truth.py --domain source --split val --out cache/source_truth
 
 With any of the last group of flags the instances are damaged by these amounts, to learn how good masks must be. The
 cache then calls its generator 'simulated', and the amounts belong to its identity.
+
+--domain source takes the pinhole images in place of the panoramas, as prompts for a control of WeSAM (docs/wesam.md).
 """
 
 from __future__ import annotations
@@ -24,9 +27,13 @@ from stage1_sam_cache.cache.writer import CacheWriter
 from stage1_sam_cache.commands import cli, flag_values, shared_flags
 from stage1_sam_cache.data.images import RgbImage, read_rgb
 from stage1_sam_cache.errors import DatasetError
+from stage1_sam_cache.geometry.windows import WindowSettings
 from stage1_sam_cache.system.launched import require_one_process
 from toypass.truth.simulated_masks import DamageSettings, SimulatedMaskGenerator
+from toypass.truth.truth_files import SPLITS, TruthFiles
 from toypass.truth.truth_masks import KINDS, TruthMaskGenerator, encode
+
+_DATASETS = {'target': 'toypass', 'source': 'toypass_source'}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,16 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--data-root', type=flag_values.named_path, default=Path('data/ToyPASS'), help='default: %(default)s'
     )
-    parser.add_argument('--split', choices=('train', 'val'), default='train', help='default: %(default)s')
+    parser.add_argument('--domain', choices=tuple(_DATASETS), default='target', help='default: %(default)s')
+    parser.add_argument('--split', choices=SPLITS, default='train', help='default: %(default)s')
     parser.add_argument('--out', type=flag_values.named_path, required=True, help='folder of the cache')
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=['instances'], help='default: instances')
-    parser.add_argument(
-        '--window', type=flag_values.pixel_pair, default=(200, 256), metavar='HxW', help='default: 200x256'
-    )
-    parser.add_argument(
-        '--stride', type=flag_values.pixel_stride, default=128, metavar='N', help='default: %(default)s'
-    )
-    parser.add_argument('--wrap', action='store_true', help='add the windows across the 0/360 degree seam')
+    shared_flags.add_window_flags(parser, WindowSettings((200, 256), 128))
     shared_flags.add_refusal_flags(parser)
     shared_flags.add_settings_flags(parser, DamageSettings, 'damage')
     return parser
@@ -67,19 +69,22 @@ def main(argv: list[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     require_one_process('tools/cache_truth.py', os.environ)
-    args.dataset, args.images, args.list = 'toypass', None, None
+    args.dataset, args.images, args.list = _DATASETS[args.domain], None, None
+    if args.wrap and args.domain == 'source':
+        parser.error('--wrap: source images do not show 360 degrees, their borders do not join')
     values = {'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
     settings = shared_flags.make_settings(parser, CacheSettings, values)
     generator = make_generator(parser, args)
     writer = CacheWriter(args.out, settings.fingerprint(generator))
     listing = shared_flags.list_images(parser, args)
     samples = listing.samples
+    truth = TruthFiles(args.data_root, args.domain, args.split)
     made = 0
     for sample in tqdm(samples, desc='caching truth', unit='image'):
         sha256 = read_rgb(sample.image).sha256
         if writer.is_done(sample.id, sha256):
             continue
-        files = [args.data_root / 'truth/target' / args.split / f'{sample.id}_{kind}.png' for kind in args.kinds]
+        files = [truth.file(sample.id, kind) for kind in args.kinds]
         for file in files:
             if not file.is_file():
                 raise DatasetError(

@@ -29,7 +29,8 @@ from stage1_sam_cache.system.atomic_file import commit
 from stage1_sam_cache.system.launched import require_one_process
 from stage2_distill.commands.flags import add_config_flag, add_trust_flag, add_weights_flag
 from stage2_distill.libraries import import_libraries
-from toypass.truth.cache_scores import SMALL, SPLITS, CacheScores, TruthFiles, find_split, score_cache
+from toypass.truth.cache_scores import SMALL, CacheScores, find_split, score_cache
+from toypass.truth.truth_files import SPLITS, TruthFiles
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -7,16 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.errors import DatasetError
 from toypass.truth.mask_quality import best_overlaps, confusion, label_by_truth, mean_iou
+from toypass.truth.truth_files import SPLITS, TruthFiles
 
 CLASSES = len(LABEL_SPACES['cityscapes19'].classes)
-SPLITS = ('train', 'val')
 SMALL = 400  # pixels; a third of all instances are smaller
 
 
@@ -47,37 +46,6 @@ class CacheScores(NamedTuple):
     images: int
 
 
-class TruthFiles(NamedTuple):
-    """Where the truth of one split lies.
-
-    Attributes:
-        data: Folder of ToyPASS.
-        domain: ``source`` or ``target``.
-        split: ``train`` or ``val``.
-    """
-
-    data: Path
-    domain: str
-    split: str
-
-    def image_count(self) -> int:
-        """Return how many images of the split have truth."""
-        return len(list((self.data / 'truth' / self.domain / self.split).rglob('*_instances.png')))
-
-    def segments(self, image_id: str, kind: str) -> NDArray[np.integer]:
-        """Read segment numbers ``(H, W)``; ``kind`` is ``instances`` or ``parts``."""
-        stem = image_id.removesuffix('_leftImg8bit')
-        return _read(self.data / 'truth' / self.domain / self.split / f'{stem}_{kind}.png')
-
-    def labels(self, image_id: str) -> NDArray[np.integer]:
-        """Read class ids ``(H, W)``."""
-        hidden = (self.domain, self.split) == ('target', 'train')  # from training; only the upper bound sees them
-        folder = self.data / ('truth/target/train' if hidden else f'{self.domain}/gtFine/{self.split}')
-        stem = image_id.removesuffix('_leftImg8bit')
-        ending = '_gtFine_labelTrainIds.png' if self.domain == 'source' else '_labelTrainIds.png'
-        return _read(folder / f'{stem}{ending}')
-
-
 def find_split(data: Path, domain: str, cache: MaskCache) -> str:
     """Return the split of ToyPASS that a cache is of: the one that has the truth of its images.
 
@@ -101,13 +69,6 @@ def find_split(data: Path, domain: str, cache: MaskCache) -> str:
             'say which it is with --split' if found else 'give the ToyPASS of the cache with --data, and its --domain',
         )
     return found[0]
-
-
-def _read(file: Path) -> NDArray[np.integer]:
-    if not file.is_file():
-        raise DatasetError(f'{file} does not exist; is the cache one of ToyPASS, and of this --domain and --split?')
-    with Image.open(file) as image:
-        return np.asarray(image)
 
 
 def score_cache(cache: MaskCache, truth: TruthFiles, min_area: int, limit: int | None = None) -> CacheScores:
