@@ -21,7 +21,7 @@ from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.errors import DatasetError, MaskCacheError
-from stage1_sam_cache.geometry.boxes import Box
+from stage1_sam_cache.geometry.boxes import Box, inside
 from stage1_sam_cache.masks.cutting import cut
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
@@ -174,8 +174,7 @@ def masks_of_crop(panorama: PanoramaMasks, number: int) -> InstanceMasks:
         return cut(panorama.windows[number], Box(0, 0, valid.height, valid.width))
     overlap = grid.overlaps[number - len(grid.windows)]
     window, valid = grid.windows[overlap.first], grid.valid(overlap.box)
-    place = Box(valid.top - window.top, (valid.left - window.left) % grid.width, valid.height, valid.width)
-    return cut(panorama.windows[overlap.first], place)
+    return cut(panorama.windows[overlap.first], inside(window, valid, grid.width))
 
 
 def evenly_by_area(area: NDArray[np.int64], count: int, generator: torch.Generator) -> NDArray[np.int64]:
