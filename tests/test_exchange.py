@@ -20,6 +20,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 from reference import cutting as literal
+from reference.coco_text import text_of
 from segment_anything import SamAutomaticMaskGenerator
 from test_instance_masks import dense_masks
 
@@ -120,9 +121,14 @@ def test_run_lengths_are_those_of_pycocotools(dense):
 @given(st.lists(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=9), min_size=1, max_size=4))
 @examples(60)
 def test_compressed_counts_of_any_size_are_read(lists):
+    assert [values.tolist() for values in coco_rle.decode_texts([text_of(values) for values in lists])] == lists
+
+
+@given(st.lists(st.integers(0, 2**29 - 1), min_size=1, max_size=9))
+@examples(60)
+def test_the_literal_text_is_that_of_pycocotools(counts):
     side = 2**16
-    texts = [coco.frPyObjects({'counts': values, 'size': [side, side]}, side, side)['counts'] for values in lists]
-    assert [values.tolist() for values in coco_rle.decode_texts(texts)] == lists
+    assert coco.frPyObjects({'counts': counts, 'size': [side, side]}, side, side)['counts'] == text_of(counts)
 
 
 @pytest.mark.parametrize('text', [b'', b'5o', b'5 1', b'\xff', b'PPPPPPPPPPP1'])
