@@ -117,6 +117,7 @@ PRINTED_BY = {
 # Flags that a message names for some of its tools only, because the others never get there.
 PARTLY = {('stage1_sam_cache.commands.shared_flags', '--images'): ('browse_dataset.py', 'cache_truth.py')}
 PARTLY[('stage1_sam_cache.commands.shared_flags', '--dataset')] = ('cache_truth.py',)
+PARTLY[('stage1_sam_cache.adaptation.window_dataset', '--min-area')] = ('benchmark.py',)  # reads no windows
 PARTLY[('stage2_distill.checkpoints.safe_checkpoints', '--weights-dir')] = ('train_toy_sam.py',)  # fetches nothing
 _SCORED = ('test.py', *(f'{tool}.py' for tool in _LABELS.split()), 'check_paper.py', 'score_masks.py')
 PARTLY[('stage2_distill.checkpoints.fit', '--load-from')] = _SCORED  # these do not begin training

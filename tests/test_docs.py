@@ -31,6 +31,7 @@ SAME_FLAGS = {
     'goodsam-inspect': 'inspect_cache.py',
     'goodsam-browse-dataset': 'browse_dataset.py',
     'goodsam-level': 'level_panoramas.py',
+    'goodsam-adapt': 'adapt_sam.py',
     'goodsam-train': 'train.py',
     'goodsam-test': 'test.py',
     'goodsam-predict': 'predict.py',

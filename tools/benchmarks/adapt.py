@@ -25,7 +25,7 @@ def measure() -> list[Measurement]:
     rows = []
     for model, batch in (('vit_b', 1), ('vit_h', 1), ('vit_h', 4)):
         kept, again = (peak(model, batch, checkpointing) / 2**30 for checkpointing in (False, True))
-        what = f'{model}, bfloat16, {batch} window{"s" * (batch > 1)} of 40 masks: memory, --checkpointing'
+        what = f'{model}, bfloat16, {batch} window{"s" * (batch > 1)} of 40 masks: memory, blocks computed twice'
         rows.append(Measurement(what, kept, again, 'GiB'))
     return rows
 
