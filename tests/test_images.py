@@ -485,3 +485,26 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path, with_header):
         assert tracemalloc.get_traced_memory()[1] < 2**26
     finally:
         tracemalloc.stop()
+
+
+def test_a_file_that_cannot_hold_its_pixels_is_refused_before_it_is_decoded(tmp_path):
+    small, large = np.full((64, 64, 3), 200, np.uint8), np.full((3000, 6000, 3), 200, np.uint8)
+    for kind, mark, offset, order, options in (
+        ('JPEG', b'\xff\xc0', 5, '>HH', {}),
+        ('JPEG', b'\xff\xc2', 5, '>HH', {'progressive': True}),
+        ('PNG', b'IHDR', 4, '>II', {}),
+    ):
+        path = tmp_path / f'changed size.{kind.lower()}'
+        data = bytearray(encoded(small, kind, **options))
+        place = data.index(mark) + offset
+        data[place : place + struct.calcsize(order)] = struct.pack(order, 5000, 5400)
+        if kind == 'PNG':  # with a sound checksum
+            data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+        path.write_bytes(data)
+        size = '5000x5400' if kind == 'PNG' else '5400x5000'  # a PNG has its width first
+        with pytest.raises(ImageError, match=rf'damaged or truncated image \(\d+ bytes for {size} pixels\)'):
+            read_size(path)
+        path.write_bytes(encoded(large, kind, **options))
+        assert read_size(path) == (3000, 6000)  # nothing is smaller than one colour
+    Image.new('1', (6000, 3000)).save(path, optimize=True)
+    assert read_size(path) == (3000, 6000)

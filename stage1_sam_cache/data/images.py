@@ -180,6 +180,17 @@ def _read(path: str | Path, max_pixels: int, limit_name: str, get: Callable[[IO[
         raise ImageError(f'{path}: damaged or truncated image ({problem})') from problem
 
 
+def _least_bytes(image: Image.Image) -> int:
+    """How many bytes a file of these pixels has at least; where there are fewer, decoders make up what is missing.
+
+    A JPEG has a bit for each block of 64 pixels; a PNG has a bit a pixel and a byte a row before it is compressed, by a
+    factor of 1032 at most.
+    """
+    if image.format in ('JPEG', 'MPO'):
+        return image.width * image.height // 64 // 8
+    return image.height * (1 + image.width // 8) // 1032 if image.format == 'PNG' else 0
+
+
 def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int, limit_name: str) -> None:
     """Refuse, by the header alone, what need not or must not be decoded."""
     width, height = _webp_size(file)
@@ -187,6 +198,8 @@ def _check_header(file: IO[bytes], size: int, path: str | Path, max_pixels: int,
     with open_header(limited(file, (height, width), path)) as image:
         width, height = image.size
         _check_pixels(width, height, path, max_pixels, limit_name)
+        if size < _least_bytes(image):
+            raise ImageError(f'{path}: damaged or truncated image ({size} bytes for {width}x{height} pixels)')
         if size > _METADATA_BYTES + 8 * width * height:
             raise ImageError(f'{path}: {size} bytes for {width}x{height} pixels', 'is it an image?')
         bits = bits_per_channel(image, file)
