@@ -26,8 +26,8 @@ from stage1_sam_cache.adaptation.window_dataset import (
     WindowDataset,
     collate_windows,
     evenly_by_area,
-    masks_of_crop,
 )
+from stage1_sam_cache.cache.crop_masks import crops_of, masks_of_crop
 
 SETTINGS = AdaptSettings(min_area=4)
 SIDES = 128, 32  # of the tiny SAM's input and mask prompts
@@ -187,10 +187,10 @@ def test_windows_are_what_stage_1_shows_with_prompts_for_their_masks(data):
     assert len(dataset) + dataset.empty == len(samples) * len(grid.windows)  # this cache cuts overlaps from windows
     crop = dataset.crops[3]
     panorama = np.asarray(Image.open(samples[crop.panorama].image).convert('RGB'))
-    expected = grid.crop(panorama.transpose(2, 0, 1), grid.windows[crop.number])
+    expected = grid.crop(panorama.transpose(2, 0, 1), crop.box)
     window = dataset[3]
     assert torch.equal(window.weak, torch.from_numpy(expected)) and torch.equal(window.strong, window.weak)
-    masks = cache[samples[crop.panorama].id].windows[crop.number]
+    masks = cache[samples[crop.panorama].id].windows[crop.window]
     known = {mask.tobytes() for mask in masks.masks}
     assert [asked.kind for asked in window.prompts] == list(PROMPT_TYPES)
     for asked in window.prompts:
@@ -215,7 +215,7 @@ def test_overlaps_have_the_masks_of_their_first_window(data):
         window = grid.windows[overlap.first]
         left = (overlap.box.left - window.left) % grid.width
         inside = panorama.windows[overlap.first].masks[:, :, left : left + overlap.box.width]
-        found = masks_of_crop(panorama, len(grid.windows) + number).masks
+        found = masks_of_crop(panorama, *crops_of(grid)[len(grid.windows) + number]).masks
         np.testing.assert_array_equal(found, inside[inside.any((1, 2))])
 
 
@@ -282,7 +282,7 @@ def test_answers_are_those_of_sams_own_predictor_and_scored_in_the_window():
     ('change', 'message'),
     [
         ({'steps': -1}, 'steps -1 is less than 0'),
-        ({'lr': float('nan')}, 'lr nan is no number of at least 0'),
+        ({'lr': float('nan')}, 'lr nan is not a number of at least 0'),
         ({'max_share': 1.5}, r'max_share 1.5 is not in \(0, 1\]'),
         ({'self_training': 0.0, 'anchor': 0.0, 'contrast': 0.0}, 'all losses have weight 0'),
         ({'prompt_types': ()}, 'prompt_types is empty'),

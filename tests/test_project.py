@@ -143,6 +143,10 @@ def test_data_flows_one_way():
     for name, file in modules_of('stage2_distill').items():
         if not name.startswith('stage2_distill.omnisam'):
             assert not packages(imports_of(file)) & SAM_PACKAGES, name
+        if not name.startswith(('stage2_distill.wesam', 'stage2_distill.commands.adapt_sam')):
+            rooms = ('stage1_sam_cache.sam.', 'stage1_sam_cache.adaptation.')
+            through = {other for other in imports_of(file) if other.startswith(rooms)}
+            assert through <= {'stage1_sam_cache.sam.settings', 'stage1_sam_cache.sam.felzenszwalb'}, name
     assert any('segment_anything' in packages(imports_of(file)) for file in modules_of('stage1_sam_cache').values())
 
 

@@ -80,7 +80,7 @@ class AdaptSettings:
                 raise ValueError(f'{name} {getattr(self, name)} is less than {least}')
         for name in ('lr', 'weight_decay', 'box_jitter', 'self_training', 'anchor', 'contrast'):
             if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f'{name} {getattr(self, name)} is no number of at least 0')
+                raise ValueError(f'{name} {getattr(self, name)} is not a number of at least 0')
         if not 0 < self.max_share <= 1:
             raise ValueError(f'max_share {self.max_share} is not in (0, 1]')
         if not (self.self_training or self.anchor or self.contrast):

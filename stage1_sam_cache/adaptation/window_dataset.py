@@ -16,13 +16,12 @@ from stage1_sam_cache.adaptation.prompts import Prompts, ask_for
 from stage1_sam_cache.adaptation.settings import AdaptSettings
 from stage1_sam_cache.adaptation.views import strong_view, weak_view
 from stage1_sam_cache.build.panorama import crop_pixels
-from stage1_sam_cache.cache.panorama_file import PanoramaMasks
+from stage1_sam_cache.cache.crop_masks import crops_of, masks_of_crop
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.listing import Sample
 from stage1_sam_cache.errors import DatasetError, MaskCacheError
-from stage1_sam_cache.geometry.boxes import Box, inside
-from stage1_sam_cache.masks.cutting import cut
+from stage1_sam_cache.geometry.boxes import Box
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 
@@ -45,10 +44,11 @@ class PromptedWindow(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """A window or overlap: the panorama's place in the list, and its number among the panorama's crops."""
+    """A window or overlap: the panorama's place in the list, the window that its masks are those of, and its box."""
 
     panorama: int
-    number: int
+    window: int
+    box: Box
 
 
 class WindowDataset(torch.utils.data.Dataset[PromptedWindow]):
@@ -94,9 +94,10 @@ class WindowDataset(torch.utils.data.Dataset[PromptedWindow]):
         self.empty = 0
         for number, sample in enumerate(tqdm(self.samples, 'reading masks', unit='image', leave=False)):
             panorama = cache[sample.id]
-            for place in range(len(_boxes(panorama, self.overlaps))):
-                usable = self._usable(masks_of_crop(panorama, place))
-                self.crops += [Crop(number, place)] if len(usable) else []
+            crops = crops_of(panorama.grid)
+            for window, box in crops if self.overlaps else crops[: len(panorama.windows)]:
+                usable = self._usable(masks_of_crop(panorama, window, box))
+                self.crops += [Crop(number, window, box)] if len(usable) else []
                 self.empty += not len(usable)
         if not self.crops:
             raise DatasetError(
@@ -123,9 +124,8 @@ class WindowDataset(torch.utils.data.Dataset[PromptedWindow]):
         panorama, image = self.cache[sample.id], read_rgb(sample.image)
         if image.sha256 != panorama.image_sha256:
             raise MaskCacheError(f'{sample.image}: changed since its masks were cached', 'cache its masks again')
-        box = _boxes(panorama, self.overlaps)[crop.number]
-        pixels = torch.from_numpy(crop_pixels(image, panorama.grid, box)).permute(2, 0, 1)
-        masks = masks_of_crop(panorama, crop.number)
+        pixels = torch.from_numpy(crop_pixels(image, panorama.grid, crop.box)).permute(2, 0, 1)
+        masks = masks_of_crop(panorama, crop.window, crop.box)
         generator = torch.Generator().manual_seed(seed)
         usable = self._usable(masks)
         chosen = usable[evenly_by_area(masks.area[usable], self.settings.instances, generator)]
@@ -161,22 +161,6 @@ def collate_windows(windows: Sequence[PromptedWindow]) -> dict[str, list[Prompte
     return {'windows': list(windows)}
 
 
-def masks_of_crop(panorama: PanoramaMasks, number: int) -> InstanceMasks:
-    """Return the masks in one crop of a panorama, without padding: those of its window, cut for an overlap.
-
-    Args:
-        panorama: Its masks.
-        number: Of the crop: windows come first, then overlaps, whose masks are those of their first window.
-    """
-    grid = panorama.grid
-    if number < len(grid.windows):
-        valid = grid.valid(grid.windows[number])
-        return cut(panorama.windows[number], Box(0, 0, valid.height, valid.width))
-    overlap = grid.overlaps[number - len(grid.windows)]
-    window, valid = grid.windows[overlap.first], grid.valid(overlap.box)
-    return cut(panorama.windows[overlap.first], inside(window, valid, grid.width))
-
-
 def evenly_by_area(area: NDArray[np.int64], count: int, generator: torch.Generator) -> NDArray[np.int64]:
     """Draw masks without replacement, each power of two of pixels with the same chance, in random order.
 
@@ -193,8 +177,3 @@ def evenly_by_area(area: NDArray[np.int64], count: int, generator: torch.Generat
     power = np.floor(np.log2(area)).astype(np.int64)
     weight = 1.0 / np.bincount(power)[power]
     return torch.multinomial(torch.from_numpy(weight), min(len(area), count), generator=generator).numpy()
-
-
-def _boxes(panorama: PanoramaMasks, overlaps: bool) -> list[Box]:
-    grid = panorama.grid
-    return [*grid.windows, *((overlap.box for overlap in grid.overlaps) if overlaps else ())]

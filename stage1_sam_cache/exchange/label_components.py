@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import label
 
+from stage1_sam_cache.cache.crop_masks import crops_of, masks_of_crop
 from stage1_sam_cache.cache.panorama_file import PanoramaMasks
 from stage1_sam_cache.cache.reader import MaskCache
 from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
 from stage1_sam_cache.errors import ImageError, MaskCacheError
 from stage1_sam_cache.exchange.label_files import LabelFiles
-from stage1_sam_cache.geometry.boxes import inside
-from stage1_sam_cache.masks.cutting import cut
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from stage1_sam_cache.masks.pairwise_iou import pairwise_iou
 from stage1_sam_cache.sam.mask_generator import Place
@@ -135,7 +134,8 @@ class LabelComponents:
         found = components(crop, self._things, self.settings.min_area, self.settings.things_only)
         if confirming is None or self.keep is None:
             return found
-        best = pairwise_iou(found, _masks_in(confirming, place)).max(1, initial=0.0)
+        window = next(window for window, box in crops_of(place.grid) if box == place.box)
+        best = pairwise_iou(found, masks_of_crop(confirming, window, place.box)).max(1, initial=0.0)
         return found.take(np.flatnonzero(best >= self.keep.iou))
 
     def _of_panorama(self, place: Place) -> tuple[NDArray[np.uint8], PanoramaMasks | None]:
@@ -164,11 +164,3 @@ class LabelComponents:
         if panorama.grid != place.grid:
             raise ImageError(f'{image_id}: the masks in {cache.path} are those of other windows')
         return panorama
-
-
-def _masks_in(panorama: PanoramaMasks, place: Place) -> InstanceMasks:
-    """A cached panorama's masks in a window, or those of an overlap's first window, cut to the overlap."""
-    grid = panorama.grid
-    crops = [*enumerate(grid.windows), *((overlap.first, overlap.box) for overlap in grid.overlaps)]
-    index = next(i for i, box in crops if grid.valid(box) == place.box)
-    return cut(panorama.windows[index], inside(grid.windows[index], place.box, grid.width))

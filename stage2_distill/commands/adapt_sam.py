@@ -24,6 +24,7 @@ from stage1_sam_cache.data.listing import Listing
 from stage1_sam_cache.system import folder_lock
 from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.memory import keep_freed_memory
+from stage2_distill.commands.flags import warn_of_slow_bfloat16
 from stage2_distill.libraries import import_libraries
 
 if TYPE_CHECKING:
@@ -87,18 +88,17 @@ def main(argv: list[str] | None = None) -> int:
     from stage2_distill.training.experiment import plain_errors
     from stage2_distill.training.resuming import nothing_to_resume
 
+    if args.amp:
+        warn_of_slow_bfloat16()
     work_dir = args.work_dir or Path('work_dirs') / f'adapt_{sam_flags.model_of(args)}'
     if args.resume and not work_dir.is_dir():
         raise nothing_to_resume(work_dir)
     with plain_errors(), folder_lock.hold(work_dir):
         _adapt(args, settings, cache, weak_labels, listing, work_dir)
     file = work_dir / 'adapter.safetensors'
-    print(f'adapter in {file}; make masks with it: tools/cache_sam.py ... {_sam_flag(args)}--adapter {file}')
+    chosen = [f'--{name} {value} ' for name in ('sam', 'checkpoint') if (value := getattr(args, name))]
+    print(f'adapter in {file}; make masks with it: tools/cache_sam.py ... {"".join(chosen)}--adapter {file}')
     return 0
-
-
-def _sam_flag(args: argparse.Namespace) -> str:
-    return f'--sam {args.sam} ' if args.sam else ''
 
 
 def _uses_labels(parser: argparse.ArgumentParser, args: argparse.Namespace, cache: MaskCache) -> bool:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from stage1_sam_cache.commands import flag_values
+from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.commands.shared_flags import add_refusal_flags
 from stage1_sam_cache.commands.shared_flags import add_trust_flag as add_trust_flag
 from stage1_sam_cache.commands.shared_flags import add_weights_flag as add_weights_flag
@@ -119,3 +119,11 @@ def launcher_of(given: str, environment: Mapping[str, str]) -> str:
             f'start the command with {program}, or leave --launcher out',
         )
     return given
+
+
+def warn_of_slow_bfloat16() -> None:
+    """Warn of ``--amp`` on a CPU where it takes longer than float32."""
+    from stage2_distill.training.bfloat16 import bfloat16_is_fast  # needs PyTorch
+
+    if not bfloat16_is_fast():
+        cli.report('warning: this CPU has no instructions for bfloat16, which is far slower here; leave --amp out')

@@ -26,6 +26,7 @@ from stage2_distill.commands.flags import (
     add_trust_flag,
     add_weights_flag,
     launcher_of,
+    warn_of_slow_bfloat16,
 )
 from stage2_distill.errors import ConfigError
 from stage2_distill.libraries import import_libraries
@@ -91,7 +92,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def changed_config(args: argparse.Namespace) -> Config:
     """Return the config with the changes that the flags ask for."""
-    from stage2_distill.training.bfloat16 import bfloat16_is_fast
     from stage2_distill.training.experiment import choose_work_dir, read_config
     from stage2_distill.training.runner import optimizer_configs
 
@@ -101,8 +101,7 @@ def changed_config(args: argparse.Namespace) -> Config:
     if args.amp:
         for wrapper in optimizer_configs(config):
             enable_amp(wrapper)
-        if not bfloat16_is_fast():
-            cli.report('warning: this CPU has no instructions for bfloat16, which is far slower here; leave --amp out')
+        warn_of_slow_bfloat16()
     if args.seed is not None or args.deterministic:
         given = {} if args.seed is None else {'seed': args.seed}
         config.randomness = {**config.get('randomness', {}), **given, 'deterministic': args.deterministic}

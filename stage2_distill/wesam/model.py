@@ -49,16 +49,19 @@ class SamAdaptation(BaseModel):
         windows = data['windows']
         with optim_wrapper.optim_context(self):
             losses, targets = self.adaptation.teacher_losses(windows)
-        first, logged = self.parse_losses(losses) if losses else (torch.zeros(()), {})
-        if first.requires_grad:
-            optim_wrapper.backward(first)  # frees the teacher's activations; the step follows the student's
+        teacher = self._backward(losses, optim_wrapper)  # which frees the teacher's activations
         with optim_wrapper.optim_context(self):
             losses = self.adaptation.student_losses(windows, targets)
-        if losses:
-            second, more = self.parse_losses(losses)
-            optim_wrapper.update_params(second)
-        else:
-            second, more = torch.zeros_like(first), {}
-            optim_wrapper.step()
-            optim_wrapper.zero_grad()
-        return {**logged, **more, 'loss': (first.to(second.device) + second).detach()}
+        student = self._backward(losses, optim_wrapper)
+        optim_wrapper.step()
+        optim_wrapper.zero_grad()
+        return {**teacher, **student, 'loss': teacher['loss'] + student['loss']}
+
+    def _backward(self, losses: dict[str, Tensor], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """Add the gradient of the losses' sum, and return them with it as ``loss``; without losses it is 0."""
+        if not losses:
+            return {'loss': torch.zeros((), device=self.updates[0].device)}
+        total, logged = self.parse_losses(losses)
+        if total.requires_grad:
+            optim_wrapper.backward(total)
+        return logged
