@@ -1,7 +1,7 @@
 """Import everything that a config can name, so that it is registered; nothing else in the process changes."""
 
 from stage2_distill.checkpoints import safetensors_files, shipped_weights  # noqa: F401
-from stage2_distill.data import datasets, sampler, transforms  # noqa: F401
+from stage2_distill.data import crop_rows, datasets, sampler, transforms  # noqa: F401
 from stage2_distill.evaluation import metrics, pictures  # noqa: F401
 from stage2_distill.fusion import registered  # noqa: F401
 from stage2_distill.heads import ctcf_head, mka_head  # noqa: F401

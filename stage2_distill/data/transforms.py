@@ -237,13 +237,12 @@ class PanoramaPreProcessor(SegDataPreProcessor):
 
 @TRANSFORMS.register_module()
 class PackPanorama(PackSegInputs):
-    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, with ``left_out`` and the image's id."""
+    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, with ``left_out``, ``image_id``, ``order_seed``."""
 
     def transform(self, results: Results) -> Results:
         packed = super().transform(results)
         sample = packed['data_samples']
-        if 'image_id' in results:
-            sample.set_metainfo({'image_id': results['image_id']})
+        sample.set_metainfo({name: results[name] for name in ('image_id', 'order_seed') if name in results})
         if _knowledge(results):
             sample = packed['data_samples'] = PinnedSample(metainfo=sample.metainfo, **dict(sample.items()))
         if 'cached_masks' in results:
