@@ -35,6 +35,8 @@ from stage2_distill.libraries import import_libraries
 
 if TYPE_CHECKING:
     from stage2_distill.deployment.prediction_run import Run
+    from stage2_distill.deployment.predictor import Labeller
+    from stage2_distill.deployment.sequence_labeller import SequenceLabeller
     from stage2_distill.exchange.prediction_files import PredictionFiles
 
 _SEVERAL = (
@@ -66,7 +68,10 @@ def build_parser() -> argparse.ArgumentParser:
     way = parser.add_argument_group('how images are labelled')
     way.add_argument('--mode', choices=MODES, default='auto', help='see below (default: %(default)s)')
     way.add_argument(
-        '--window', type=flag_values.pixel_pair, default=WINDOW, metavar='HxW', help=f'default: {WINDOW[0]}x{WINDOW[1]}'
+        '--window',
+        type=flag_values.pixel_pair,
+        metavar='HxW',
+        help=f"default: {WINDOW[0]}x{WINDOW[1]}; of OmniSAM, the config's",
     )
     way.add_argument(
         '--stride', type=flag_values.pixel_pair, metavar='HxW', help='of slide (default: 3/4 of the window)'
@@ -93,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     if not 0 < args.scale <= _LARGEST_SCALE or not 0 <= args.opacity <= 1:
         parser.error(f'--scale has to be above 0 and at most {_LARGEST_SCALE}, --opacity from 0 to 1')
     mode = shared_flags.make_settings(
-        parser, Mode, {'name': args.mode, 'window': args.window, 'stride': args.stride, 'wrap': args.wrap}
+        parser, Mode, {'name': args.mode, 'window': args.window or WINDOW, 'stride': args.stride, 'wrap': args.wrap}
     )
     views = view_flags.chosen_views(parser, args)
     shard = args.shard or shard_of_environment(os.environ)
@@ -165,19 +170,14 @@ def make_run(
     from stage2_distill.deployment.enlarge import CONFIDENCE_SCALE
     from stage2_distill.deployment.outputs import Predictions
     from stage2_distill.deployment.prediction_run import Run
-    from stage2_distill.deployment.predictor import Labeller, identity
-    from stage2_distill.deployment.student import Student
     from stage2_distill.exchange.label_map import LabelSet
     from stage2_distill.exchange.prediction_files import PredictionFiles
-    from stage2_distill.models.dry_run import needed_bytes
 
     device = choose_device(args.device, os.environ)
-    student = Student.load(args.config, args.checkpoint, args.trust_checkpoint)
+    labeller, student_id = load_labeller(args, mode)
+    student = labeller.student
     if len(student.classes) > 256:
         raise ConfigError(f'{args.config} has {len(student.classes)} classes; a label of 8 bits can name 256')
-    if args.mode in ('slide', 'tile'):
-        needed_bytes(student.network, args.window)  # refuses windows that are too small for the student
-    student_id = identity(student, args.config)
     formats = [name for name in FORMATS if name in args.format]
     others = PredictionFiles(args.out, formats, LabelSet(student.classes, student.palette, student_id, args.image_url))
     student.to(device)
@@ -195,13 +195,42 @@ def make_run(
             'config': args.config,
             'checkpoint': args.checkpoint,
             'student': student_id,
-            **mode.to_json(),
+            **labeller.mode.to_json(),
             'scale': args.scale,
             **({'probability_1_is': CONFIDENCE_SCALE} if args.confidence else {}),
         }
     )
-    labeller = Labeller(student, mode, args.scale, args.max_pixels, confidence=args.confidence)
     return Run(labeller, predictions, student_id, shard, others.add, derived, args.level), others
+
+
+def load_labeller(args: argparse.Namespace, mode: Mode) -> tuple[Labeller | SequenceLabeller, str]:
+    """Load the network that the flags name, and return what labels images with it, and its identity.
+
+    Raises:
+        GoodSAMError: If config or checkpoint can't be used, or the flags do not go with such a network.
+    """
+    from stage2_distill.deployment import sequence_labeller as sequences
+    from stage2_distill.deployment.predictor import Labeller, identity
+    from stage2_distill.deployment.student import Student
+    from stage2_distill.models.dry_run import needed_bytes
+    from stage2_distill.training.experiment import read_config
+
+    if sequences.sees_sequences(read_config(args.config)):
+        if args.mode != 'auto' or args.scale != 1 or (args.stride and not args.window):
+            raise ConfigError(
+                f'{args.config} is of a network that sees an image as a sequence of windows',
+                'leave out --mode and --scale; --window, with --stride, replaces the windows of the config',
+            )
+        windows = {'window': list(mode.window), 'stride': list(mode.first_stride)} if args.window else None
+        chosen = sequences.SequenceMode(windows, args.wrap)
+        network = sequences.SequenceNetwork.load(args.config, args.checkpoint, chosen, args.trust_checkpoint)
+        labels = sequences.SequenceLabeller(network, chosen, args.max_pixels, confidence=args.confidence)
+        return labels, network.identity
+    student = Student.load(args.config, args.checkpoint, args.trust_checkpoint)
+    if args.mode in ('slide', 'tile'):
+        needed_bytes(student.network, mode.window)  # refuses windows that are too small for the student
+    labeller = Labeller(student, mode, args.scale, args.max_pixels, confidence=args.confidence)
+    return labeller, identity(student, args.config)
 
 
 def label(run: Run, sources: Sources, shard: Shard) -> None:

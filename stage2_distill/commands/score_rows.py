@@ -30,7 +30,7 @@ from stage2_distill.evaluation.scoring import (
     use_images,
     use_predictors,
 )
-from stage2_distill.models.names import NETWORKS
+from stage2_distill.models.names import NETWORKS, SEQUENCE
 from stage2_distill.training.experiment import choose_work_dir, read_config
 
 Rows = tuple[list[dict[str, Any]], Coverage]
@@ -47,7 +47,12 @@ def score_rows(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
     given = [name for name in ('mode', 'window', 'stride') if getattr(args, name)]
     if goodsam and given:
         parser.error(f'--{given[0]} is for plain networks; a GoodSAM config sets its own windows')
-    if not goodsam and (args.window or args.stride) and not args.mode:
+    sequence = (config.model.get('test_cfg') or {}).get('mode') == SEQUENCE
+    if sequence and (args.mode or args.input_scale):
+        parser.error(f'{config.model.type} sees sequences of its own windows: leave out --mode and --input-scale')
+    if sequence and args.stride and not args.window:
+        parser.error('--stride goes with --window')
+    if not goodsam and not sequence and (args.window or args.stride) and not args.mode:
         parser.error('--window and --stride go with --mode slide or tile')
     if not goodsam and args.checkpoint is None:
         parser.error('a checkpoint is needed')
@@ -134,6 +139,8 @@ def draw_into(config: Config, show_dir: str | None, name: str) -> None:
 def score_network(config: Config, args: argparse.Namespace) -> Rows:
     """Return one row for every mode and input scale of a plain network, and the images that they are of."""
     use_regions(config, args.regions)
+    if args.window and not args.mode:  # of a network that sees sequences
+        config.model.grid = {'window': args.window, 'stride': args.stride or args.window}
     rows: list[dict[str, Any]] = []
     for mode in args.mode or [None]:
         for scale in args.input_scale or [1.0]:

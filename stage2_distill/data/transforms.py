@@ -237,7 +237,7 @@ class PanoramaPreProcessor(SegDataPreProcessor):
 
 @TRANSFORMS.register_module()
 class PackPanorama(PackSegInputs):
-    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, with ``left_out``, ``image_id``, ``order_seed``."""
+    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, ``left_out``, ``image_id``, ``order_seed``."""
 
     def transform(self, results: Results) -> Results:
         packed = super().transform(results)

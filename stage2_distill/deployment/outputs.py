@@ -57,7 +57,8 @@ class Predictions:
             self._more[CONFIDENCE] = {'probability_1_is': CONFIDENCE_SCALE}
         self._more[LABELS] = {}
         self.opacity, self.confidence = opacity, confidence
-        self._colours = np.array(palette, np.uint8)
+        self._colours = np.zeros((256, 3), np.uint8)  # black where a network gives no label
+        self._colours[: len(palette)] = palette
         self._cleaned: set[Path] = set()
 
     def describe(self, description: dict[str, Any]) -> None:

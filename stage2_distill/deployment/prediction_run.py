@@ -17,6 +17,7 @@ from stage2_distill.deployment.levelling import label_level
 from stage2_distill.deployment.outputs import Predictions
 from stage2_distill.deployment.own_output import Note, read_note
 from stage2_distill.deployment.predictor import Labeller, Pixels, Progress
+from stage2_distill.deployment.sequence_labeller import SequenceLabeller
 from stage2_distill.deployment.sources import Source
 from stage2_distill.deployment.videos import frame_count, read_frames
 from stage2_distill.errors import NotFiniteError
@@ -47,7 +48,7 @@ class Run:
 
     def __init__(
         self,
-        labeller: Labeller,
+        labeller: Labeller | SequenceLabeller,
         predictions: Predictions,
         student_id: str,
         shard: Shard,

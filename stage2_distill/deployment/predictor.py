@@ -37,10 +37,14 @@ Report = Callable[[str], None]
 
 def identity(student: Student, config: str) -> str:
     """Return what tells students apart: a digest of the network's config, its weights, classes and colours."""
+    return network_identity(student.network, [student_config(read_config(config)), student.classes, student.palette])
+
+
+def network_identity(network: torch.nn.Module, facts: list[Any]) -> str:
+    """Return a digest of a network's weights and of what else tells it from others, as JSON can write it."""
     digest = hashlib.sha256()
-    facts = [student_config(read_config(config)), student.classes, student.palette]
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
-    for name, weight in student.network.state_dict().items():
+    for name, weight in network.state_dict().items():
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -31,13 +31,22 @@ Enlarge = Callable[[Tensor, tuple[int, int]], Tensor]  # small logits (C, h, w) 
 
 
 def student_config(config: Config) -> dict[str, Any]:
-    """The model of a plain mmseg config: the student of a GoodSAM config, or the config's own network."""
+    """The model of a plain mmseg config: the student of a GoodSAM config, or the config's own network.
+
+    Raises:
+        ConfigError: If it is another kind of network.
+    """
     model = copy.deepcopy(config.model.to_dict())
     if model['type'] == 'GoodSAM':
         kept = {name: value for name, value in model['data_preprocessor'].items() if name != 'size_divisor'}
         preprocessor = {**kept, 'type': 'SegDataPreProcessor'}
         model = {**model['student'], 'data_preprocessor': preprocessor}
     model = as_encoder_decoder(model)
+    if not {'backbone', 'decode_head'} <= model.keys():
+        raise ConfigError(
+            f'{config.filename}: a {model["type"]} is no student, which has a backbone and a head',
+            'tools/predict.py labels images with it, tools/test.py scores it',
+        )
     for part in (model, model['backbone'], model['decode_head']):
         part.pop('init_cfg', None)
     model.pop('pretrained', None)

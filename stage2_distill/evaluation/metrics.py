@@ -111,4 +111,7 @@ class PerClassIoUMetric(IoUMetric):
         for space in LABEL_SPACES.values():
             if space.classes == classes and (self.model_space, space.name) in REMAPS:
                 return REMAPS[self.model_space, space.name]
-        raise ConfigError(f'predictions of {self.model_space} cannot be scored as {", ".join(classes)}')
+        raise ConfigError(
+            f'predictions of {self.model_space} cannot be scored as {", ".join(classes)}',
+            f'choose classes that they have, such as their own: --label-space {self.model_space}',
+        )

@@ -38,6 +38,23 @@ class FewGroupsConstructor(DefaultOptimWrapperConstructor):
             params[:] = joined_groups(params)
 
 
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class TrainedConstructor(FewGroupsConstructor):
+    """The same with the parameters that are trained alone; an optimizer has no state, and no decay, for frozen ones."""
+
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
+        # Without settings MMEngine hands all parameters to the optimizer, and asks nothing.
+        super().__init__(optim_wrapper_cfg, paramwise_cfg or {'bypass_duplicate': False})
+
+    def add_params(self, params: list[dict[str, Any]], module: nn.Module, prefix: str = '', **options: Any) -> None:
+        """Add the groups of a module's parameters; of the whole network's the frozen ones are dropped."""
+        super().add_params(params, module, prefix, **options)
+        if not prefix:
+            for group in params:
+                group['params'] = [each for each in group['params'] if each.requires_grad]
+            params[:] = [group for group in params if group['params']]
+
+
 def joined_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Join groups of parameters that have the same settings, in the order in which the settings first appear."""
     joined: dict[Any, dict[str, Any]] = {}

@@ -1,0 +1,4 @@
+# OmniSAM's source training with SAM 2.1 small on Cityscapes in 13 classes.
+_base_ = './_base_/source_cs13.py'
+weights = 'https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_small.pt'
+model = dict(size='s', weights=weights)

@@ -1,0 +1,155 @@
+"""How a panorama is predicted: laps, merging, and controls that show what the memory does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from stage1_sam_cache.geometry.windows import WindowGrid
+from stage2_distill.errors import ConfigError
+from stage2_distill.omnisam import sequence
+from stage2_distill.omnisam.memory_bank import MemoryBank, MemoryEntry
+from stage2_distill.omnisam.merging import RULES, Merged, merge
+from stage2_distill.omnisam.patches import cut_patches, window_logits
+
+if TYPE_CHECKING:
+    from stage2_distill.omnisam.features import PatchFeatures
+    from stage2_distill.omnisam.omnisam import OmniSAM
+
+MODE = 'sequence'
+MEMORIES = ('on', 'off', 'shuffled', 'other')
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """``test_cfg`` of ``OmniSAM``.
+
+    Args:
+        mode: ``'sequence'``, the only one; other networks have others.
+        laps: ``'forward'``, ``'both'`` (left to right, then right to left) or ``'ring'``, see ``sequence.laps``.
+        rule: How predictions of several windows and laps become one, see ``merging.merge``.
+        threshold: Of the rule; None takes the rule's own.
+        memory: ``'on'``, or a control: ``'off'`` predicts every patch as a first one, ``'shuffled'`` reads the entries
+            in a wrong order, ``'other'`` reads those of the next image of the batch at the same step.
+        start: The first window of ``'ring'``.
+
+    Raises:
+        ConfigError: If a value is not one of these.
+    """
+
+    mode: str = MODE
+    laps: str = 'both'
+    rule: str = 'mean'
+    threshold: float | None = None
+    memory: str = 'on'
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        known = {'mode': (MODE,), 'laps': sequence.LAPS, 'rule': RULES, 'memory': MEMORIES}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ConfigError(
+                    f'model.test_cfg.{name}={getattr(self, name)!r} of OmniSAM', f'give one of {", ".join(values)}'
+                )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None) -> PredictionSettings:
+        """Make settings of a config's ``test_cfg``.
+
+        Raises:
+            ConfigError: If there are other keys or values.
+        """
+        names = [field.name for field in fields(cls)]
+        unknown = [name for name in values or {} if name not in names]
+        if unknown:
+            raise ConfigError(f'model.test_cfg of OmniSAM has no {unknown[0]}', f'it has {", ".join(names)}')
+        return cls(**(values or {}))
+
+
+@torch.no_grad()
+def predict_panoramas(
+    network: OmniSAM, images: Tensor, grids: Sequence[WindowGrid], settings: PredictionSettings
+) -> list[Merged]:
+    """Predict panoramas, one after the other.
+
+    Args:
+        network: In evaluation mode.
+        images: Normalised ``(B, 3, H, W)``.
+        grids: The windows of each.
+        settings: As the config says.
+
+    Raises:
+        ConfigError: If the memory of another image is asked for in a batch of one, or a ring in an open panorama.
+    """
+    if settings.memory == 'other' and len(images) < 2:
+        raise ConfigError(
+            "model.test_cfg.memory='other' reads the memory of the next image of the batch, and this batch has one",
+            'give test_dataloader.batch_size a divisor of the number of images that is at least 2',
+        )
+    merged = []
+    for index, (image, grid) in enumerate(zip(images, grids, strict=True)):
+        lent = None
+        if settings.memory == 'other':
+            other = (index + 1) % len(images)
+            lent = _memories(network, images[other : other + 1], grids[other], settings)
+        predictions = _predictions(network, image[None], grid, settings, lent)
+        merged.append(merge(predictions, grid, settings.rule, settings.threshold))
+    return merged
+
+
+def _predictions(
+    network: OmniSAM,
+    image: Tensor,
+    grid: WindowGrid,
+    settings: PredictionSettings,
+    lent: list[list[MemoryEntry]] | None,
+) -> Iterator[tuple[int, Tensor]]:
+    """Window index and logits ``(C, h, w)`` of every prediction that counts, of one image ``(1, 3, H, W)``."""
+    features = _encode(network, image, grid)
+    generator = torch.Generator().manual_seed(0)
+    for number, lap in enumerate(_laps(grid, settings)):
+        bank = MemoryBank(network.memory_slots)
+        for step, window in enumerate(lap.windows):
+            entries = list(bank) if settings.memory != 'off' else []
+            if settings.memory == 'shuffled':
+                entries = [entries[place] for place in torch.randperm(len(entries), generator=generator).tolist()]
+            _, logits = network.see(features[window], entries)
+            own = network.remember(features[window], logits)
+            bank.add(own if lent is None else lent[number][step])
+            if step >= lap.counted_from:
+                yield window, window_logits(logits, grid)[0]
+
+
+def _memories(
+    network: OmniSAM, image: Tensor, grid: WindowGrid, settings: PredictionSettings
+) -> list[list[MemoryEntry]]:
+    """The entries that an image writes with its own memory, by lap and step."""
+    features = _encode(network, image, grid)
+    written = []
+    for lap in _laps(grid, settings):
+        bank, entries = MemoryBank(network.memory_slots), []
+        for window in lap.windows:
+            _, logits = network.see(features[window], list(bank))
+            entries.append(network.remember(features[window], logits))
+            bank.add(entries[-1])
+        written.append(entries)
+    return written
+
+
+def _encode(network: OmniSAM, image: Tensor, grid: WindowGrid) -> list[PatchFeatures]:
+    """Features of every window; one patch at a time, as memory allows on any device."""
+    patches = cut_patches(image, grid, network.patch_size)
+    return [network.encoder(patch) for patch in patches.unbind(1)]
+
+
+def _laps(grid: WindowGrid, settings: PredictionSettings) -> list[sequence.Lap]:
+    if settings.laps == 'ring' and not grid.wrap:
+        raise ConfigError(
+            "model.test_cfg.laps='ring' goes around closed panoramas, and these windows do not cross the seam",
+            'set wrap=True in model.grid, or choose other laps',
+        )
+    return sequence.laps(settings.laps, len(grid.windows), settings.start)
