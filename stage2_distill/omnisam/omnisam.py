@@ -16,10 +16,11 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from stage1_sam_cache.data.label_spaces import IGNORE
-from stage1_sam_cache.sam.sam2_networks import SIZES, build_sam2, check_patch
+from stage1_sam_cache.sam.sam2_networks import build_sam2
+from stage1_sam_cache.sam.sam2_sizes import SIZES
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.errors import ConfigError
-from stage2_distill.omnisam.features import PatchEncoder, PatchFeatures
+from stage2_distill.omnisam.features import ENCODERS, PatchEncoder, PatchFeatures
 from stage2_distill.omnisam.initial_weights import load_sam2_weights, names_in_sam2
 from stage2_distill.omnisam.mask_input import KINDS, class_shares, memory_mask
 from stage2_distill.omnisam.memory_bank import MemoryBank, MemoryEntry, MemoryNetwork
@@ -31,7 +32,6 @@ from stage2_distill.omnisam.sequence import draw_orders, in_order
 from stage2_distill.omnisam.window_choice import WindowChoice
 
 STEPS = ('sequence', 'patch')
-ENCODERS = ('lora', 'full')
 
 
 @MODELS.register_module()
@@ -61,7 +61,6 @@ class OmniSAM(BaseSegmentor):
 
     Raises:
         ConfigError: If a setting is unknown or out of range.
-        InputSizeError: If SAM 2 can't take patches of that size.
         GoodSAMError: If the package ``sam2`` is not installed.
     """
 
@@ -97,7 +96,6 @@ class OmniSAM(BaseSegmentor):
                 raise ConfigError(f'model.{name}={share} of OmniSAM', 'give a share from 0 to 1')
         if not isinstance(patch_size, int):
             raise ConfigError(f'model.patch_size={patch_size} of OmniSAM', 'give the side of a square in pixels')
-        check_patch(patch_size, patch_size)
         self.windows, self.patch_size = WindowChoice(grid), patch_size
         self.settings = PredictionSettings.of(test_cfg)
         self.size, self.weights, self.num_classes, self.align_corners = size, weights, num_classes, False
@@ -112,8 +110,7 @@ class OmniSAM(BaseSegmentor):
         self.loss_decode = MODELS.build(loss_decode or {'type': 'CrossEntropyLoss', 'avg_non_ignore': True})
         self.sam2_names = names_in_sam2(self, named)
         if memory_slots == 0:
-            self.memory.requires_grad_(False)
-            self.memory.nu.requires_grad_(True)
+            self.memory.requires_grad_(False).nu.requires_grad_(True)
 
     def init_weights(self) -> None:
         """Initialise all weights; those of SAM 2 from ``weights``.
@@ -172,19 +169,20 @@ class OmniSAM(BaseSegmentor):
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         return draw_orders(1, n, wrap, self.reverse, generator)
 
-    def training_bank(self) -> MemoryBank:
-        """An empty memory for a batch, without slots in the share of the batches that train first patches."""
+    def training_slots(self) -> int:
+        """Slots of the memory of a batch: none in the share of the batches that train first patches."""
         with_memory = self.train_memory_share == 1 or float(torch.rand(())) < self.train_memory_share
-        return MemoryBank(self.memory_slots if with_memory else 0)
+        return self.memory_slots if with_memory else 0
 
     def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
         """Mean cross-entropy of all patches; the encoder sees them in one batch."""
         patches, labels = self.training_patches(inputs, data_samples)
-        bank, losses = self.training_bank(), []
+        slots, losses = self.training_slots(), []
+        bank = MemoryBank(slots)
         for step, features in enumerate(self.encoder.sequence(patches)):
             _, logits = self.see(features, bank)
             losses.append(self._losses(logits, labels[:, step]))
-            if step + 1 < patches.shape[1] and self.memory_slots:
+            if slots and step + 1 < patches.shape[1]:
                 bank.add(self.remember(features, logits))
         return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
 

@@ -10,6 +10,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
 from torch import Tensor
 
+from stage2_distill.omnisam.memory_bank import MemoryBank
+
 
 def train_by_patches(model: Any, data: dict[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
     """Visit the patches of a batch in order, with an optimizer step after each.
@@ -27,7 +29,7 @@ def train_by_patches(model: Any, data: dict[str, Any], optim_wrapper: OptimWrapp
     network = getattr(model, 'module', model)
     data = network.data_preprocessor(data, True)
     patches, labels = network.training_patches(data['inputs'], data['data_samples'])
-    bank = network.training_bank()
+    bank = MemoryBank(network.training_slots())
     logs: list[dict[str, Tensor]] = []
     for step in range(patches.shape[1]):
         with optim_wrapper.optim_context(model):

@@ -39,20 +39,18 @@ class FewGroupsConstructor(DefaultOptimWrapperConstructor):
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class TrainedConstructor(FewGroupsConstructor):
-    """The same with the parameters that are trained alone; an optimizer has no state, and no decay, for frozen ones."""
+class TrainedConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor for the parameters that are trained alone: most of a network may be frozen.
 
-    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
-        # Without settings MMEngine hands all parameters to the optimizer, and asks nothing.
-        super().__init__(optim_wrapper_cfg, paramwise_cfg or {'bypass_duplicate': False})
+    Raises:
+        ConfigError: If there is a ``paramwise_cfg``, which names all parameters.
+    """
 
-    def add_params(self, params: list[dict[str, Any]], module: nn.Module, prefix: str = '', **options: Any) -> None:
-        """Add the groups of a module's parameters; of the whole network's the frozen ones are dropped."""
-        super().add_params(params, module, prefix, **options)
-        if not prefix:
-            for group in params:
-                group['params'] = [each for each in group['params'] if each.requires_grad]
-            params[:] = [group for group in params if group['params']]
+    def __call__(self, model: nn.Module) -> Any:
+        """Build the optimizer wrapper."""
+        if self.paramwise_cfg:
+            raise ConfigError('optim_wrapper.constructor=TrainedConstructor takes no paramwise_cfg', 'leave it out')
+        return super().__call__(nn.ParameterList(each for each in model.parameters() if each.requires_grad))
 
 
 def joined_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
