@@ -22,12 +22,14 @@ from stage2_distill.data.sampler import DrawSampler
 from stage2_distill.data.transforms import PanoramaPreProcessor
 from stage2_distill.errors import ConfigError
 from stage2_distill.models.goodsam import GoodSAM
+from stage2_distill.omnisam.omnisam import OmniSAM
 from stage2_distill.training.checked_runner import CheckedRunner
 from stage2_distill.training.checkpoint_hook import AtomicCheckpointHook
 
 PRIVATE = [
     # class of ours, its base, method, the method of the base that calls it
     (GoodSAM, BaseSegmentor, '_forward', BaseSegmentor.forward),
+    (OmniSAM, BaseSegmentor, '_forward', BaseSegmentor.forward),
 ]
 
 

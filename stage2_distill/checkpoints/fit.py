@@ -66,8 +66,10 @@ def check_initial_weights(model: torch.nn.Module, trusted: bool = False) -> None
 
 
 def initial_files(settings: Any) -> Iterator[str]:
-    """The files that ``init_cfg`` names anywhere in the config of a model."""
+    """The files that ``init_cfg``, or the argument ``weights``, names anywhere in the config of a model."""
     if isinstance(settings, dict):
+        if isinstance(settings.get('weights'), str):
+            yield settings['weights']
         if settings.get('type') == 'Pretrained' and isinstance(settings.get('checkpoint'), str):
             yield settings['checkpoint']
         settings = list(settings.values())

@@ -44,7 +44,7 @@ def student_config(config: Config) -> dict[str, Any]:
     model = as_encoder_decoder(model)
     if not {'backbone', 'decode_head'} <= model.keys():
         raise ConfigError(
-            f'{config.filename}: a {model["type"]} is no student, which has a backbone and a head',
+            f'{config.filename}: its {model["type"]} is no student, which has a backbone and a head',
             'tools/predict.py labels images with it, tools/test.py scores it',
         )
     for part in (model, model['backbone'], model['decode_head']):

@@ -113,12 +113,11 @@ class OmniSAM(BaseSegmentor):
             self.memory.requires_grad_(False).nu.requires_grad_(True)
 
     def init_weights(self) -> None:
-        """Initialise all weights; those of SAM 2 from ``weights``.
+        """Give SAM 2's modules the weights that ``weights`` names; all others are drawn when they are built.
 
         Raises:
             CheckpointError: If they can't be used, or are of another size.
         """
-        super().init_weights()
         if self.weights is not None:
             load_sam2_weights(self, self.sam2_names, self.weights, f'SAM 2 of size {self.size}')
 
