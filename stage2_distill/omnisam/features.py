@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint as recomputed
 
 from stage1_sam_cache.adaptation.lora import update_blocks
 from stage1_sam_cache.sam.adapter import updated_rows
-from stage1_sam_cache.sam.sam2_networks import check_patch
+from stage1_sam_cache.sam.sam2_sizes import check_patch
 from stage2_distill.errors import ConfigError
 
 if TYPE_CHECKING:
