@@ -42,8 +42,8 @@ class SemanticHead(nn.Module):
         projections = (self.project_low, self.project_medium, self.project_high)
         parts = self.fuse.weight.flatten(1).chunk(3, 1)
         # Projection, enlargement and fusion are all linear, and enlarging keeps constants: so each level is projected
-        # and fused at once, at its own size. This equals the concatenation of enlarged levels up to rounding, with a
-        # twelfth of the multiplications and without 3 width channels at the finest size.
+        # and fused at once, at its own size. This equals the concatenation of enlarged levels up to rounding, with less
+        # than a tenth of the multiplications and without 3 width channels at the finest size.
         fused = [
             F.conv2d(level, (part @ projection.weight)[..., None, None], part @ projection.bias)
             for level, part, projection in zip((low, medium, high), parts, projections, strict=True)
