@@ -16,7 +16,7 @@ from stage2_distill.errors import ConfigError
 class CropRows(BaseTransform):
     """Keep the rows from ``top`` to before ``bottom`` of an image and of its label; what is kept is what is scored.
 
-    It stands behind ``LoadLabel``, which compares the sizes of image and label.
+    Adds ``kept_rows``. It stands behind ``LoadLabel``, which compares the sizes of image and label.
 
     Args:
         top: The first row that is kept.
@@ -44,5 +44,6 @@ class CropRows(BaseTransform):
         for field in ('img', 'pixels', *results['seg_fields']):
             if field in results:
                 results[field] = np.ascontiguousarray(results[field][kept])
+        results['kept_rows'] = self.top, self.bottom
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results

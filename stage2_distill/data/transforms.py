@@ -31,6 +31,7 @@ from stage2_distill.data.stored_lesson import StoredLesson, file_name, read
 from stage2_distill.errors import ConfigError
 
 Results = dict[str, Any]
+META = ('image_id', 'order_seed', 'kept_rows')  # what the metadata of a sample has beyond mmseg's
 KNOWLEDGE = ('cached_masks', 'lesson')  # what a sample carries beside its image, one of them; it turns with the image
 
 
@@ -237,12 +238,12 @@ class PanoramaPreProcessor(SegDataPreProcessor):
 
 @TRANSFORMS.register_module()
 class PackPanorama(PackSegInputs):
-    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, ``left_out``, ``image_id``, ``order_seed``."""
+    """Pack as mmseg does, with ``cached_masks``, joined, or ``lesson``, with ``left_out`` and what ``META`` names."""
 
     def transform(self, results: Results) -> Results:
         packed = super().transform(results)
         sample = packed['data_samples']
-        sample.set_metainfo({name: results[name] for name in ('image_id', 'order_seed') if name in results})
+        sample.set_metainfo({name: results[name] for name in META if name in results})
         if _knowledge(results):
             sample = packed['data_samples'] = PinnedSample(metainfo=sample.metainfo, **dict(sample.items()))
         if 'cached_masks' in results:

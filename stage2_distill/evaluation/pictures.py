@@ -13,6 +13,7 @@ from mmseg.structures import SegDataSample
 
 from stage1_sam_cache.data.images import read_rgb
 
+_KEPT = ('img_path', 'image_id', 'kept_rows')
 _DRAWN = ('gt_sem_seg', 'pred_sem_seg')
 
 
@@ -57,7 +58,7 @@ class PictureHook(SegVisualizationHook):
             name = sample.get('image_id') or f'{index}_{path.stem}'
             runner.visualizer.add_datasample(
                 name,
-                read_rgb(path).pixels,
+                read_rgb(path).pixels[slice(*sample.get('kept_rows', (None,)))],
                 data_sample=sample,
                 show=self.show,
                 wait_time=self.wait_time,
@@ -78,7 +79,7 @@ def _of_all(batch_idx: int, loader: Any, outputs: Sequence[SegDataSample]) -> li
 def _light(outputs: Sequence[SegDataSample]) -> Iterator[SegDataSample]:
     """The samples with what is drawn alone, on the CPU."""
     for output in outputs:
-        sample = SegDataSample(metainfo={key: output.get(key) for key in ('img_path', 'image_id') if key in output})
+        sample = SegDataSample(metainfo={key: output.get(key) for key in _KEPT if key in output})
         for key in _DRAWN:
             if key in output:
                 setattr(sample, key, output.get(key).to('cpu'))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,13 +12,10 @@ from torch import Tensor
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill.errors import ConfigError
 from stage2_distill.omnisam import sequence
+from stage2_distill.omnisam.features import PatchFeatures
 from stage2_distill.omnisam.memory_bank import MemoryBank, MemoryEntry
 from stage2_distill.omnisam.merging import RULES, Merged, merge
 from stage2_distill.omnisam.patches import cut_patches, window_logits
-
-if TYPE_CHECKING:
-    from stage2_distill.omnisam.features import PatchFeatures
-    from stage2_distill.omnisam.omnisam import OmniSAM
 
 MODE = 'sequence'
 MEMORIES = ('on', 'off', 'shuffled', 'other')
@@ -70,9 +67,25 @@ class PredictionSettings:
         return cls(**(values or {}))
 
 
+class PatchNetwork(Protocol):
+    """What a prediction needs of ``OmniSAM``."""
+
+    memory_slots: int
+    patch_size: int
+
+    def extract_feat(self, inputs: Tensor) -> PatchFeatures:
+        """Encode square patches ``(B, 3, S, S)``."""
+
+    def see(self, features: PatchFeatures, entries: Iterable[MemoryEntry]) -> tuple[Tensor, Tensor]:
+        """Return features of the head and logits ``(B, C, S, S)``."""
+
+    def remember(self, features: PatchFeatures, logits: Tensor) -> MemoryEntry:
+        """Return what the memory keeps of a patch."""
+
+
 @torch.no_grad()
 def predict_panoramas(
-    network: OmniSAM, images: Tensor, grids: Sequence[WindowGrid], settings: PredictionSettings
+    network: PatchNetwork, images: Tensor, grids: Sequence[WindowGrid], settings: PredictionSettings
 ) -> list[Merged]:
     """Predict panoramas, one after the other.
 
@@ -102,7 +115,7 @@ def predict_panoramas(
 
 
 def _predictions(
-    network: OmniSAM,
+    network: PatchNetwork,
     image: Tensor,
     grid: WindowGrid,
     settings: PredictionSettings,
@@ -125,7 +138,7 @@ def _predictions(
 
 
 def _memories(
-    network: OmniSAM, image: Tensor, grid: WindowGrid, settings: PredictionSettings
+    network: PatchNetwork, image: Tensor, grid: WindowGrid, settings: PredictionSettings
 ) -> list[list[MemoryEntry]]:
     """The entries that an image writes with its own memory, by lap and step."""
     features = _encode(network, image, grid)
@@ -140,10 +153,10 @@ def _memories(
     return written
 
 
-def _encode(network: OmniSAM, image: Tensor, grid: WindowGrid) -> list[PatchFeatures]:
+def _encode(network: PatchNetwork, image: Tensor, grid: WindowGrid) -> list[PatchFeatures]:
     """Features of every window; one patch at a time, as memory allows on any device."""
     patches = cut_patches(image, grid, network.patch_size)
-    return [network.encoder(patch) for patch in patches.unbind(1)]
+    return [network.extract_feat(patch) for patch in patches.unbind(1)]
 
 
 def _laps(grid: WindowGrid, settings: PredictionSettings) -> list[sequence.Lap]:
