@@ -136,6 +136,10 @@ def test_what_sam_2_cannot_encode_is_refused(sam2):
 # --- counts ---
 
 
+def updates_of(encoder):
+    return count(*(module for module in encoder.modules() if isinstance(module, LowRank)))
+
+
 @pytest.mark.parametrize(
     ('size', 'literal', 'full'),
     [('t', 64_512, 69_888), ('s', 89_088, 94_464), ('b', 159_488, 165_760), ('l', 421_632, 429_696)],
@@ -143,12 +147,13 @@ def test_what_sam_2_cannot_encode_is_refused(sam2):
 def test_parameters_are_those_of_the_paper(size, literal, full):
     pytest.importorskip('sam2')
     with torch.device('meta'):
-        updates = [module for module in PatchEncoder(build_sam2(size)).modules() if isinstance(module, LowRank)]
-        assert count(*updates) == full
         sam2 = build_sam2(size)
+        assert updates_of(PatchEncoder(sam2)) == full
+        for block in sam2.image_encoder.trunk.blocks:
+            block.attn.qkv = block.attn.qkv.linear
         encoder, memory = PatchEncoder(sam2, literal_rows=True), MemoryNetwork(sam2)
         head = SemanticHead(256, 13)
-    assert count(*(module for module in encoder.modules() if isinstance(module, LowRank))) == literal
+    assert updates_of(encoder) == literal
     total = count(encoder, memory.memory_attention, head)
     assert round(total / 2**20, 2) == {'t': 31.97, 's': 38.76, 'b': 72.01, 'l': 209.20}[size]
     new = {'tau', 'nu'}
