@@ -62,8 +62,8 @@ def make_source(parser: argparse.ArgumentParser, args: argparse.Namespace, listi
         return FelzenszwalbMaskGenerator(shared_flags.make_settings(parser, FelzenszwalbSettings, values))
     if model_of(args) in NAMES:
         return _make_sam2(parser, args)
-    if given_2 := list(shared_flags.given_settings(args, Sam2Options)):
-        parser.error(f'--{given_2[0].replace("_", "-")} is for SAM 2: --sam {", ".join(NAMES)}')
+    if foreign := list(shared_flags.given_settings(args, Sam2Options)):
+        parser.error(f'--{foreign[0].replace("_", "-")} is for SAM 2: --sam {", ".join(NAMES)}')
     return _make_sam(parser, args, shared_flags.given_settings(args, SamSettings))
 
 
