@@ -153,6 +153,11 @@ def test_fetched_weights_are_the_same_ever_after(small_weights, tmp_path, monkey
         load_sam2('sam2_toy', path)
     (tmp_path / 'kept/s.pt.sha256').unlink()  # as of a file that the user put there
     assert load_sam2('sam2_toy', path)[1] != digest
+    whole = small_weights.read_bytes()
+    small_weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match=r'half/s.pt were damaged when they arrived.*run the command again'):
+        find_sam2_weights('sam2_toy', tmp_path / 'half')
+    assert list((tmp_path / 'half').iterdir()) == []
     with pytest.raises(WeightsError, match=r'lost/s.pt are missing and cannot be fetched.*put it there'):
         small_weights.unlink()
         find_sam2_weights('sam2_toy', tmp_path / 'lost')

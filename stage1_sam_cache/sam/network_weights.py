@@ -51,15 +51,28 @@ def find_published(published: PublishedWeights, label: str, folder: Path) -> Pat
     had = kept.exists()
     try:
         path = find_file(published.url, kept, published.sha256)
-        if published.sha256 is None and path == kept and not had:
-            commit(digest_file(path), f'{_sha256(path)}  {path.name}\n'.encode(), replace=True)
     except (NotFoundError, OSError) as problem:
         known = f'; its SHA-256 is {published.sha256}' if published.sha256 else ''
         raise WeightsError(
             f'{label} weights {kept} are missing and cannot be fetched; tried: {problem}',
             f'download that file elsewhere and put it there, or into a folder that --weights-dir names{known}',
         ) from problem
+    if published.sha256 is None and path == kept and not had:
+        _keep_digest(path, label)
     return path
+
+
+def _keep_digest(path: Path, label: str) -> None:
+    """Keep the digest of a file that was just fetched, unless its transfer broke off.
+
+    Raises:
+        WeightsError: If it is damaged; it is deleted.
+    """
+    damage = find_damage(path)
+    if damage:
+        path.unlink()
+        raise WeightsError(f'{label} weights {path} were damaged when they arrived: {damage}', 'run the command again')
+    commit(digest_file(path), f'{_sha256(path)}  {path.name}\n'.encode(), replace=True)
 
 
 def digest_file(path: Path) -> Path:
