@@ -2,17 +2,20 @@
 #             MASKS=felzenszwalb takes masks of Felzenszwalb's method instead of the toy SAM's
 # make test   ruff, mypy and pytest; last the lines of the packages that ran in the test processes
 # make faults the long form of tests/faults and of the fuzzing, and the documents' commands; SEED=1 for other faults
+# make sam2   installs SAM 2 (requirements-sam2.txt); make test and make faults do so too, unless SAM2=no says not to
 # All set up $(VENV) when it is missing or older than constraints.txt and pyproject.toml.
 PYTHON ?= python3
 VENV ?= .venv
+SAM2 ?= yes
 MASKS ?= toy-sam
 SEED ?= 0
 BIN := $(VENV)/bin
 
-.PHONY: demo test faults lint venv clean
+.PHONY: demo test faults lint venv sam2 clean
 .DELETE_ON_ERROR:
 
-venv: $(VENV)/.installed
+venv: $(VENV)/.installed $(if $(filter no,$(SAM2)),,sam2)
+sam2: $(VENV)/.installed-sam2
 
 $(VENV)/.installed: constraints.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else "Python 3.10 to 3.13 is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
@@ -20,7 +23,12 @@ $(VENV)/.installed: constraints.txt requirements-dev.txt pyproject.toml
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	touch $@
 
-demo: venv
+# Built with the installed PyTorch and setuptools: an isolated build would download another PyTorch.
+$(VENV)/.installed-sam2: requirements-sam2.txt $(VENV)/.installed
+	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --no-build-isolation -r requirements-sam2.txt
+	touch $@
+
+demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.py --out demo --masks $(MASKS)
 
 lint: venv

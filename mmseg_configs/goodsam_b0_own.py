@@ -2,7 +2,7 @@
 _base_ = './goodsam_b0.py'
 # Masks of SAM, of Felzenszwalb's method, which needs no weights (tools/cache_sam.py --generator felzenszwalb), or of
 # another tool (tools/cache_sam.py --import).
-expected_cache = dict(generator=dict(name=['sam', 'felzenszwalb', 'imported']))
+expected_cache = dict(generator=dict(name=['sam', 'felzenszwalb', 'imported', 'sam2']))
 # Panoramas of any width: those whose mirrored windows are no windows are not mirrored, and a warning says so.
 train_pipeline = [
     dict(type='LoadPanorama'),

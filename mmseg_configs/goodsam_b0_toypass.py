@@ -8,7 +8,7 @@ teacher_assistant = 'goodsam://segformer_b2_int8.safetensors'
 # another tool (tools/cache_sam.py --import), and ToyPASS's true segments, as they are or damaged
 # (tools/cache_truth.py), with boundary maps from masks of the overlap or cut from a window.
 expected_cache = dict(
-    generator=dict(name=['toy_sam', 'sam', 'felzenszwalb', 'imported', 'truth', 'simulated']),
+    generator=dict(name=['toy_sam', 'sam', 'felzenszwalb', 'imported', 'truth', 'simulated', 'sam2', 'toy_sam2']),
     boundary=dict(source=['crop', 'window']),
 )
 train_pipeline = [

@@ -100,6 +100,7 @@ PRINTED_BY = {
     'stage1_sam_cache.data.own_labels': f'test train {_LABELS}',
     'stage1_sam_cache.sam.adapter': 'cache_sam',  # no other tool reads adapters
     'stage1_sam_cache.sam.sam_generator': 'cache_sam',  # the benchmark's SAM has the settings of its own flags
+    'stage1_sam_cache.sam.network_weights': 'cache_sam',  # as the next
     'stage1_sam_cache.sam.weights': 'cache_sam',  # the benchmark takes the weights that come with the project
     'stage2_distill.checkpoints.hub_files': _LOADING,
     'stage2_distill.checkpoints.safe_checkpoints': f'train_toy_sam {_LOADING}',

@@ -55,7 +55,12 @@ def test_make_and_conda_install_the_pins():
     assert conda.endswith('- pip:\n      - -r requirements-dev.txt\n')
     assert '==' not in conda
     makefile = (ROOT / 'Makefile').read_text()
-    assert makefile.count('pip install') == makefile.count('pip install -r requirements-dev.txt') == 1
+    sam2 = 'SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --no-build-isolation -r requirements-sam2.txt'
+    assert makefile.count('pip install') == 2
+    assert makefile.count('pip install -r requirements-dev.txt') == makefile.count(sam2) == 1
+    lines = [line for line in (ROOT / 'requirements-sam2.txt').read_text().splitlines() if not line.startswith('#')]
+    assert f'sam2=={pins()["sam2"]} ' in lines[0]
+    assert all(re.fullmatch(r'[\w-]+==[\w.]+ --hash=sha256:[0-9a-f]{64}', line) for line in lines)
     assert read_pyproject()['build-system']['requires'] == [f'setuptools=={pins()["setuptools"]}']
 
 
@@ -221,7 +226,7 @@ CORE = {'stage1_sam_cache', 'stage2_distill', 'mmseg_configs', 'tools', 'tests',
 CORE |= {'environment.yml', 'requirements.txt', 'requirements-dev.txt', 'pyproject.toml', 'Makefile'}
 CORE |= {'.gitignore', '.ci'}
 ALLOWED = CORE | {'constraints.txt', '.github', '.pre-commit-config.yaml', 'CONTRIBUTING.md', 'CHANGELOG.md'}
-ALLOWED |= {'CITATION.cff', 'SECURITY.md', 'Dockerfile', '.dockerignore'}
+ALLOWED |= {'requirements-sam2.txt', 'CITATION.cff', 'SECURITY.md', 'Dockerfile', '.dockerignore'}
 
 
 def top_level(folder: Path) -> set[str]:

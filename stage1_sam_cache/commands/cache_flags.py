@@ -16,7 +16,7 @@ from stage1_sam_cache.exchange.import_settings import ImportSettings
 from stage1_sam_cache.masks.boundary_map import RULES
 from stage1_sam_cache.masks.instance_masks import ORDERS
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbSettings
-from stage1_sam_cache.sam.settings import LEVELS, SamSettings
+from stage1_sam_cache.sam.settings import LEVELS, Sam2Options, SamSettings
 
 NOTES = """
 windows: along each axis a window starts every stride pixels and the last one is moved back to end at the border. A
@@ -55,6 +55,7 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
     _add_window_flags(parser)
     _add_generator_flags(parser)
     shared_flags.add_settings_flags(parser, SamSettings, 'settings of --generator sam')
+    shared_flags.add_settings_flags(parser, Sam2Options, 'further settings of SAM 2')
     shared_flags.add_settings_flags(parser, FelzenszwalbSettings, 'settings of --generator felzenszwalb')
     shared_flags.add_settings_flags(parser, ImportSettings, 'settings of --import')
     run = parser.add_argument_group('run')
@@ -107,7 +108,7 @@ def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
     generator.add_argument(
         '--import-name', type=_tool_name, metavar='TOOL', help='what made them, such as sam2; part of the identity'
     )
-    add_sam_flags(generator)
+    add_sam_flags(generator, sam2=True)
     generator.add_argument(
         '--adapter',
         type=flag_values.named_path,
@@ -119,7 +120,7 @@ def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
         '--level',
         choices=LEVELS,
         help='stock: segment_anything unchanged; exact (default): identical masks with less work; fp32-fast: identical '
-        'up to rounding; bf16, fp16: close to them',
+        'up to rounding; bf16, fp16: close to them; SAM 2 has stock alone',
     )
     generator.add_argument(
         '--encoder-batch', type=int, metavar='N', help='windows that go through the encoder at once (default: 1)'

@@ -79,7 +79,8 @@ def _made_by(source: MaskSource) -> str:
     if isinstance(source, ImportedMasks):
         return f'masks by {source.tool}, imported from {source.folder.path}'
     identity = source.identity
-    stand_in = {'sam': '', 'adapted_sam': ' (SAM with an adapter)'}.get(identity['name'], ' (not SAM)')
+    known = {'sam': '', 'adapted_sam': ' (SAM with an adapter)', 'sam2': ' (SAM 2)'}
+    stand_in = known.get(identity['name'], ' (not SAM)')
     masks_by = f'masks by {identity["name"]} {identity.get("model", "")}'.rstrip()
     return f'{masks_by}{stand_in} on {source.made_with["device"]}'
 

@@ -16,7 +16,8 @@ from stage1_sam_cache.exchange.import_settings import ImportSettings
 from stage1_sam_cache.exchange.imported_masks import ImportedMasks
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
 from stage1_sam_cache.sam.mask_generator import MaskSource
-from stage1_sam_cache.sam.settings import TOY_SETTINGS, SamSettings
+from stage1_sam_cache.sam.sam2_sizes import NAMES
+from stage1_sam_cache.sam.settings import TOY_SETTINGS, Sam2Options, Sam2Settings, SamSettings
 from stage1_sam_cache.system.devices import choose_device
 from stage1_sam_cache.system.memory import keep_freed_memory
 
@@ -41,7 +42,7 @@ def make_source(parser: argparse.ArgumentParser, args: argparse.Namespace, listi
     given = {
         '--generator sam': [
             *(name for name in _SAM_FLAGS if getattr(args, name)),
-            *shared_flags.given_settings(args, SamSettings),
+            *shared_flags.given_settings(args, Sam2Settings),
         ],
         '--generator felzenszwalb': list(shared_flags.given_settings(args, FelzenszwalbSettings)),
         '--import': [
@@ -59,6 +60,10 @@ def make_source(parser: argparse.ArgumentParser, args: argparse.Namespace, listi
             parser.error('--order score needs the scores of --generator sam')
         values = shared_flags.given_settings(args, FelzenszwalbSettings)
         return FelzenszwalbMaskGenerator(shared_flags.make_settings(parser, FelzenszwalbSettings, values))
+    if model_of(args) in NAMES:
+        return _make_sam2(parser, args)
+    if foreign := list(shared_flags.given_settings(args, Sam2Options)):
+        parser.error(f'--{foreign[0].replace("_", "-")} is for SAM 2: --sam {", ".join(NAMES)}')
     return _make_sam(parser, args, shared_flags.given_settings(args, SamSettings))
 
 
@@ -101,6 +106,29 @@ def _make_sam(parser: argparse.ArgumentParser, args: argparse.Namespace, sam_val
         _warn_of_prompts(adapter, args)
     sam, digest = load_chosen_sam(args)
     return SamMaskGenerator(sam, model, digest, settings, device, level, args.encoder_batch or 1, args.compile, adapter)
+
+
+def _make_sam2(parser: argparse.ArgumentParser, args: argparse.Namespace) -> MaskSource:
+    """Return SAM 2's mask generator with its weights loaded, on its device."""
+    if args.level not in (None, 'stock'):
+        parser.error(f'--sam {args.sam} has --level stock alone, not {args.level}')
+    for name in ('adapter', 'encoder_batch', 'compile'):
+        if getattr(args, name):
+            parser.error(f'--{name.replace("_", "-")} is for SAM, not for --sam {args.sam}')
+    settings = shared_flags.make_settings(parser, Sam2Settings, shared_flags.given_settings(args, Sam2Settings))
+    from stage1_sam_cache.sam.sam2_networks import require_sam2
+
+    require_sam2()
+    from stage1_sam_cache.sam.sam2_generator import Sam2MaskGenerator
+    from stage1_sam_cache.sam.sam2_weights import find_sam2_weights, load_sam2
+
+    device = choose_device(args.device or 'auto', os.environ)
+    if device.type == 'cpu':
+        keep_freed_memory()
+    path = find_sam2_weights(args.sam, args.checkpoint_dir, args.checkpoint)
+    official, trusted = args.checkpoint is None, args.trust_checkpoint
+    sam2, digest = load_sam2(args.sam, path, official, trusted, settings.stable_masks)
+    return Sam2MaskGenerator(sam2, args.sam, digest, settings, device)
 
 
 def _warn_of_prompts(adapter: Adapter, args: argparse.Namespace) -> None:

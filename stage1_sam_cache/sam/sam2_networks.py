@@ -51,6 +51,5 @@ def require_sam2() -> None:
     except ImportError as problem:
         raise GoodSAMError(
             f'SAM 2 needs the package sam2, which is not installed ({problem})',
-            'install it with `make sam2`, or `SAM2_BUILD_CUDA=0 pip install --no-build-isolation -r '
-            'requirements-sam2.txt`',
+            'run `make sam2`, or the two commands at the top of requirements-sam2.txt (docs/omnisam.md)',
         ) from problem

@@ -90,3 +90,4 @@ SIZES = {
     # Not of the publishers: a small one for ToyPASS, which segments what it was trained on and nothing else.
     'toy': Sam2Size(32, 1, (1, 2, 5, 1), (4, 6), (8, 4, 4, 2), dim=128, memory_dim=32, memory_layers=2, image_size=256),
 }
+NAMES = {f'sam2_{size}': size for size in SIZES}  # on the command line

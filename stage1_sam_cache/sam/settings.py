@@ -22,7 +22,7 @@ class SamSettings:
 
     points_per_side: int = field(default=32, metadata={'help': 'prompt points along each side of a crop'})
     points_per_batch: int = field(default=64, metadata={'help': 'points decoded at once: memory against speed'})
-    pred_iou_thresh: float = field(default=0.88, metadata={'help': 'least predicted IoU of a mask'})
+    pred_iou_thresh: float = field(default=0.88, metadata={'help': 'least predicted IoU of a mask; of SAM 2 0.8'})
     stability_score_thresh: float = field(default=0.95, metadata={'help': 'least stability score of a mask'})
     stability_score_offset: float = field(default=1.0, metadata={'help': 'shift of the cutoff that tests stability'})
     box_nms_thresh: float = field(default=0.7, metadata={'help': 'box IoU over which the lower scored mask is dropped'})
@@ -48,3 +48,22 @@ class SamSettings:
 # Chosen by the score of the ensemble labels, and for speed (docs/performance.md): few masks of a predicted IoU above
 # 0.7 cover things of several classes, and more points gave more masks but no better labels.
 TOY_SETTINGS = SamSettings(points_per_side=8, pred_iou_thresh=0.7, stability_score_thresh=0.0)
+
+
+@dataclass(frozen=True)
+class Sam2Options:
+    """Arguments that SAM 2's mask generation has besides those of SAM's, with its own defaults."""
+
+    use_m2m: bool = field(default=False, metadata={'help': 'refine each mask once, by the mask itself as a prompt'})
+    multimask_output: bool = field(default=True, metadata={'help': 'three masks per point, not one'})
+    stable_masks: bool = field(
+        default=False,
+        metadata={'help': 'where one mask is asked for and is not stable, take the best of three (post-processing)'},
+    )
+
+
+@dataclass(frozen=True)
+class Sam2Settings(SamSettings, Sam2Options):
+    """Arguments of ``SAM2AutomaticMaskGenerator`` with its own defaults, and of the network's post-processing."""
+
+    pred_iou_thresh: float = 0.8

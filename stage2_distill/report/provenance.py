@@ -35,6 +35,8 @@ _GENERATORS = {
     'adapted_sam': f'{_SAM}; of the adapter {UNKNOWN}',
     'toy_sam': _OWN,
     'adapted_toy_sam': f'{_OWN}; of the adapter {UNKNOWN}',
+    'sam2': 'Apache-2.0 (SAM 2, Meta)',
+    'toy_sam2': _OWN,
     'felzenszwalb': 'no weights (scikit-image)',
 }
 

@@ -13,7 +13,7 @@ from stage1_sam_cache.exchange.import_settings import NAME as IMPORTED
 from stage1_sam_cache.exchange.import_settings import ImportSettings
 from stage1_sam_cache.geometry.windows import DEFAULT_WINDOWS, WindowSettings
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbSettings
-from stage1_sam_cache.sam.settings import TOY_SETTINGS, SamSettings
+from stage1_sam_cache.sam.settings import TOY_SETTINGS, Sam2Settings, SamSettings
 
 _DEFAULTS = CacheSettings()
 # Flags of cache_sam.py by the setting of the fingerprint that they set, with their defaults.
@@ -30,9 +30,12 @@ _SETTINGS: dict[str, SamSettings | FelzenszwalbSettings | ImportSettings] = {
     'adapted_sam': SamSettings(),
     'toy_sam': TOY_SETTINGS,
     'adapted_toy_sam': TOY_SETTINGS,
+    'sam2': Sam2Settings(),
+    'toy_sam2': Sam2Settings(),
     'felzenszwalb': FelzenszwalbSettings(),
     IMPORTED: ImportSettings(),
 }
+_SAM2 = 'sam2_l'  # the publishers' defaults were chosen for it
 _FOLDER = 'FOLDER'  # of imported masks: a cache does not say where it was
 _ADAPTER = ('--adapter', 'FILE')  # nor where the adapter was
 _GENERATORS = {
@@ -40,6 +43,7 @@ _GENERATORS = {
     'adapted_sam': _ADAPTER,
     'toy_sam': ('--sam', 'toy'),
     'adapted_toy_sam': ('--sam', 'toy', *_ADAPTER),
+    'toy_sam2': ('--sam', 'sam2_toy'),
 }
 
 
@@ -105,6 +109,8 @@ def _others(expect: Mapping[str, Any], generator: str) -> Iterator[str]:
         value = _first(value)
         if value is not None and value != default and (generator in ('sam', 'adapted_sam') or path[0] != 'generator'):
             yield from (flag, str(value))
+    if generator == 'sam2':
+        yield from ('--sam', str(_first((expect['generator']).get('model', _SAM2))))
 
 
 def _generator_settings(identity: Mapping[str, Any], generator: str) -> Iterator[str]:
@@ -113,7 +119,10 @@ def _generator_settings(identity: Mapping[str, Any], generator: str) -> Iterator
         value = identity.get(name, default)
         several = isinstance(default, tuple)
         value = _first(value) if not several or isinstance(_first(value), list | tuple) else value
-        if value != (list(default) if several and isinstance(value, list) else default):
+        if isinstance(default, bool):
+            if value != default:
+                yield f'--{"" if value else "no-"}{name.replace("_", "-")}'
+        elif value != (list(default) if several and isinstance(value, list) else default):
             words = value if several else [value]
             yield from ('--' + name.replace('_', '-'), *(str(word) for word in words))
 

@@ -38,7 +38,7 @@ def change_arguments(owner: Any, change: Callable[[dict[str, Any]], None]) -> No
 
 def small_sam(weights: Any) -> None:
     toy = weights.PUBLISHED[weights.TOY]
-    url = (weights._SHIPPED / toy.file).as_uri()
+    url = weights.find_weights(weights.TOY).as_uri()
     weights.PUBLISHED['vit_h'] = weights.PUBLISHED['vit_h']._replace(url=url, sha256=toy.sha256)
     weights.ARCHITECTURES['vit_h'] = weights.ARCHITECTURES[weights.TOY]
 
