@@ -20,7 +20,7 @@ model = dict(
     encoder='full',
     train_memory_share=0.0,
     step='sequence',
-    grid=dict(window=(256, 256), stride=256),
+    grid=[dict(window=(256, 256), stride=256)],
     data_preprocessor=dict(size=(256, 256), size_divisor=None),  # smaller images are padded to the crop
     loss_decode=dict(class_weight=class_weight, avg_non_ignore=False),
     test_cfg=dict(laps='forward', memory='off'),

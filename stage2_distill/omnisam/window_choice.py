@@ -15,15 +15,14 @@ class WindowChoice:
     """Windows for images of several heights.
 
     Args:
-        grid: Keywords of ``WindowSettings``, or a list of them: an image then gets the windows that are as high as it.
+        grid: Keywords of ``WindowSettings``, or a list of them: of several, an image gets those that are as high as it.
 
     Raises:
         ConfigError: If settings make no windows, or two of them have one height.
     """
 
     def __init__(self, grid: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-        several = not isinstance(grid, Mapping)
-        given: Sequence[Mapping[str, Any]] = grid if several else [grid]  # type: ignore[assignment, list-item]
+        given: Any = [grid] if isinstance(grid, Mapping) else grid
         try:
             self.settings = [WindowSettings.from_json(each) for each in given]
         except (TypeError, ValueError) as problem:
@@ -31,7 +30,6 @@ class WindowChoice:
         self._by_rows = {each.window[0]: each for each in self.settings}
         if not given or len(self._by_rows) < len(given):
             raise ConfigError(f'model.grid={grid}', 'give windows, and only one size for each height of images')
-        self._several = several
 
     def over(self, height: int, width: int, closed: bool = True) -> WindowGrid:
         """Return the windows over an image.
@@ -44,11 +42,12 @@ class WindowChoice:
         Raises:
             InputSizeError: If there are none for such an image.
         """
-        settings = self._by_rows.get(height) if self._several else self.settings[0]
+        settings = self._by_rows.get(height) if len(self.settings) > 1 else self.settings[0]
         if settings is None:
             raise InputSizeError(
                 f'model.grid has windows for images of {" or ".join(map(str, self._by_rows))} rows, not of {height}',
-                f'name the windows: --cfg-options "model.grid=dict(window=({height},COLUMNS),stride=COLUMNS)"',
+                'add such windows to model.grid of the config, or give them to tools/test.py and tools/predict.py as '
+                '--window and --stride',
             )
         try:
             return (settings if closed else replace(settings, wrap=False)).over(height, width)

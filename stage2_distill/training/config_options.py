@@ -49,6 +49,10 @@ def read_value(config: Config, key: str, value: Any) -> Any:
         if takes_text(config, key):
             return value
         raise ConfigError(f'{key}={value} cannot be read: {problem}') from problem
+    except RecursionError as problem:  # of DictAction, which knows lists but no dictionaries
+        raise ConfigError(
+            f'--cfg-options {key}={value} cannot be read', f'give the keys of a dictionary one by one: {key}.NAME=VALUE'
+        ) from problem
     if takes_text(config, key):
         return value
     is_switch = isinstance(reduce(item_of, key.split('.'), config), bool)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.system.launched import require_one_process
+from stage2_distill.commands.flags import add_config_flag
 from stage2_distill.libraries import import_libraries
 
 PARTS = ('patches', 'sequences')
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--workers', type=int, default=2, help='processes that load images (default: %(default)s)')
     parser.add_argument('--amp', action='store_true', help='mixed precision, as tools/train.py')
     parser.add_argument('--resume', action='store_true', help='continue from the last checkpoints in --work-dir')
+    add_config_flag(parser)
     return parser
 
 
@@ -66,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         train.main([CONFIG.format(part), *flags, *resume, '--cfg-options', *options])
         start = ['--load-from', str(latest_in(folder))]
     file = args.work_dir / NAME
-    write_weights(str(latest_in(folders[-1])), file)
+    write_weights(str(folders[-1]), str(latest_in(folders[-1])), file)
     print(f'weights in {file}, {file.stat().st_size / 1e6:.1f} MB; train with them:')
     print(f'tools/train.py mmseg_configs/omnisam/source_toypass.py --cfg-options model.weights={file}')
     return 0
@@ -78,14 +80,16 @@ def train_options(args: argparse.Namespace, iterations: int | None) -> list[str]
     for loader in ('train', 'val'):
         options += [f'{loader}_dataloader.dataset.root={args.data}', f'{loader}_dataloader.num_workers={args.workers}']
     options += [f'test_dataloader.dataset.root={args.data}']
-    return options + ([] if iterations is None else [f'train_cfg.max_iters={iterations}'])
+    options += [] if iterations is None else [f'train_cfg.max_iters={iterations}']
+    return options + [f'{key}={value}' for key, value in (args.cfg_options or {}).items()]
 
 
-def write_weights(checkpoint: str, file: Path) -> None:
+def write_weights(folder: str, checkpoint: str, file: Path) -> None:
     """Write what the network of a checkpoint has of SAM 2.
 
     Args:
-        checkpoint: Of the second part.
+        folder: Of the second part, with its config.
+        checkpoint: Of it.
         file: Gets float16 tensors under SAM 2's names; it is atomic, complete or absent.
     """
     from mmengine.registry import init_default_scope
@@ -97,7 +101,7 @@ def write_weights(checkpoint: str, file: Path) -> None:
     from stage2_distill.omnisam.initial_weights import as_sam2_weights
     from stage2_distill.training.experiment import read_config
 
-    config = read_config(CONFIG.format(PARTS[-1]))
+    config = read_config(str(Path(folder, Path(CONFIG.format(PARTS[-1])).name)))
     init_default_scope('mmseg')
     model = MODELS.build(config.model)
     model.load_state_dict(weights_in(check_checkpoint(checkpoint)))
