@@ -209,8 +209,8 @@ def test_masks_are_those_of_the_packages_generator(picture, monkeypatch):
 
 
 def test_masks_are_cached_resumed_verified_and_scored(small_weights, tiny_toypass, tmp_path, monkeypatch, capsys):
+    from commands import score_masks
     from stage1_sam_cache.sam.sam2_generator import Sam2MaskGenerator
-    from tools.commands import score_masks
 
     data, cache = tiny_toypass[0], tmp_path / 'cache'
     command = ['--dataset', 'toypass', '--split', 'val', '--data-root', str(data), '--limit', '2', *TINY_WINDOWS]
