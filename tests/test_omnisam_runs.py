@@ -15,6 +15,7 @@ from conftest import ROOT
 from PIL import Image
 from test_source_training import complaint
 
+from commands import train_toy_sam2
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
 from stage2_distill.commands import predict, train
 
@@ -141,3 +142,24 @@ def test_images_are_labelled_in_sequences(config, trained, tiny_toypass, tmp_pat
     assert 'leave out --mode and --scale' in complaint('predict', monkeypatch, *command, '--mode', 'slide')
     exported = [*command[:2], '--out', tmp_path / 'x.safetensors']
     assert 'its OmniSAM is no student' in complaint('export_student', monkeypatch, *exported)
+
+
+def test_the_toy_sam2_is_made_in_two_parts_and_can_be_trained_from(config, tiny_toypass, tmp_path):
+    small = ['model.patch_size=64', 'model.grid.0.window=(128,128)', 'model.grid.0.stride=128', 'model.reverse=1']
+    loaders = [f'{name}_dataloader.persistent_workers=False' for name in ('train', 'val')]
+    options = ['--cfg-options', *small, *loaders, 'train_dataloader.batch_size=1']
+    command = ['--data', str(tiny_toypass[0]), '--work-dir', str(tmp_path), '--workers', '0', '--iterations', '1', '1']
+    process = multiprocessing.get_context('fork').Process(target=train_toy_sam2.main, args=([*command, *options],))
+    process.start()
+    finish(process)
+    file = tmp_path / 'toy_sam2.safetensors'
+    assert file.stat().st_size < 10e6
+    made, last = weights(file), weights(tmp_path / 'sequences/iter_1.pth')
+    name = 'memory_attention.norm.weight'
+    assert (
+        torch.equal(made[name], last[f'memory.{name}'].half()) and 'image_encoder.trunk.patch_embed.proj.bias' in made
+    )
+    flags = ['train_cfg.max_iters=1', 'train_cfg.val_interval=9', f'model.weights={file}']
+    finish(start(config, tmp_path / 'source', '--cfg-options', *flags))
+    begun = weights(tmp_path / 'source/iter_1.pth')['memory.memory_encoder.out_proj.weight']  # frozen
+    assert torch.equal(begun, made['memory_encoder.out_proj.weight'].float())
