@@ -1,4 +1,4 @@
-"""The compiled mask decoder against the one that is not: the same masks, and how often it is compiled."""
+"""Compiled networks against those that are not: the same masks, and how often they are compiled."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import build_tiny_sam
+from segment_anything.modeling.image_encoder import Attention, Block, ImageEncoderViT
 
 from stage1_sam_cache.sam.exact_generation import unpack
 from stage1_sam_cache.sam.fast_decoder import SharedMaskDecoder
+from stage1_sam_cache.sam.fast_encoder import FewCopiesBlock, FusedImageAttention
 from stage1_sam_cache.sam.fast_generation import FastMaskGenerator
 from stage1_sam_cache.sam.fast_networks import accelerate
 from stage1_sam_cache.sam.weights import find_weights, load_sam
@@ -54,6 +56,41 @@ def test_it_is_compiled_once_for_windows_of_all_sizes(picture):
             masks.append(len(bits))
     assert masks == [75, 0] * 3
     assert backend.graphs == 2
+
+
+def fast_encoder(size: int, window: int) -> tuple[ImageEncoderViT, torch.Tensor, torch.Tensor]:
+    """An encoder that ``fast_networks`` has replaced, what it is given, and what segment_anything's gives."""
+    torch.manual_seed(0)
+    encoder = ImageEncoderViT(
+        size, 16, embed_dim=32, depth=2, num_heads=2, out_chans=8, use_rel_pos=True, window_size=window,
+        global_attn_indexes=(1,),
+    ).eval()  # fmt: skip
+    for name, parameter in encoder.named_parameters():
+        if 'rel_pos' in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    images = torch.randn(2, 3, size, size)
+    expected = encoder(images).detach()
+    for module in encoder.modules():
+        module.__class__ = {Block: FewCopiesBlock, Attention: FusedImageAttention}.get(type(module), type(module))
+    return encoder, images, expected
+
+
+@pytest.mark.parametrize(('size', 'window'), [(128, 4), (256, 14), (512, 14)])
+def test_what_the_encoder_does_in_place_of_views_where_it_is_compiled(size, window, monkeypatch):
+    encoder, images, expected = fast_encoder(size, window)
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.long
+def test_the_encoder_is_one_graph():
+    encoder, images, expected = fast_encoder(256, 14)
+    backend = Backend()
+    encoder.compile(backend=backend)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images), expected, rtol=1e-4, atol=1e-5)
+    assert backend.graphs == 1
 
 
 def scene_of(sam, points):

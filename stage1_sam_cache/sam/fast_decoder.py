@@ -49,10 +49,10 @@ class SharedMaskDecoder(MaskDecoder):
                 two take turns in stage 1.
         """
         self.compiled = True
-        # Each number of points is compiled for itself, and from the second one on for any number.
-        self.answer = torch.compile(self.answer, **options)  # type: ignore[method-assign]
-        # Every image has its own numbers of points and masks, every size of images its own rows and columns.
-        self.draw = torch.compile(self.draw, dynamic=True, **options)  # type: ignore[method-assign]
+        # Answers are compiled for one number of points, and at the second one for any. Masks are compiled for any:
+        # every image has its own numbers of points and masks, every size of images its own rows and columns.
+        for name, dynamic in (('answer', None), ('draw', True)):
+            setattr(self, name, torch.compile(getattr(self, name), dynamic=dynamic, **options))
 
     @torch.no_grad()
     def share(self, image_embedding: Tensor, image_pe: Tensor, no_mask: Tensor) -> SharedImage:

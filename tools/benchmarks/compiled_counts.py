@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -42,7 +43,7 @@ def measure(points: int) -> list[Measurement]:
             ('answers', decoder.answer, (shared, prompts), None),
             ('masks', decoder.draw, (shown, tokens, which), True),
         ):
-            plain = counted(lambda part=part, inputs=inputs: part(*inputs))  # type: ignore[misc]
+            plain = counted(partial(part, *inputs))
             kernels, moved = written(torch.compile(part, dynamic=dynamic), *inputs)
             what = f'{name} of the mask decoder of SAM, {points} points, compiled for a CPU'
             rows.append(Measurement(f'{what}: kernels', plain.kernels, kernels, ''))
