@@ -137,7 +137,7 @@ def _bias(rows: Tensor, columns: Tensor) -> Tensor:
     """Add up ``(B, heads, h, w, h)`` and ``(B, heads, h, w, w)`` for each pair of tokens, ``(B, heads, n, n)``."""
     b, heads, h, w, _ = rows.shape
     if torch.is_grad_enabled() or torch.compiler.is_compiling():  # which can't write into a part of a tensor
-        return (rows[..., None] + columns[..., None, :]).view(b, heads, h * w, h * w)
+        return (rows[..., None] + columns[..., None, :]).reshape(b, heads, h * w, h * w)
     pitch = -(-h * w // 8) * 8  # as the kernels want it, else they copy
     bias = rows.new_empty(b, heads, h * w, pitch)[..., : h * w]
     torch.add(rows[..., None], columns[..., None, :], out=bias.unflatten(3, (h, w)).unflatten(2, (h, w)))
