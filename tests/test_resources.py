@@ -48,7 +48,7 @@ def test_what_libraries_raise_is_told_apart(call, kind, part):
         (
             RuntimeError("InvalidCxxCompiler: No working C++ compiler found in config.cpp.cxx: (None, 'g++')\n\nSet"),
             DeviceError,
-            'cannot compile here (No working C++ compiler); leave --compile out',
+            'cannot compile here (No working C++ compiler); leave compiling out',
         ),
         (RuntimeError('std::bad_alloc'), OutOfMemory, 'not enough memory'),
         (

@@ -57,7 +57,7 @@ def explain(problem: BaseException) -> GoodSAMError | None:
     if missing := _NO_COMPILER.search(text):
         return DeviceError(
             f'PyTorch cannot compile here ({missing[0]})',
-            'leave --compile out, or install g++ with the headers of Python, and Triton for a GPU',
+            'leave compiling out, or install g++ with the headers of Python, and Triton for a GPU',
         )
     if _TOO_SMALL.search(text):
         return InputSizeError('an image or window is too small for the network', 'make images or windows larger')
