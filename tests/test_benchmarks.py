@@ -55,6 +55,7 @@ def test_every_level_of_mask_generation_is_compared_with_the_stock_generator(mea
 
 def test_what_a_device_is_asked_for_is_counted(measured, monkeypatch):
     monkeypatch.setattr('benchmarks.step.HALF', 50)
+    monkeypatch.setattr('commands.benchmark._compiled', lambda points: [])  # tests/test_compiled_decoder.py has it
     rows = measured('counts', '--model', 'toy', '--points', '4')
     window, decoder, steps = rows[:4], rows[4:8], rows[8:]
     names = ['kernels', 'moved', 'moved, with arithmetic', 'waits']

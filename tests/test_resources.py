@@ -45,6 +45,11 @@ def test_what_libraries_raise_is_told_apart(call, kind, part):
         (RuntimeError('CUDA error: invalid device ordinal\nCUDA kernel'), DeviceError, 'device ordinal'),
         (RuntimeError('Found no NVIDIA driver on your system. Please'), DeviceError, 'Found no NVIDIA driver'),
         (AssertionError('Torch not compiled with CUDA enabled'), DeviceError, 'not compiled with CUDA'),
+        (
+            RuntimeError("InvalidCxxCompiler: No working C++ compiler found in config.cpp.cxx: (None, 'g++')\n\nSet"),
+            DeviceError,
+            'cannot compile here (No working C++ compiler); leave compiling out',
+        ),
         (RuntimeError('std::bad_alloc'), OutOfMemory, 'not enough memory'),
         (
             RuntimeError('Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback\n'

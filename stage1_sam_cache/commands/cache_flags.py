@@ -125,7 +125,9 @@ def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
     generator.add_argument(
         '--encoder-batch', type=int, metavar='N', help='windows that go through the encoder at once (default: 1)'
     )
-    generator.add_argument('--compile', action='store_true', help='compile the encoder, from fp32-fast on')
+    generator.add_argument(
+        '--compile', action='store_true', help='compile encoder and decoder, from fp32-fast on; needs a C++ compiler'
+    )
 
 
 def cache_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> CacheSettings:

@@ -99,9 +99,13 @@ class FusedImageAttention(Attention):
         """Return what the relative rows and columns of keys add to the logits of queries ``(B, n, heads, d)``.
 
         Returns:
-            ``(B, heads, h, w, h)`` and ``(B, heads, h, w, w)``, views of one product.
+            ``(B, heads, h, w, h)`` and ``(B, heads, h, w, w)``, views of one product where they are not compiled.
         """
         b, n, heads, _ = q.shape
+        if torch.compiler.is_compiling():  # the place of a product in memory, which views need, is not known then
+            q = q.unflatten(1, (h, w))
+            down, right = _between(self.rel_pos_h, h).to(q.dtype), _between(self.rel_pos_w, w).to(q.dtype)
+            return torch.einsum('brcnd,rkd->bnrck', q, down), torch.einsum('brcnd,ckd->bnrck', q, right)
         # Relative position r - k + h - 1 of query row r and key row k; backwards, so that it grows with k.
         tables = torch.cat([_table(self.rel_pos_h, h), _table(self.rel_pos_w, w)]).flip(0).to(q.dtype)
         products = q.flatten(0, 1).transpose(0, 1) @ tables.t()  # (heads, B n, positions)
@@ -123,11 +127,17 @@ def _table(positions: Tensor, side: int) -> Tensor:
     return F.interpolate(positions.t()[None], 2 * side - 1, mode='linear')[0].t()
 
 
+def _between(positions: Tensor, side: int) -> Tensor:
+    """Return the relative positions of each query and key along a side, ``(side, side, d)``."""
+    places = torch.arange(side, device=positions.device)
+    return _table(positions, side)[places[:, None] - places + side - 1]
+
+
 def _bias(rows: Tensor, columns: Tensor) -> Tensor:
     """Add up ``(B, heads, h, w, h)`` and ``(B, heads, h, w, w)`` for each pair of tokens, ``(B, heads, n, n)``."""
     b, heads, h, w, _ = rows.shape
-    if torch.is_grad_enabled():
-        return (rows[..., None] + columns[..., None, :]).view(b, heads, h * w, h * w)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():  # which can't write into a part of a tensor
+        return (rows[..., None] + columns[..., None, :]).reshape(b, heads, h * w, h * w)
     pitch = -(-h * w // 8) * 8  # as the kernels want it, else they copy
     bias = rows.new_empty(b, heads, h * w, pitch)[..., : h * w]
     torch.add(rows[..., None], columns[..., None, :], out=bias.unflatten(3, (h, w)).unflatten(2, (h, w)))

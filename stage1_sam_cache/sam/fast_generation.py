@@ -46,7 +46,7 @@ class FastMaskGenerator(ExactMaskGenerator):
     Args:
         sam: The model; its networks are replaced in place.
         dtype: Type of the networks: float32, bfloat16 or float16. Filters and thresholds work in float32 always.
-        compiled: Compile the encoder, which takes a minute or two at the first image.
+        compiled: Compile encoder and decoder, which takes minutes at the first image.
         options: Arguments of ``SamAutomaticMaskGenerator``.
     """
 
@@ -61,6 +61,7 @@ class FastMaskGenerator(ExactMaskGenerator):
         self._known_prompts: dict[tuple[tuple[int, ...], int], Tensor] = {}
         if compiled:
             sam.image_encoder.compile()
+            sam.mask_decoder.compile()
 
     def prepare(self, images: Sequence[NDArray[np.uint8]]) -> list[PreparedImage]:
         """Do the processor's part for RGB images that ``generate_together`` takes; any thread may."""
@@ -139,9 +140,10 @@ class FastMaskGenerator(ExactMaskGenerator):
         prompts = self._prompts_for(predictor.original_size, layer)
         image = decoder.share(predictor.features, self._position, self._no_mask)
         decoded, first = [], 0
-        for part in prompts.chunk(-(-len(prompts) // batch)):  # of about the same size, none with a few points only
+        each = -(-len(prompts) // -(-len(prompts) // batch))  # of about the same size, none with a few points only
+        for part in prompts.split(each):
             low, iou, index = decoder.decode(
-                image, part, predictor.features.shape[-2:], inside, self._above_iou_threshold
+                image, part, predictor.features.shape[-2:], inside, self._above_iou_threshold, each
             )
             decoded.append((low, iou, index + 3 * first))
             first += len(part)

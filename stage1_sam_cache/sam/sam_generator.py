@@ -38,7 +38,7 @@ class SamMaskGenerator:
         level: One of ``LEVELS``, from plain to fast. From ``fp32-fast`` on, the networks of ``sam`` are replaced in
             place.
         encoder_batch: How many images go through the encoder at once, from ``fp32-fast`` on; read as ``batch_size``.
-        compiled: Compile the encoder, from ``fp32-fast`` on.
+        compiled: Compile encoder and decoder, from ``fp32-fast`` on.
         adapter: Merged into the weights of ``sam``, in place and before any level changes the networks. Its masks are
             never called SAM's.
 

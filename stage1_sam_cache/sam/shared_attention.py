@@ -122,7 +122,9 @@ def _block(
     queries = layer.norm3(queries + layer.mlp(queries))
     attention, k = layer.cross_attn_image_to_token, queries + query_pe
     share, added = _places_to_tokens(attention, k, queries, places, projected.queries)
-    if places is None:
+    if torch.compiler.is_compiling():  # which joins the sum with the normalisation
+        places = (image.places if places is None else places) + share.mT @ added
+    elif places is None:
         places = torch.baddbmm(image.places.to(added.dtype), share.mT, added)
     else:
         places.baddbmm_(share.mT, added)
@@ -142,6 +144,8 @@ def _weight(linear: nn.Linear, attention: Attention) -> Tensor:
 def _by_head(rows: Tensor, matrices: Tensor, points: int) -> Tensor:
     """Multiply ``(heads, N T, d)`` by the matrix of each head, ``(heads, d, m)``, to rows ``(N, T heads, m)``."""
     heads, count, _ = rows.shape
+    if torch.compiler.is_compiling():  # it can't follow a product into a tensor that is transposed
+        return torch.bmm(rows, matrices.to(rows.dtype)).transpose(0, 1).reshape(points, -1, matrices.shape[2])
     out = rows.new_empty(count, heads, matrices.shape[2])
     torch.bmm(rows, matrices.to(rows.dtype), out=out.transpose(0, 1))
     return out.view(points, -1, out.shape[2])
@@ -195,7 +199,8 @@ def _places_to_tokens(
     rows = rows * rows.shape[2] ** -0.5
     logits = _by_head(rows, queries, count)
     if places is not None:
-        logits.baddbmm_(_by_head(rows, _weight(attention.q_proj, attention), count), places.to(logits.dtype).mT)
+        own = _by_head(rows, _weight(attention.q_proj, attention), count), places.to(logits.dtype).mT
+        logits = logits + torch.bmm(*own) if torch.compiler.is_compiling() else logits.baddbmm_(*own)
     # Laid out so that places come last: a softmax over tokens of the last axis takes a CPU ten times as long.
     share = logits.view(count, tokens, -1).softmax(1).view_as(logits)
     out = attention.out_proj.weight.unflatten(1, (attention.num_heads, -1)).permute(1, 2, 0)  # (heads, d, C)

@@ -22,6 +22,9 @@ _DEVICE = re.compile(
     r"Cannot access accelerator device|No module named 'torch\.\w+'|with arguments from the '\w+' backend|XPU device|"
     r'deserialize object on a',
 )
+_NO_COMPILER = re.compile(
+    r'No working C\+\+ compiler|C\+\+ compile error|working triton installation|too old to be supported by the triton'
+)
 _TOO_SMALL = re.compile(r"Kernel size can't be greater than actual input size|Output size is too small")
 _AMOUNT = re.compile(r'(?:[Tt]ried to allocate|you tried to allocate) ([\d.]+ ?(?:[KMGT]iB|bytes))')
 
@@ -33,7 +36,7 @@ def explain(problem: BaseException) -> GoodSAMError | None:
         problem: Anything that was raised, also in a worker of PyTorch's ``DataLoader``.
 
     Returns:
-        ``OutOfMemory``, ``DeviceError`` or ``InputSizeError``; None if the cause is another.
+        ``OutOfMemory``, ``DeviceError``, for compilers too, or ``InputSizeError``; None if the cause is another.
     """
     if isinstance(problem, OutOfMemory):
         return problem
@@ -51,6 +54,11 @@ def explain(problem: BaseException) -> GoodSAMError | None:
         )
     if _MEMORY.search(text) and not (isinstance(problem, OSError) and problem.filename):
         return _out_of_memory(text)
+    if missing := _NO_COMPILER.search(text):
+        return DeviceError(
+            f'PyTorch cannot compile here ({missing[0]})',
+            'leave compiling out, or install g++ with the headers of Python, and Triton for a GPU',
+        )
     if _TOO_SMALL.search(text):
         return InputSizeError('an image or window is too small for the network', 'make images or windows larger')
     if kind in ('AcceleratorError', 'DistBackendError') or _DEVICE.search(text):

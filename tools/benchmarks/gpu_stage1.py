@@ -131,6 +131,29 @@ def encoder(scene: Scene, level: str, compiled: bool = False) -> list[Figure]:
     return figures
 
 
+def decoder(scene: Scene, level: str) -> list[Figure]:
+    """The mask decoder alone, a window's points of which two fifths have a mask to keep; then compiled."""
+    sam = accelerate(random_sam(scene.model, scene.device))
+    network, prompt_encoder, dtype = sam.mask_decoder.to(DTYPES[level]), sam.prompt_encoder, DTYPES[level]
+    size, width, points = prompt_encoder.image_embedding_size, prompt_encoder.embed_dim, scene.points**2
+    batch = min(points, scene.settings(level).points_per_batch)
+    embedding, position = torch.randn(2, 1, width, *size, device=scene.device).to(dtype)
+    prompts = torch.randn(batch, 2, width, device=scene.device).to(dtype)
+    kept = torch.rand(batch, 3, device=scene.device) < 0.15  # of three masks, so that 0.4 of the points have one
+
+    def decode() -> None:
+        shared = network.share(embedding, position, prompts[0, 0])
+        network.decode(shared, prompts, size, None, lambda _: kept, batch)
+
+    figures = [Figure(f'{points} points', scene.timed(decode) * points / batch)]
+    network.compile()
+    begun = synchronized(scene.device)
+    decode()
+    figures.append(Figure('compiling', synchronized(scene.device) - begun, 's', note="or reading inductor's cache"))
+    compiled = scene.timed(decode) * points / batch
+    return [*figures, Figure('compiled', compiled, most=_DECODER_GOAL if level == 'bf16' else None)]
+
+
 def profile_of_windows(scene: Scene, level: str) -> list[Figure]:
     """What the device does for a batch of windows."""
     generator, images = scene.generator(level), [scene.image()] * ENCODED

@@ -93,12 +93,12 @@ def answers(points: int, side: int) -> Iterator[None]:
         return logits[which[at]].unflatten(0, (-1, 3)), predicted_iou[at].view(-1, 3)
 
     def fast(
-        self: SharedMaskDecoder, image: SharedImage, prompts: Tensor, size: Any, inside: Any, select: Any
+        self: SharedMaskDecoder, image: SharedImage, prompts: Tensor, size: Any, inside: Any, select: Any, fill: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         at = next_points(len(prompts))
         logits, which, predicted_iou = on(prompts.device)
         iou, drawn_of_point = predicted_iou[at].view(-1, 3), which[at]
-        masks, _, number = shared(self, image, prompts, size, inside, lambda _: select(iou))
+        masks, _, number = shared(self, image, prompts, size, inside, lambda _: select(iou), fill)
         height, width = masks.shape[1:]
         return logits[drawn_of_point[number], :height, :width], iou.flatten()[number], number
 

@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         'scale': lambda: scale.measure(args.panoramas),
         'student': lambda: student.measure(args.times, device),
         'adapt': adapt.measure,
-        'counts': lambda: counts.measure(args.model, args.points, device),
+        'counts': lambda: [*counts.measure(args.model, args.points, device), *_compiled(args.points)],
     }
     machine = hardware(device)
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
@@ -105,6 +105,12 @@ def main(argv: list[str] | None = None) -> int:
         if args.json:
             args.json.write_text(json.dumps({'machine': machine, 'measured': measured}, indent=1))
     return 0
+
+
+def _compiled(points: int) -> list[Measurement]:
+    from benchmarks import compiled_counts  # imports PyTorch's compiler, which no other part needs
+
+    return compiled_counts.measure(points)
 
 
 def _gpu(args: argparse.Namespace) -> int:
