@@ -1,6 +1,7 @@
 # make demo   draws ToyPASS, caches masks, trains GoodSAM on them, scores it and writes pictures to demo/
 #             MASKS=felzenszwalb takes masks of Felzenszwalb's method instead of the toy SAM's
-# make test   ruff, mypy and pytest; last the lines of the packages that ran in the test processes
+# make test   ruff, mypy and pytest
+# make coverage  pytest, which counts lines and takes longer; last the lines that ran in the test processes
 # make faults the long form of tests/faults and of the fuzzing, and the documents' commands; SEED=1 for other faults
 # All set up $(VENV) when it is missing or older than constraints.txt and pyproject.toml.
 PYTHON ?= python3
@@ -9,7 +10,9 @@ MASKS ?= toy-sam
 SEED ?= 0
 BIN := $(VENV)/bin
 
-.PHONY: demo test faults lint venv clean
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test coverage faults lint venv clean
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed
@@ -29,7 +32,10 @@ lint: venv
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	$(PYTEST)
+
+coverage: venv
+	$(PYTEST) --cov --cov-report=
 	@echo "coverage of the packages, without processes that tests start, property and fault tests: $$($(BIN)/coverage report --format=total) %"
 
 faults: venv

@@ -10,8 +10,9 @@ from test_source_training import load_tool
 
 
 @pytest.fixture
-def measured(tmp_path, capsys):
-    """Runs tools/benchmark.py here; returns the rows of a part."""
+def measured(tmp_path, capsys, monkeypatch):
+    """Runs tools/benchmark.py here, without warming up; returns the rows of a part."""
+    monkeypatch.setattr('benchmarks.common.WARM_UPS', 0)
 
     def run(part, *flags):
         file = tmp_path / 'found.json'

@@ -25,6 +25,7 @@ CONFIGS = ROOT / 'mmseg_configs'
 GOODSAM = sorted([*CONFIGS.glob('goodsam_*.py'), *(CONFIGS / 'ablations').glob('*.py')])
 OF_NETWORKS = [path for path in GOODSAM if path.stem != 'goodsam_b0_onnx']  # that one: tests/test_onnx_assistant.py
 REDUCED = 4  # of every length of panorama and windows
+NARROWER = 8  # of every width of a network
 
 
 def read(path):
@@ -33,9 +34,11 @@ def read(path):
 
 
 def reduced(model):
-    """The config's model with shallow networks and small windows."""
+    """The config's model with shallow and narrow networks and small windows."""
     for name in ('student', 'teacher_assistant'):
-        model[name].backbone = {**model[name].get('backbone', {}), 'num_layers': [1, 1, 1, 1]}
+        backbone, head = model[name].backbone, model[name].decode_head
+        backbone.update(num_layers=[1, 1, 1, 1], embed_dims=backbone.embed_dims // NARROWER)
+        head.update(in_channels=[width // NARROWER for width in head.in_channels], channels=head.channels // NARROWER)
         model[name].init_cfg = None
     grid = model.grid
     grid.window = tuple(side // REDUCED for side in grid.window)

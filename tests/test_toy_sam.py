@@ -100,13 +100,13 @@ def test_values_that_train_nothing_are_refused(tmp_path, monkeypatch, flags):
 
 def test_training_resumes_exactly_and_its_weights_make_a_cache(tiny_toypass, run_tool, tmp_path):
     data, _ = tiny_toypass
-    flags = ('--data', data, '--iterations', '3', '--val-interval', '3', '--overfit', '2', '--checkpoint-interval', '2')
+    flags = ('--data', data, '--iterations', '2', '--val-interval', '2', '--overfit', '2', '--checkpoint-interval', '1')
     whole = run_tool('train_toy_sam.py', *flags, '--work-dir', tmp_path / 'a')
     assert whole.returncode == 0, whole.stderr[-2000:]
     assert 'best_of_3: ' in whole.stdout + whole.stderr
     (tmp_path / 'b').mkdir()
-    (tmp_path / 'a/iter_2.pth').rename(tmp_path / 'b/iter_2.pth')
-    (tmp_path / 'b/last_checkpoint').write_text(str(tmp_path / 'b/iter_2.pth'))
+    (tmp_path / 'a/iter_1.pth').rename(tmp_path / 'b/iter_1.pth')
+    (tmp_path / 'b/last_checkpoint').write_text(str(tmp_path / 'b/iter_1.pth'))
     resumed = run_tool('train_toy_sam.py', *flags, '--work-dir', tmp_path / 'b', '--resume')
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     files = [tmp_path / name / 'toy_sam.pth' for name in 'ab']
@@ -161,14 +161,17 @@ def test_from_its_masks_to_a_student(tiny_toypass, tiny_goodsam, run_tool, tmp_p
     data, _ = tiny_toypass
     few = ('--points-per-side', '2', '--overlap-source', 'window', *TINY_WINDOWS)
     for split in ('train', 'val'):
-        images = ('--dataset', 'toypass', '--split', split, '--data-root', data)
+        images = ('--dataset', 'toypass', '--split', split, '--data-root', data, '--limit', '1')
         cached = run_tool('cache_sam.py', *images, '--sam', 'toy', *few, '--out', tmp_path / split)
         assert cached.returncode == 0, cached.stderr[-2000:]
         assert float(re.search(r'masks +([\d.]+) per window', cached.stdout)[1]) > 1
-    options = ('--cfg-options', f'train_dataloader.dataset.cache={tmp_path / "train"}', 'train_cfg.max_iters=2')
+    limits = [f'{name}_dataloader.dataset.limit=1' for name in ('train', 'val', 'test')]
+    options = ('--cfg-options', f'train_dataloader.dataset.cache={tmp_path / "train"}', *limits)
+    lengths = ('train_cfg.max_iters=2', 'train_cfg.val_interval=2')
     work = tmp_path / 'work'
-    trained = run_tool('train.py', tiny_goodsam, '--work-dir', work, *options, 'train_cfg.val_interval=2')
+    trained = run_tool('train.py', tiny_goodsam, '--work-dir', work, *options, *lengths)
     assert trained.returncode == 0, trained.stderr[-2000:]
-    scored = run_tool('test.py', tiny_goodsam, work / 'iter_2.pth', '--cache', tmp_path / 'val', '--work-dir', work)
+    flags = ('--cache', tmp_path / 'val', '--work-dir', work, *options)
+    scored = run_tool('test.py', tiny_goodsam, work / 'iter_2.pth', *flags)
     assert scored.returncode == 0, scored.stderr[-2000:]
     assert re.search(r'^\| ensemble \| \d', scored.stdout, re.M)
