@@ -1,13 +1,16 @@
 """The picture shows what is in the cache, where it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from stage1_sam_cache import MaskCacheError
 from stage1_sam_cache.build.panorama import make_masks
 from stage1_sam_cache.build.settings import CacheSettings
-from stage1_sam_cache.cache.picture import draw
+from stage1_sam_cache.cache.picture import draw, draw_window
 from stage1_sam_cache.data.images import RgbImage
+from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
 
 HEIGHT, WIDTH, CAPTION = 48, 192, 28
@@ -60,3 +63,26 @@ def test_an_image_of_another_size_is_refused(panels):
 def test_without_the_image_masks_are_drawn_on_grey(panels):
     _, panorama, _ = panels
     assert draw(panorama).size == (WIDTH, 3 * (HEIGHT + CAPTION))
+
+
+def test_one_window_stands_beside_its_masks_of_several_caches(panels):
+    pixels, panorama, _ = panels
+    left = panorama.grid.windows[1].left
+    window = pixels[:, left : left + 64]
+    other = replace(
+        panorama, windows=[InstanceMasks.from_dense(np.zeros((0, HEIGHT, 64), bool)) for _ in panorama.windows]
+    )
+    sheet = np.asarray(draw_window([panorama, other], 1, pixels))
+    times = 400 // HEIGHT
+    image, masks, none = (sheet[CAPTION:, i * (64 * times + 8) :][:, : 64 * times][::times, ::times] for i in range(3))
+    np.testing.assert_array_equal(image, window)
+    np.testing.assert_array_equal(none, window)
+    square, ground = masks[20:30, 45:55].reshape(-1, 3), masks[20:30, 5:15].reshape(-1, 3)
+    assert len(np.unique(square, axis=0)) == len(np.unique(ground, axis=0)) == 1
+    assert (square[0] != ground[0]).any()
+    with pytest.raises(MaskCacheError, match=f'no window 99; give one of 0 to {len(panorama.windows) - 1}'):
+        draw_window([panorama], 99)
+    generator = FelzenszwalbMaskGenerator(FelzenszwalbSettings(scales=(100.0,)))
+    elsewhere = make_masks('x', RgbImage(pixels, ''), CacheSettings(window=(HEIGHT, 64), stride=16), generator)
+    with pytest.raises(MaskCacheError, match='other windows'):
+        draw_window([panorama, elsewhere], 0)

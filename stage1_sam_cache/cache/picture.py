@@ -1,8 +1,9 @@
-"""A picture of what the cache holds of one panorama: windows, instance masks, boundary maps."""
+"""Pictures of what caches hold: of one panorama windows, masks and boundary maps; of one window its masks."""
 
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from stage1_sam_cache.geometry.boxes import Box
 from stage1_sam_cache.geometry.windows import WindowGrid
 
 _CAPTION_HEIGHT = 28
+_GAP = 8  # between panels that stand side by side
+_LEAST_HEIGHT = 400  # smaller windows are enlarged by a whole number, as far as they stay below
 _LINE_COLOURS = ((255, 80, 80), (80, 200, 255), (255, 220, 60))
 
 
@@ -31,15 +34,8 @@ def draw(panorama: PanoramaMasks, pixels: NDArray[np.uint8] | None = None) -> Im
         MaskCacheError: If the image has another size than the cached panorama.
     """
     grid = panorama.grid
-    if pixels is None:
-        pixels = np.full((*panorama.image_size, 3), 128, dtype=np.uint8)
-    if pixels.shape[:2] != panorama.image_size:
-        raise MaskCacheError(
-            f'{panorama.image_id}: the image has {pixels.shape[:2]} pixels, its masks {panorama.image_size}',
-            'is it the right one?',
-        )
-    generator = panorama.fingerprint.settings['generator']
-    name = ' '.join(str(generator[key]) for key in ('name', 'model') if key in generator)
+    pixels = _pixels_of(panorama, pixels)
+    name = _generator(panorama)
     count = sum(len(masks) for masks in panorama.windows)
     coverage = float(np.mean(panorama.coverage))
     rows, columns = grid.window
@@ -56,6 +52,60 @@ def draw(panorama: PanoramaMasks, pixels: NDArray[np.uint8] | None = None) -> Im
         text.text((6, top + 3), caption, fill='black', font=ImageFont.load_default(size=18))
         sheet.paste(panel, (0, top + _CAPTION_HEIGHT))
     return sheet
+
+
+def draw_window(panoramas: Sequence[PanoramaMasks], index: int, pixels: NDArray[np.uint8] | None = None) -> Image.Image:
+    """Draw one window and, beside it, its masks in each of several caches, all of one panorama.
+
+    Args:
+        panoramas: The same panorama from these caches.
+        index: Which window, from 0.
+        pixels: The image, uint8 ``(H, W, 3)``; None draws on grey.
+
+    Raises:
+        MaskCacheError: If there is no such window, or windows or image have other sizes than the first cache says.
+    """
+    first = panoramas[0]
+    pixels = _pixels_of(first, pixels)
+    for panorama in panoramas:
+        if panorama.grid != first.grid:
+            raise MaskCacheError(
+                f'{panorama.image_id}: the caches have other windows', 'compare caches of the same windows'
+            )
+    if not 0 <= index < len(first.windows):
+        raise MaskCacheError(
+            f'{first.image_id}: there is no window {index}', f'give one of 0 to {len(first.windows) - 1}'
+        )
+    window = np.moveaxis(first.grid.crop(np.moveaxis(pixels, -1, 0), first.grid.windows[index]), 0, -1).copy()
+    panels = [(f'{first.image_id}, window {index}', Image.fromarray(window))]
+    for panorama in panoramas:
+        masks = panorama.windows[index]
+        caption = f'{len(masks)} {_generator(panorama)} masks, {panorama.coverage[index]:.0%} covered'
+        panels.append((caption, _painted(masks.id_map, window, len(masks))))
+    height, width = (max(1, _LEAST_HEIGHT // len(window)) * side for side in window.shape[:2])
+    sheet = Image.new('RGB', (len(panels) * (width + _GAP) - _GAP, height + _CAPTION_HEIGHT), 'white')
+    text = ImageDraw.Draw(sheet)
+    for i, (caption, panel) in enumerate(panels):
+        text.text((i * (width + _GAP) + 6, 3), caption, fill='black', font=ImageFont.load_default(size=18))
+        sheet.paste(panel.resize((width, height), Image.Resampling.NEAREST), (i * (width + _GAP), _CAPTION_HEIGHT))
+    return sheet
+
+
+def _pixels_of(panorama: PanoramaMasks, pixels: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Check the size of the image, or return a grey one."""
+    if pixels is None:
+        return np.full((*panorama.image_size, 3), 128, dtype=np.uint8)
+    if pixels.shape[:2] != panorama.image_size:
+        raise MaskCacheError(
+            f'{panorama.image_id}: the image has {pixels.shape[:2]} pixels, its masks {panorama.image_size}',
+            'is it the right one?',
+        )
+    return pixels
+
+
+def _generator(panorama: PanoramaMasks) -> str:
+    generator = panorama.fingerprint.settings['generator']
+    return ' '.join(str(generator[key]) for key in ('name', 'model') if key in generator)
 
 
 def _windows(pixels: NDArray[np.uint8], grid: WindowGrid) -> Image.Image:
@@ -85,10 +135,16 @@ def draw_masks(panorama: PanoramaMasks, pixels: NDArray[np.uint8]) -> Image.Imag
             for masks, offset in zip(panorama.windows, offsets, strict=False)
         ]
     )
+    return _painted(panorama.grid.stitch(numbers), pixels, int(offsets[-1]))
+
+
+def _painted(labels: NDArray[np.integer], pixels: NDArray[np.uint8], highest: int) -> Image.Image:
+    """Paint the ids 1 to ``highest`` over an image, each in its own colour; 0 is left as it is."""
     # Steps of the golden ratio keep the hues of successive masks apart.
-    colours = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.55 + 0.45 * (i % 2), 1.0) for i in range(int(offsets[-1]) + 1)]
-    labels = panorama.grid.stitch(numbers)
+    colours = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.55 + 0.45 * (i % 2), 1.0) for i in range(highest + 1)]
     used = np.unique(labels[labels > 0])
+    if not len(used):
+        return Image.fromarray(pixels)  # which label2rgb would darken
     from skimage.color import label2rgb  # here, because it takes long to import
 
     painted = label2rgb(labels, pixels, colors=[colours[i] for i in used], alpha=0.55, bg_label=0)

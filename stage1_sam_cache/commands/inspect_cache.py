@@ -4,6 +4,7 @@ tools/inspect_cache.py status cache/densepass
 tools/inspect_cache.py verify cache/densepass [--full]
 tools/inspect_cache.py quality cache/densepass cache/densepass_adapted
 tools/inspect_cache.py show cache/real --images my_panoramas --id street_7 --out street_7.png
+tools/inspect_cache.py show cache/densepass --dataset densepass --window 3 --beside cache/densepass_adapted
 tools/inspect_cache.py export cache/real --out masks --format coco
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from stage1_sam_cache.cache.picture import draw
+from stage1_sam_cache.cache.picture import draw, draw_window
 from stage1_sam_cache.cache.reader import (
     FINGERPRINT_FILE,
     MANIFEST_FILE,
@@ -68,6 +69,15 @@ def build_parser() -> argparse.ArgumentParser:
         if name == 'show':
             command.add_argument('--id', help='which panorama (default: the first)')
             command.add_argument('--out', type=_png, help='PNG to write (default: <id>_masks.png)')
+            command.add_argument('--window', type=int, metavar='N', help='only this window, enlarged, and its masks')
+            command.add_argument(
+                '--beside',
+                type=flag_values.named_path,
+                nargs='+',
+                metavar='CACHE',
+                default=[],
+                help='with --window: and its masks in these caches, side by side',
+            )
             shared_flags.add_max_pixels_flag(command)
             shared_flags.add_image_flags(command, required=False)
         if name == 'export':
@@ -223,11 +233,14 @@ def _stats(cache: MaskCache, args: argparse.Namespace) -> int:
 
 def _show(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     """Draw one panorama of a cache."""
-    cache = open_cache(args.cache)
-    image_id = args.id or next(iter(cache), None)
-    if image_id is None or image_id not in cache:
-        raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached', known(image_id or '', cache))
-    panorama = cache[image_id]
+    if args.beside and args.window is None:
+        parser.error('--beside goes with --window')
+    caches = [open_cache(folder) for folder in (args.cache, *args.beside)]
+    image_id: str = args.id or next(iter(caches[0]), '')
+    for cache in caches:
+        if image_id not in cache:
+            raise MaskCacheError(f'{cache.path}: {image_id or "no panorama"} is not cached', known(image_id, cache))
+    panoramas = [cache[image_id] for cache in caches]
     pixels = None
     if args.images or args.dataset:
         listing = shared_flags.list_images(parser, args)
@@ -236,14 +249,15 @@ def _show(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
             shared_flags.report_refused(listing.refused, skip=True)
             raise MaskCacheError(f'{image_id}: the masks are cached, but there is no image of that name')
         image = read_rgb(sample.image, args.max_pixels, '--max-pixels')
-        if image.sha256 != panorama.image_sha256:
+        if any(image.sha256 != panorama.image_sha256 for panorama in panoramas):
             cli.report(f'warning: {sample.image} is not the file that the masks were made from')
         pixels = image.pixels
     elif args.split or args.data_root or args.list:
         parser.error('--split, --data-root and --list go with --dataset or --images')
     out = args.out or Path(entry_name(image_id).rpartition('-')[0] + '_masks.png')
     drawn = io.BytesIO()
-    draw(panorama, pixels).save(drawn, 'PNG')
+    picture = draw(panoramas[0], pixels) if args.window is None else draw_window(panoramas, args.window, pixels)
+    picture.save(drawn, 'PNG')
     commit(out, drawn.getvalue(), replace=True)
     print(out)
     return 0

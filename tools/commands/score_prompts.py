@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a table with a row for each adapter."""
+    """Print a table with a row for each adapter, each as soon as it is measured."""
     parser = build_parser()
     args = parser.parse_args(argv)
     require_one_process('tools/score_prompts.py', os.environ)
@@ -67,15 +67,19 @@ def main(argv: list[str] | None = None) -> int:
     listing = shared_flags.list_images(parser, args)
     if status := shared_flags.report_refused(listing.refused, args.skip_refused):
         return status
-    rows = score(args, cache, listing)
-    print(table(rows))
-    if args.json:
-        commit(args.json, json.dumps(rows, indent=1).encode(), replace=True)
+    rows: list[dict[str, Any]] = []
+    for row in score(args, cache, listing):
+        rows.append(row)
+        if len(rows) == 1:
+            print(heading(row))
+        print(table_row(row), flush=True)
+        if args.json:
+            commit(args.json, json.dumps(rows, indent=1).encode(), replace=True)
     return 0
 
 
-def score(args: argparse.Namespace, cache: MaskCache, listing: Listing) -> list[dict[str, Any]]:
-    """Return a row for the plain SAM and for each adapter: adapter, steps, number of windows, IoU by kind of prompt."""
+def score(args: argparse.Namespace, cache: MaskCache, listing: Listing) -> Iterator[dict[str, Any]]:
+    """Yield a row for the plain SAM and for each adapter: adapter, steps, number of windows, IoU by kind of prompt."""
     from stage1_sam_cache.adaptation.prompted_quality import prompted_quality
     from stage1_sam_cache.adaptation.window_dataset import WindowDataset
     from stage1_sam_cache.sam.adapter import read_adapter
@@ -85,7 +89,7 @@ def score(args: argparse.Namespace, cache: MaskCache, listing: Listing) -> list[
     settings = AdaptSettings(
         prompt_types=tuple(args.prompt_types), min_area=args.min_area, instances=args.instances, max_share=1.0
     )
-    device, rows = choose_device(args.device, os.environ), []
+    device = choose_device(args.device, os.environ)
     for adapter in adapters:
         sam, digest = sam_flags.load_chosen_sam(args)
         if adapter:
@@ -103,20 +107,22 @@ def score(args: argparse.Namespace, cache: MaskCache, listing: Listing) -> list[
         windows = (dataset[i] for i in tqdm(range(len(dataset)), name[-40:], unit='window'))
         found = prompted_quality(sam.to(device), windows)
         about = {'adapter': name, 'steps': adapter.notes.steps if adapter else 0}
-        rows.append({**about, 'windows': len(dataset), 'windows_without_masks': dataset.empty, 'iou': found})
-    return rows
+        yield {**about, 'windows': len(dataset), 'windows_without_masks': dataset.empty, 'iou': found}
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format the rows as Markdown."""
-    first = rows[0]
+def heading(first: Mapping[str, Any]) -> str:
+    """What stands above the rows, as Markdown."""
     kinds = list(first['iou'])
-    lines = [
-        f'{first["windows"]} windows, {first["windows_without_masks"]} more have no mask; IoU in %\n',
-        '| adapter | steps | ' + ' | '.join(kinds) + ' |',
-        '|---|---|' + '---|' * len(kinds),
-    ]
-    for row in rows:
-        cells = [f'{100 * row["iou"][kind]:.2f}' for kind in kinds]
-        lines.append(f'| {row["adapter"]} | {row["steps"]} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines)
+    return '\n'.join(
+        [
+            f'{first["windows"]} windows, {first["windows_without_masks"]} more have no mask; IoU in %\n',
+            '| adapter | steps | ' + ' | '.join(kinds) + ' |',
+            '|---|---|' + '---|' * len(kinds),
+        ]
+    )
+
+
+def table_row(row: Mapping[str, Any]) -> str:
+    """One row as Markdown."""
+    cells = [f'{100 * iou:.2f}' for iou in row['iou'].values()]
+    return f'| {row["adapter"]} | {row["steps"]} | ' + ' | '.join(cells) + ' |'
