@@ -141,13 +141,25 @@ def test_data_flows_one_way():
     for name, file in modules_of('stage1_sam_cache').items():
         assert not packages(imports_of(file)) & {'stage2_distill', 'mmseg', 'mmcv', 'mmengine'}, name
     for name, file in modules_of('stage2_distill').items():
-        if not name.startswith('stage2_distill.omnisam'):
-            assert not packages(imports_of(file)) & SAM_PACKAGES, name
-        if not name.startswith(('stage2_distill.wesam', 'stage2_distill.commands.adapt_sam')):
+        room = name.startswith('stage2_distill.omnisam')
+        assert packages(imports_of(file)) & SAM_PACKAGES <= ({'sam2'} if room else set()), name
+        if not name.startswith(('stage2_distill.wesam', 'stage2_distill.commands.adapt_sam', 'stage2_distill.omnisam')):
             rooms = ('stage1_sam_cache.sam.', 'stage1_sam_cache.adaptation.')
             through = {other for other in imports_of(file) if other.startswith(rooms)}
             assert through <= {'stage1_sam_cache.sam.settings', 'stage1_sam_cache.sam.felzenszwalb'}, name
     assert any('segment_anything' in packages(imports_of(file)) for file in modules_of('stage1_sam_cache').values())
+
+
+def test_omnisam_is_used_by_configs_alone():
+    """So everything else runs without the package ``sam2``; of stage 1's rooms of SAM it needs two."""
+    for package in (*STAGES, 'toypass', 'ablation'):
+        for name, file in modules_of(package).items():
+            imported = imports_of(file)
+            if not name.startswith('stage2_distill.omnisam'):
+                assert not any(other.startswith('stage2_distill.omnisam') for other in imported), name
+            else:
+                rooms = {other.split('.')[1] for other in imported if other.startswith('stage1_sam_cache.')}
+                assert rooms <= {'errors', 'system', 'geometry', 'data', 'sam', 'adaptation'}, name
 
 
 @pytest.mark.parametrize('package', ROOMS)

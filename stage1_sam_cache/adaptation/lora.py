@@ -1,10 +1,14 @@
-"""Low-rank updates of chosen rows of a linear layer (LoRA), and where WeSAM puts them: queries and values of SAM."""
+"""Low-rank updates of chosen rows of a linear layer (LoRA), and where WeSAM puts them: queries and values of SAM.
+
+OmniSAM puts them into the blocks of SAM 2 (``stage2_distill/omnisam/features.py``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import sqrt
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -75,9 +79,26 @@ def attach(sam: Sam, rank: int = 4, seed: int = 0) -> dict[str, nn.Parameter]:
     """
     generator = torch.Generator().manual_seed(seed)
     sam.requires_grad_(False)
-    for block in sam.image_encoder.blocks:
-        block.attn.qkv = LowRankRows(block.attn.qkv, updated_rows(block.attn.qkv), rank, generator)
+    update_blocks(sam.image_encoder.blocks, rank, generator)
     return attached(sam)
+
+
+def update_blocks(
+    blocks: Iterable[Any],
+    rank: int = 4,
+    generator: torch.Generator | None = None,
+    rows: Callable[[nn.Linear], Mapping[str, slice]] = updated_rows,
+) -> None:
+    """Freeze the fused layer ``attn.qkv`` of transformer blocks and add updates to it, in place.
+
+    Args:
+        blocks: Modules, SAM's or SAM 2's.
+        rank: Of each update.
+        generator: Draws the initial values; PyTorch's own by default.
+        rows: Tells which rows of a layer are updated.
+    """
+    for block in blocks:
+        block.attn.qkv = LowRankRows(block.attn.qkv, rows(block.attn.qkv), rank, generator)
 
 
 @contextmanager
