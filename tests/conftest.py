@@ -193,7 +193,7 @@ def tiny_goodsam(tiny_toypass, tiny_caches, tmp_path_factory) -> Path:
         f"""
 _base_ = '{ROOT}/mmseg_configs/goodsam_b0_toypass.py'
 narrow = dict(
-    backbone=dict(embed_dims=8, num_layers=[2, 2, 2, 2]),
+    backbone=dict(embed_dims=8, num_layers=[1, 1, 1, 1]),
     decode_head=dict(in_channels=[8, 16, 40, 64], channels=32),
     init_cfg=dict(_delete_=True),
 )

@@ -86,6 +86,7 @@ def test_a_training_step_is_taken_apart(measured, monkeypatch):
 
 def test_memory_and_opening_of_a_cache(measured, monkeypatch):
     monkeypatch.setattr('benchmarks.scale._PANORAMAS', 2)
+    monkeypatch.setattr('benchmarks.scale._PROCESSES', (1, 2))
     rows = {row['what'].split(' ')[0]: row for row in measured('scale', '--panoramas', '20')}
     assert rows['opening']['agreement'] == '20 panoramas, 0 damaged'
     assert rows['peak']['fast'] >= rows['peak']['plain'] > 10

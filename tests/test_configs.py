@@ -36,10 +36,12 @@ def read(path):
 def reduced(model):
     """The config's model with shallow and narrow networks and small windows."""
     for name in ('student', 'teacher_assistant'):
-        backbone, head = model[name].backbone, model[name].decode_head
-        backbone.update(num_layers=[1, 1, 1, 1], embed_dims=backbone.embed_dims // NARROWER)
-        head.update(in_channels=[width // NARROWER for width in head.in_channels], channels=head.channels // NARROWER)
-        model[name].init_cfg = None
+        backbone, head = dict(model[name].get('backbone', {})), dict(model[name].get('decode_head', {}))
+        if 'embed_dims' in backbone:  # else they are those of a size
+            backbone['embed_dims'] //= NARROWER
+            head['in_channels'] = [width // NARROWER for width in head['in_channels']]
+            head['channels'] //= NARROWER
+        model[name].update(backbone={**backbone, 'num_layers': [1, 1, 1, 1]}, decode_head=head, init_cfg=None)
     grid = model.grid
     grid.window = tuple(side // REDUCED for side in grid.window)
     grid.stride = grid.stride // REDUCED

@@ -92,7 +92,7 @@ OVERLAY = """
 _base_ = '{base}'
 # Sizes that train in seconds, from random weights.
 narrow = dict(
-    backbone=dict(embed_dims=8, num_layers=[2, 2, 2, 2]),
+    backbone=dict(embed_dims=8, num_layers=[1, 1, 1, 1]),
     decode_head=dict(in_channels=[8, 16, 40, 64], channels=32),
     init_cfg=dict(_delete_=True),
 )

@@ -60,10 +60,7 @@ def run(installed, tmp_path_factory):
     commands = ForkServer(env={**os.environ, 'PYTHONPATH': str(installed)})
 
     def run(name: str | Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-        finished = commands.run([str(installed / 'bin' / name), *map(str, arguments)], cwd=work)
-        assert 'Could not import' not in finished.stdout + finished.stderr  # what MMSegmentation prints
-        assert 'UserWarning' not in finished.stderr, finished.stderr
-        return finished
+        return commands.run([str(installed / 'bin' / name), *map(str, arguments)], cwd=work)
 
     yield run
     commands.stop()
@@ -183,6 +180,8 @@ def test_the_installed_commands_cache_train_score_and_predict(run, data, tmp_pat
     ):
         finished = run(command, *arguments)
         assert finished.returncode == 0, f'{command}\n{finished.stderr}'
+        assert 'Could not import' not in finished.stdout + finished.stderr  # as MMSegmentation prints
+        assert 'UserWarning' not in finished.stderr, finished.stderr
 
 
 def test_an_installed_command_names_commands_and_places_as_the_user_has_them(run, installed):

@@ -161,17 +161,14 @@ def test_from_its_masks_to_a_student(tiny_toypass, tiny_goodsam, run_tool, tmp_p
     data, _ = tiny_toypass
     few = ('--points-per-side', '2', '--overlap-source', 'window', *TINY_WINDOWS)
     for split in ('train', 'val'):
-        images = ('--dataset', 'toypass', '--split', split, '--data-root', data, '--limit', '1')
+        images = ('--dataset', 'toypass', '--split', split, '--data-root', data)
         cached = run_tool('cache_sam.py', *images, '--sam', 'toy', *few, '--out', tmp_path / split)
         assert cached.returncode == 0, cached.stderr[-2000:]
         assert float(re.search(r'masks +([\d.]+) per window', cached.stdout)[1]) > 1
-    limits = [f'{name}_dataloader.dataset.limit=1' for name in ('train', 'val', 'test')]
-    options = ('--cfg-options', f'train_dataloader.dataset.cache={tmp_path / "train"}', *limits)
-    lengths = ('train_cfg.max_iters=2', 'train_cfg.val_interval=2')
+    options = ('--cfg-options', f'train_dataloader.dataset.cache={tmp_path / "train"}', 'train_cfg.max_iters=2')
     work = tmp_path / 'work'
-    trained = run_tool('train.py', tiny_goodsam, '--work-dir', work, *options, *lengths)
+    trained = run_tool('train.py', tiny_goodsam, '--work-dir', work, *options, 'train_cfg.val_interval=2')
     assert trained.returncode == 0, trained.stderr[-2000:]
-    flags = ('--cache', tmp_path / 'val', '--work-dir', work, *options)
-    scored = run_tool('test.py', tiny_goodsam, work / 'iter_2.pth', *flags)
+    scored = run_tool('test.py', tiny_goodsam, work / 'iter_2.pth', '--cache', tmp_path / 'val', '--work-dir', work)
     assert scored.returncode == 0, scored.stderr[-2000:]
     assert re.search(r'^\| ensemble \| \d', scored.stdout, re.M)

@@ -258,6 +258,7 @@ def test_the_sun_throws_shadows():
 
 SMALL = dataclasses.replace(
     TINY,
+    world=dataclasses.replace(TINY.world, street_trees=(1, 3), parked_cars=(2, 4), pedestrians=(2, 4)),
     counts=Counts(3, 1, 2, 1),
     pinhole=dataclasses.replace(TINY.pinhole, height=32, width=64),
     panorama=dataclasses.replace(TINY.panorama, height=25, width=128),
