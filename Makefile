@@ -1,6 +1,7 @@
 # make demo   draws ToyPASS, caches masks, trains GoodSAM on them, scores it and writes pictures to demo/
 #             MASKS=felzenszwalb takes masks of Felzenszwalb's method instead of the toy SAM's
-# make test   ruff, mypy and pytest; last the lines of the packages that ran in the test processes
+# make test   ruff, mypy and pytest
+# make coverage  pytest, which counts lines and takes longer; last the lines that ran in the test processes
 # make faults the long form of tests/faults and of the fuzzing, and the documents' commands; SEED=1 for other faults
 # make sam2   installs SAM 2 (requirements-sam2.txt); make test and make faults do so too, unless SAM2=no says not to
 # All set up $(VENV) when it is missing or older than constraints.txt and pyproject.toml.
@@ -11,7 +12,9 @@ MASKS ?= toy-sam
 SEED ?= 0
 BIN := $(VENV)/bin
 
-.PHONY: demo test faults lint venv sam2 clean
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test coverage faults lint venv sam2 clean
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed $(if $(filter no,$(SAM2)),,sam2)
@@ -37,7 +40,10 @@ lint: venv
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	$(PYTEST)
+
+coverage: venv
+	$(PYTEST) --cov --cov-report=
 	@echo "coverage of the packages, without processes that tests start, property and fault tests: $$($(BIN)/coverage report --format=total) %"
 
 faults: venv

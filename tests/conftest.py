@@ -1,4 +1,7 @@
-"""Shared pieces: a small SAM with random weights, pictures, and the command lines as a user runs them."""
+"""Shared pieces: a small SAM with random weights, pictures, and the command lines as a user runs them.
+
+Large libraries are imported where they are used: pytest-xdist imports this file once more, in a process without tests.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # there is a test process per core
 
-import numpy as np
 import pytest
-import torch
-from fork_server import ForkServer, leave_configs_unformatted
-from fuzz import FORM
-from hypothesis import is_hypothesis_test
-from PIL import Image
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from fork_server import STAGE_2, ForkServer, Started, leave_configs_unformatted
 
-leave_configs_unformatted()
+if TYPE_CHECKING:
+    import numpy as np
+    from segment_anything.modeling import Sam
+
 ROOT = Path(__file__).resolve().parent.parent
 # For toypass, ablation and benchmarks; at the end, so that tools/test.py does not hide the standard library's test.
 sys.path.append(str(ROOT / 'tools'))
@@ -34,6 +34,9 @@ sys.path.append(str(ROOT / 'tools'))
 
 def build_tiny_sam() -> Sam:
     """SAM's own modules at toy size (128 px input); untrained, so its masks mean nothing."""
+    import torch
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
     torch.manual_seed(0)
     size, patch, width = 128, 16, 16
     embedding = size // patch
@@ -73,6 +76,7 @@ def tiny_sam() -> Sam:
 @pytest.fixture
 def picture():
     """Draw a small picture: blocks of random colours, so that there are regions to segment."""
+    import numpy as np
 
     def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
         blocks = np.random.default_rng(seed).integers(0, 256, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
@@ -84,6 +88,7 @@ def picture():
 @pytest.fixture
 def image_folder(tmp_path: Path, picture):
     """Make a folder of PNG panoramas; names may contain folders and any characters."""
+    from PIL import Image
 
     def make(*names: str, size: tuple[int, int] = (40, 160)) -> Path:
         folder = tmp_path / 'images'
@@ -97,15 +102,31 @@ def image_folder(tmp_path: Path, picture):
 
 
 @pytest.fixture(scope='session')
-def run_tool():
-    """Run ``tools/<name>`` unchanged in its own process; return the finished process with its output."""
-    server = ForkServer()
+def tool_server() -> Iterator[ForkServer]:
+    """Runs Python files in processes that have this project and mmseg imported already."""
+    server = ForkServer(STAGE_2, quick_exit=True)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope='session')
+def run_tool(tool_server):
+    """Run ``tools/<name>``, or another file by its path, unchanged; return the finished process with its output."""
 
     def run(name: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        return server.run([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
+        return tool_server.run([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
 
-    yield run
-    server.stop()
+    return run
+
+
+@pytest.fixture(scope='session')
+def start_tool(tool_server):
+    """As ``run_tool``, but the process runs meanwhile."""
+
+    def start(name: str, *arguments: object, **options: Any) -> Started:
+        return tool_server.start([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
+
+    return start
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
@@ -165,22 +186,18 @@ def tiny_caches(tiny_toypass, run_tool, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope='session')
 def tiny_goodsam(tiny_toypass, tiny_caches, tmp_path_factory) -> Path:
-    """A config that trains GoodSAM on tiny panoramas in seconds, from random weights."""
+    """A config that trains GoodSAM on tiny panoramas in seconds, from random weights, a quarter as wide as B0."""
     data, _ = tiny_toypass
     config = tmp_path_factory.mktemp('config') / 'tiny_goodsam.py'
     config.write_text(
         f"""
 _base_ = '{ROOT}/mmseg_configs/goodsam_b0_toypass.py'
-model = dict(
-    grid=dict(window=(100, 128), stride=64),
-    update_ta=True,
-    student=dict(init_cfg=dict(_delete_=True)),
-    teacher_assistant=dict(
-        backbone=dict(embed_dims=32, num_layers=[2, 2, 2, 2]),
-        decode_head=dict(in_channels=[32, 64, 160, 256]),
-        init_cfg=dict(_delete_=True),
-    ),
+narrow = dict(
+    backbone=dict(embed_dims=8, num_layers=[1, 1, 1, 1]),
+    decode_head=dict(in_channels=[8, 16, 40, 64], channels=32),
+    init_cfg=dict(_delete_=True),
 )
+model = dict(grid=dict(window=(100, 128), stride=64), update_ta=True, student=narrow, teacher_assistant=narrow)
 train_dataloader = dict(
     num_workers=0, persistent_workers=False, dataset=dict(root='{data}', cache='{tiny_caches['train']}')
 )
@@ -201,11 +218,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption('--long'):
-        os.environ[FORM] = '1'
+        os.environ['GOODSAM_TESTS_LONG'] = '1'  # for fuzz.py
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Select tests: the long form has fault tests, fuzzing and what is marked ``long``, which the short form skips."""
+    from hypothesis import is_hypothesis_test
+
+    leave_configs_unformatted()
     marked = [item for item in items if item.get_closest_marker('long')]
     if config.getoption('--long'):
         chosen = [item for item in items if _injects_faults(item) or _is_fuzz(item) or item in marked]

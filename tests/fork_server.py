@@ -19,15 +19,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 # Large libraries, but nothing of this project and nothing that registers components: a tool still has to import all
-# that it uses.
+# that it uses. test_package.py runs the commands so.
 LIBRARIES = ('torch._dynamo', 'torchvision', 'mmengine.runner', 'skimage.segmentation', 'scipy.optimize', 'matplotlib')
-# All of stage 2 as well, for fault tests, which run too many tools to import it each time.
+# All of stage 2 as well, for all other tests, which run too many tools to import it each time.
 STAGE_2 = (*LIBRARIES, 'mmseg.apis', 'safetensors.torch', 'segment_anything', 'stage2_distill.components')
 STAGE_2 = (*STAGE_2, 'stage2_distill.deployment.student')
 _QUICK_EXIT = '--quick-exit'
@@ -41,8 +41,45 @@ def leave_configs_unformatted() -> None:
     yapf_api.FormatCode = lambda text, **_: (text, False)
 
 
+class Started:
+    """A command that runs meanwhile, with the methods of ``subprocess.Popen`` that tests use."""
+
+    def __init__(
+        self, command: list[str], pid: int, status: Callable[[bool], int | None], files: list[IO[bytes]]
+    ) -> None:
+        self.args, self.pid, self.returncode = command, pid, None
+        self._status, self._files = status, files
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._status(False)
+        return self.returncode
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self.returncode = self._status(True)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def communicate(self) -> tuple[str, str]:
+        """Wait for its end; return all that it wrote to both streams."""
+        self.wait()
+        out, err = map(_text, self._files)
+        return out, err
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
+
+
 class ForkServer:
-    """A server that starts at the first command and ends with this process; one command at a time.
+    """A server that starts at the first command and ends with this process.
+
+    ``run`` waits for its command; those of ``start`` run meanwhile.
 
     Args:
         preload: Modules that the server imports.
@@ -66,25 +103,41 @@ class ForkServer:
         Raises:
             TimeoutError: With the stack of each of its threads.
         """
-        self._start()
-        environment = env or self._env or dict(os.environ)
-        request = {'argv': command, 'env': environment, 'cwd': str(cwd or Path.cwd())}
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            self._socket.settimeout(timeout)
-            socket.send_fds(self._socket, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
             child = status = None
             try:
-                child = json.loads(self._socket.recv(64))
-                status = json.loads(self._socket.recv(64))
+                child = self._fork(command, env, cwd, [out, err], timeout)
+                status = self._ask({'wait': child})
             except TimeoutError:
                 self._abort(child)
-            texts = []
-            for file in (out, err):
-                file.seek(0)
-                texts.append(file.read().decode())
+            texts = [_text(file) for file in (out, err)]
             if status is None:
                 raise TimeoutError(f'{command} took over {timeout} s\n{texts[0]}\n{texts[1]}')
         return subprocess.CompletedProcess(command, status, *texts)
+
+    def start(self, command: list[str], env: dict[str, str] | None = None, cwd: object = None) -> Started:
+        """Start a Python file with arguments and do not wait for it; its streams are files."""
+        files: list[IO[bytes]] = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
+        child = self._fork(command, env, cwd, files, timeout=300)
+
+        def status(wait: bool) -> int | None:
+            return self._ask({'wait' if wait else 'poll': child})
+
+        return Started(command, child, status, files)
+
+    def _fork(
+        self, command: list[str], env: dict[str, str] | None, cwd: object, files: list[Any], timeout: float
+    ) -> int:
+        """Let the server fork for a command; return the number of its process."""
+        self._start()
+        environment = env or self._env or dict(os.environ)
+        request = {'argv': command, 'env': environment, 'cwd': str(cwd or Path.cwd())}
+        self._socket.settimeout(timeout)
+        return self._ask(request, [file.fileno() for file in files])
+
+    def _ask(self, request: dict[str, Any], files: Sequence[int] = ()) -> Any:
+        socket.send_fds(self._socket, [json.dumps(request).encode()], files)
+        return json.loads(self._socket.recv(64))
 
     def _start(self) -> None:
         if self._server is not None:
@@ -120,23 +173,30 @@ class ForkServer:
 
 
 def serve(connection: socket.socket) -> dict[str, Any] | None:
-    """Fork for every request; return the request in the fork, and None in the server when there are no more."""
+    """Fork for every command; return its request in the fork, and None in the server when there are no more.
+
+    Answers a command with the number of its process, and ``wait`` and ``poll`` with the status of one, or None.
+    """
     while True:
         message, files, _, _ = socket.recv_fds(connection, _LONGEST, 2)
         if not message:
             return None
+        request = json.loads(message)
+        if 'argv' not in request:
+            child, how = (request['wait'], 0) if 'wait' in request else (request['poll'], os.WNOHANG)
+            ended, status = os.waitpid(child, how)
+            connection.send(json.dumps(os.waitstatus_to_exitcode(status) if ended else None).encode())
+            continue
         child = os.fork()
         if child == 0:
             connection.close()
             for number, file in zip((1, 2), files, strict=True):
                 os.dup2(file, number)
                 os.close(file)
-            return json.loads(message)
+            return request
         connection.send(json.dumps(child).encode())
         for file in files:
             os.close(file)
-        _, status = os.waitpid(child, 0)
-        connection.send(json.dumps(os.waitstatus_to_exitcode(status)).encode())
 
 
 def run(request: dict[str, Any], quick_exit: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import is_hypothesis_test, settings
 
-FORM = 'GOODSAM_TESTS_LONG'  # set by the option --long, for test processes too
+FORM = 'GOODSAM_TESTS_LONG'  # set by the option --long in conftest.py
 
 
 def examples(count: int, **options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:

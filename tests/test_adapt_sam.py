@@ -1,12 +1,10 @@
 """tools/adapt_sam.py and tools/score_prompts.py as a user runs them: killed, resumed, misused."""
 
 import json
-import subprocess
-import sys
+import signal
 import time
 
 import pytest
-from conftest import ROOT
 
 from stage1_sam_cache import open_cache
 from stage1_sam_cache.sam.adapter import read_adapter
@@ -21,7 +19,7 @@ def adapt(tiny_toypass, tiny_caches):
     return [*images, '--sam', 'toy', *few, '--keep', '0', '2', '--work-dir']
 
 
-def test_a_killed_run_resumes_to_the_same_bytes(adapt, run_tool, tiny_caches, tiny_toypass, tmp_path):
+def test_a_killed_run_resumes_to_the_same_bytes(adapt, run_tool, start_tool, tiny_caches, tiny_toypass, tmp_path):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     done = run_tool('adapt_sam.py', *adapt, whole, '--steps', '3')
     assert done.returncode == 0, done.stderr[-2000:]
@@ -29,12 +27,12 @@ def test_a_killed_run_resumes_to_the_same_bytes(adapt, run_tool, tiny_caches, ti
     log = (done.stdout + done.stderr).split()
     assert {'loss_teacher_anchor:', 'loss_contrast:', 'loss_focal:', 'loss_iou:', 'eta:'} <= set(log)
 
-    command = [sys.executable, str(ROOT / 'tools/adapt_sam.py'), *adapt, str(killed), '--steps', '3']
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not (killed / 'iter_1.pth').exists():
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.kill()
+    process = start_tool('adapt_sam.py', *adapt, killed, '--steps', '3')
+    while not (killed / 'iter_1.pth').exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     assert not (killed / 'adapter.safetensors').exists()
     other = run_tool('adapt_sam.py', *adapt, killed, '--steps', '3', '--resume', '--lr', '1e-2')
     assert other.returncode == 2 and "'lr': 0.001" in other.stderr and 'give the flags that' in other.stderr

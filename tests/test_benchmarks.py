@@ -10,8 +10,9 @@ from test_source_training import load_tool
 
 
 @pytest.fixture
-def measured(tmp_path, capsys):
-    """Runs tools/benchmark.py here; returns the rows of a part."""
+def measured(tmp_path, capsys, monkeypatch):
+    """Runs tools/benchmark.py here, without warming up; returns the rows of a part."""
+    monkeypatch.setattr('benchmarks.common.WARM_UPS', 0)
 
     def run(part, *flags):
         file = tmp_path / 'found.json'
@@ -86,6 +87,7 @@ def test_a_training_step_is_taken_apart(measured, monkeypatch):
 
 def test_memory_and_opening_of_a_cache(measured, monkeypatch):
     monkeypatch.setattr('benchmarks.scale._PANORAMAS', 2)
+    monkeypatch.setattr('benchmarks.scale._PROCESSES', (1, 2))
     rows = {row['what'].split(' ')[0]: row for row in measured('scale', '--panoramas', '20')}
     assert rows['opening']['agreement'] == '20 panoramas, 0 damaged'
     assert rows['peak']['fast'] >= rows['peak']['plain'] > 10

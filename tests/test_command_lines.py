@@ -67,15 +67,14 @@ def test_cache_verify_stats_and_show_from_end_to_end(tmp_path, image_folder, run
         assert sheet.height > 3 * 40
 
 
-def test_killed_half_way_and_run_again_equals_an_uninterrupted_run(tmp_path, image_folder, run_tool):
+def test_killed_half_way_and_run_again_equals_an_uninterrupted_run(tmp_path, image_folder, run_tool, start_tool):
     names = [f'street {i}' for i in range(24)]
     folder = image_folder(*names, size=(40, 640))
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     assert run_tool('cache_sam.py', '--images', folder, *FAST, '--out', whole).returncode == 0
-    command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', str(folder), *FAST, '--out', str(killed)]
     kills = 0
     for least in (1, 3, 6):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = start_tool('cache_sam.py', '--images', folder, *FAST, '--out', killed)
         while process.poll() is None and len(list(killed.glob('*/*.h5'))) < least:
             time.sleep(0.002)
         if process.poll() is None:
@@ -99,16 +98,13 @@ def assert_same_folders(one, two):
 
 
 @pytest.mark.parametrize('sharded', [True, False])
-def test_several_processes_fill_one_cache_together(tmp_path, image_folder, run_tool, sharded):
+def test_several_processes_fill_one_cache_together(tmp_path, image_folder, run_tool, start_tool, sharded):
     folder = image_folder(*(f'p{i}' for i in range(9)))
     assert run_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'one').returncode == 0
-    command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', folder, *FAST, '--out', tmp_path / 'many']
+    command = ('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'many')
     shards = [['--shard', f'{i}/3'] if sharded else [] for i in range(3)]
-    processes = [
-        subprocess.Popen([*command, *shard], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for shard in shards
-    ]
-    texts = [process.communicate(timeout=300) for process in processes]
+    processes = [start_tool(*command, *shard) for shard in shards]
+    texts = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], texts
     done = sum(int(re.search(r'(\d+) done', out)[1]) for out, _ in texts)
     assert done == 9 if sharded else done >= 9
@@ -144,16 +140,15 @@ def test_torchrun_and_slurm_arrays_split_the_list(tmp_path, image_folder, run_to
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_run_says_how_to_go_on(tmp_path, image_folder, number):
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, image_folder, start_tool, number):
     folder = image_folder(*(f'p{i}' for i in range(40)), size=(40, 640))
-    command = [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', folder, *FAST, '--out', tmp_path / 'cache']
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start_tool('cache_sam.py', '--images', folder, *FAST, '--out', tmp_path / 'cache')
     while process.poll() is None and not list((tmp_path / 'cache').glob('*/*.h5')):
         time.sleep(0.01)
     process.send_signal(number)
     time.sleep(0.005)
     process.send_signal(number)  # an impatient user
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate()
     assert process.returncode == 130
     assert 'Traceback' not in errors
     assert 'run the same command again' in errors
@@ -238,10 +233,10 @@ run_command(main)
 
 
 @pytest.mark.parametrize(('how', 'done'), [('dropped', 1), ('made an error', 0), ('in a destructor', 1)])
-def test_a_signal_that_gets_lost_in_c_code_still_ends_the_run(tmp_path, image_folder, how, done):
+def test_a_signal_that_gets_lost_in_c_code_still_ends_the_run(tmp_path, image_folder, run_tool, how, done):
     folder = image_folder('a', 'b', 'c')
-    command = [sys.executable, '-c', LOSES_THE_SIGNAL, folder, tmp_path / 'cache', how]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    (tmp_path / 'script.py').write_text(LOSES_THE_SIGNAL)
+    finished = run_tool(tmp_path / 'script.py', folder, tmp_path / 'cache', how)
     assert finished.returncode == 130, finished.stderr
     assert f'{done} done 0 failed' in finished.stdout
     assert finished.stderr.endswith('interrupted\n')

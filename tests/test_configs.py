@@ -25,6 +25,7 @@ CONFIGS = ROOT / 'mmseg_configs'
 GOODSAM = sorted([*CONFIGS.glob('goodsam_*.py'), *(CONFIGS / 'ablations').glob('*.py')])
 OF_NETWORKS = [path for path in GOODSAM if path.stem != 'goodsam_b0_onnx']  # that one: tests/test_onnx_assistant.py
 REDUCED = 4  # of every length of panorama and windows
+NARROWER = 8  # of every width of a network
 
 
 def read(path):
@@ -33,10 +34,14 @@ def read(path):
 
 
 def reduced(model):
-    """The config's model with shallow networks and small windows."""
+    """The config's model with shallow and narrow networks and small windows."""
     for name in ('student', 'teacher_assistant'):
-        model[name].backbone = {**model[name].get('backbone', {}), 'num_layers': [1, 1, 1, 1]}
-        model[name].init_cfg = None
+        backbone, head = dict(model[name].get('backbone', {})), dict(model[name].get('decode_head', {}))
+        if 'embed_dims' in backbone:  # else they are those of a size
+            backbone['embed_dims'] //= NARROWER
+            head['in_channels'] = [width // NARROWER for width in head['in_channels']]
+            head['channels'] //= NARROWER
+        model[name].update(backbone={**backbone, 'num_layers': [1, 1, 1, 1]}, decode_head=head, init_cfg=None)
     grid = model.grid
     grid.window = tuple(side // REDUCED for side in grid.window)
     grid.stride = grid.stride // REDUCED

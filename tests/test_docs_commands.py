@@ -91,14 +91,12 @@ def test_parsers_take_every_command_of_the_documents(document):
 OVERLAY = """
 _base_ = '{base}'
 # Sizes that train in seconds, from random weights.
-model = dict(
-    student=dict(init_cfg=dict(_delete_=True)),
-    teacher_assistant=dict(
-        backbone=dict(embed_dims=32, num_layers=[2, 2, 2, 2]),
-        decode_head=dict(in_channels=[32, 64, 160, 256]),
-        init_cfg=dict(_delete_=True),
-    ),
+narrow = dict(
+    backbone=dict(embed_dims=8, num_layers=[1, 1, 1, 1]),
+    decode_head=dict(in_channels=[8, 16, 40, 64], channels=32),
+    init_cfg=dict(_delete_=True),
 )
+model = dict(student=narrow, teacher_assistant=narrow)
 train_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False)
 train_cfg = dict(max_iters=1)
 """
@@ -142,7 +140,6 @@ def run_all(commands: list[list[str]], scratch: Path, run_tool) -> list[str]:
         assert call is not None, words
         finished = run_tool(call[0], *call[1], cwd=scratch)
         assert finished.returncode == 0, f'{words}\n{finished.stdout[-1000:]}\n{finished.stderr[-3000:]}'
-        assert 'Could not import' not in finished.stdout + finished.stderr
         assert 'UserWarning' not in finished.stderr, finished.stderr
         last.append((finished.stdout.strip().splitlines() or [''])[-1])
     return last

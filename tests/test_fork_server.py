@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import pytest
 from fork_server import LIBRARIES, ForkServer
@@ -55,6 +56,18 @@ def test_a_command_that_takes_too_long_is_ended_and_the_next_one_runs(server, tm
     with pytest.raises(TimeoutError, match=r'(?s)took over 2 s\nbegun.*script\.py", line 3'):
         server.run([str(script), '600'], timeout=2)
     assert server.run([str(script), '0']).stdout == 'begun\n'
+
+
+def test_commands_that_are_started_run_meanwhile_and_can_be_killed(server, tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text('import sys, time\nprint("begun", flush=True)\ntime.sleep(float(sys.argv[1]))')
+    long, short = (server.start([str(script), seconds]) for seconds in ('600', '0'))
+    assert short.communicate() == ('begun\n', '') and short.returncode == short.wait() == 0
+    assert server.run([str(script), '0']).returncode == 0
+    assert long.poll() is None
+    long.send_signal(signal.SIGKILL)
+    assert long.wait() == long.poll() == -signal.SIGKILL
+    long.send_signal(signal.SIGKILL)  # to nobody: its number may be another process's
 
 
 def test_a_tools_server_imports_nothing_of_the_project(tmp_path):

@@ -30,8 +30,9 @@ sam_model_fast_registry = {'tiny': build}
 
 
 @pytest.fixture
-def table(tmp_path, capsys):
-    """Runs the command; returns what it wrote and printed."""
+def table(tmp_path, capsys, monkeypatch):
+    """Runs the command, without warming up; returns what it wrote and printed."""
+    monkeypatch.setattr('benchmarks.common.WARM_UPS', 0)
 
     def run(*flags, status=0):
         file = tmp_path / 'gpu.json'

@@ -169,6 +169,20 @@ def test_the_installed_commands_cache_train_score_and_predict(run, data, tmp_pat
     with Image.open(tmp_path / 'labels/labels/city/0.png') as labels:
         assert labels.size == SIZE[::-1]
 
+    # The others that need a trained network: each imports all that its config names.
+    masks = ('--cache', cache, '--out')
+    for command, *arguments in (
+        ('goodsam-export', CONFIG, checkpoint, '--out', tmp_path / 'student.safetensors'),
+        ('goodsam-judge', CONFIG, checkpoint, '--images', images, *masks, tmp_path / 'judged.json', *changes),
+        ('goodsam-browse-labels', CONFIG, checkpoint, *masks, tmp_path / 'look.png', *changes),
+        ('goodsam-export-labels', CONFIG, checkpoint, '--out', tmp_path / 'pseudo', *changes),
+        ('goodsam-report', work, '--count', '0'),
+    ):
+        finished = run(command, *arguments)
+        assert finished.returncode == 0, f'{command}\n{finished.stderr}'
+        assert 'Could not import' not in finished.stdout + finished.stderr  # as MMSegmentation prints
+        assert 'UserWarning' not in finished.stderr, finished.stderr
+
 
 def test_an_installed_command_names_commands_and_places_as_the_user_has_them(run, installed):
     missing = run('goodsam-inspect', 'status', 'nothing')

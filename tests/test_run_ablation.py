@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +26,26 @@ SMALL = ('model.grid.window=(100,128)', 'model.grid.stride=64')
 SMALL += tuple(
     f'{name}_dataloader.{key}' for name in ('train', 'test') for key in ('num_workers=0', 'persistent_workers=False')
 )
+
+
+@pytest.fixture
+def make_table(tool_server, monkeypatch, capsys):
+    """Run tools/run_ablation.py in this process, and the tools that it calls by the server; return what it prints."""
+
+    def start(command, stdout, **options):
+        assert command[0] == sys.executable and options == {'stderr': subprocess.STDOUT, 'check': False}
+        finished = tool_server.run(command[1:])
+        stdout.write(finished.stdout + finished.stderr)
+        return finished
+
+    def run(*flags):
+        starts = SimpleNamespace(run=start, STDOUT=subprocess.STDOUT)
+        monkeypatch.setattr('ablation.running.subprocess', starts)
+        monkeypatch.setattr('sys.argv', ['run_ablation.py', *map(str, flags)])
+        assert load_tool('run_ablation').main() == 0
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.mark.parametrize('table', TABLES)
@@ -89,14 +112,13 @@ def test_the_oracle_is_taught_by_the_labels_of_the_data_that_is_given(tmp_path):
     assert config.test_dataloader.dataset.root == str(tmp_path)
 
 
-def test_a_table_is_made_once_and_then_read(tiny_toypass, run_tool, monkeypatch, capsys, tmp_path):
+def test_a_table_is_made_once_and_then_read(tiny_toypass, make_table, monkeypatch, tmp_path):
     data, _ = tiny_toypass
     flags = ('table3', '--data', data, '--out', tmp_path, '--rows', 'eq 4, 5, a', '--cfg-options', *SMALL)
-    first = run_tool('run_ablation.py', *flags, '--iterations', '1')
-    assert first.returncode == 0, first.stdout + first.stderr[-2000:]
-    assert '1 rows, 1 runs, 0 of them done before' in first.stdout
+    first = make_table(*flags, '--iterations', '1')
+    assert '1 rows, 1 runs, 0 of them done before' in first
     table = (tmp_path / 'table3/table.md').read_text()
-    assert table.strip() in first.stdout
+    assert table.strip() in first
     head, _, line = table.strip().splitlines()
     assert head.startswith('| | ensemble | assistant, windows | student | student, boundary | student, seam |')
     scores = json.loads((tmp_path / 'table3/eq-4-5-assistant-frozen/seed0/scores.json').read_text())['scores']
@@ -109,9 +131,7 @@ def test_a_table_is_made_once_and_then_read(tiny_toypass, run_tool, monkeypatch,
     with Image.open(tmp_path / 'table3/pictures.jpg') as picture:
         assert picture.size == (3 * 480, 2 * 118 + 20)  # image, truth, before; then the row under its name
 
-    monkeypatch.setattr('sys.argv', ['run_ablation.py', *map(str, flags), '--iterations', '1'])
-    assert load_tool('run_ablation').main() == 0
-    again = capsys.readouterr().out
+    again = make_table(*flags, '--iterations', '1')
     assert '1 rows, 1 runs, 1 of them done before' in again
     assert table.strip() in again
     # Another row joins the table.
@@ -119,8 +139,7 @@ def test_a_table_is_made_once_and_then_read(tiny_toypass, run_tool, monkeypatch,
     shutil.copy(
         tmp_path / 'table3/eq-4-5-assistant-frozen/seed0/scores.json', tmp_path / 'table3/1-whole/seed3/scores.json'
     )
-    assert load_tool('run_ablation').main() == 0
-    capsys.readouterr()
+    make_table(*flags, '--iterations', '1')
     assert [text.split(' | ')[0] for text in (tmp_path / 'table3/table.md').read_text().splitlines()[2:]] == [
         '| 1: whole', '| eq 4, 5, assistant frozen'
     ]  # fmt: skip
@@ -154,13 +173,12 @@ def test_damage_grows_along_each_line_of_the_curve():
 
 
 def test_masks_and_their_ensembles_are_scored_once_without_training(
-    tiny_toypass, run_tool, monkeypatch, capsys, tmp_path
+    tiny_toypass, run_tool, make_table, monkeypatch, tmp_path
 ):
     data, _ = tiny_toypass
     flags = ('mask_quality', '--data', data, '--out', tmp_path, '--untrained', '--rows', 'truth', 'all much')
-    first = run_tool('run_ablation.py', *flags, '--cfg-options', *SMALL)
-    assert first.returncode == 0, first.stdout + first.stderr[-2000:]
-    assert '2 rows, 0 runs, 0 of them done before\nscoring the masks of 2 rows' in first.stdout
+    first = make_table(*flags, '--cfg-options', *SMALL)
+    assert '2 rows, 0 runs, 0 of them done before\nscoring the masks of 2 rows' in first
     head, _, *lines = (tmp_path / 'mask_quality/table.md').read_text().splitlines()
     assert head == (
         '| | masks, mean IoU | masks, coverage | assistant | ensemble, CTCF | ensemble, CTCF, level means '
@@ -181,9 +199,7 @@ def test_masks_and_their_ensembles_are_scored_once_without_training(
     assert (found['assistant'], found['ensembles']['CTCF']['miou']) == pytest.approx((tile, ensemble), abs=0.01)
     assert set(alone) == {f'{found["assistant"]:.2f}'}
 
-    monkeypatch.setattr('sys.argv', ['run_ablation.py', *map(str, flags), '--cfg-options', *SMALL])
-    assert load_tool('run_ablation').main() == 0
-    again = capsys.readouterr().out
+    again = make_table(*flags, '--cfg-options', *SMALL)
     assert 'scoring' not in again and '\n'.join(lines) in again
     changed = (*SMALL, 'model.teacher_assistant.decode_head.channels=128')
     other = complaint('run_ablation', monkeypatch, *flags, '--cfg-options', *changed)

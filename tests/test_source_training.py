@@ -388,7 +388,8 @@ def test_scores_whole_in_windows_and_by_scale(trained, tiny_toypass, run_tool, t
     out, _ = tiny_toypass
     scored = run_tool(
         'test.py', B0, work / 'iter_4.pth', '--dataset', 'toypass', '--split', 'val_source_look', '--data-root', out,
-        '--mode', 'whole', 'slide', 'tile', '--input-scale', '1', '1.5', '--work-dir', tmp_path, *small(out),
+        '--limit', '1', '--mode', 'whole', 'slide', 'tile', '--input-scale', '1', '1.5', '--work-dir', tmp_path,
+        *small(out),
     )  # fmt: skip
     assert scored.returncode == 0, scored.stdout[-3000:] + scored.stderr[-3000:]
     assert '| mode | input scale 1 | input scale 1.5 |' in scored.stdout

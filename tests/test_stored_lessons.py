@@ -7,11 +7,14 @@ import re
 
 import pytest
 import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
 from test_goodsam import GRID, batch, build, masks, optimizers, weights
 
 from stage2_distill.data.stored_lesson import StoredLesson, encode, is_of, read
 from stage2_distill.errors import TrainingError
 from stage2_distill.heads.lesson import Lesson
+from stage2_distill.training.experiment import read_config
 
 DIGEST = '0' * 64
 
@@ -126,6 +129,9 @@ def test_lessons_of_different_sizes_ask_for_batches_of_one():
 def frozen_run(run_tool, tiny_goodsam, tmp_path_factory):
     """Trains with a frozen assistant; without augmentation, so that stored and live lessons are the same."""
     folder = tmp_path_factory.mktemp('frozen')
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    torch.save(MODELS.build(read_config(str(tiny_goodsam)).model.student).state_dict(), folder / 'initial.pth')
     config = folder / 'frozen.py'
     steps = ['LoadPanorama', 'LoadCachedMasks', 'PackPanorama']
     config.write_text(
@@ -133,7 +139,7 @@ def frozen_run(run_tool, tiny_goodsam, tmp_path_factory):
         f'train_dataloader = dict(dataset=dict(pipeline={[{"type": step} for step in steps]}))\n'
         'val_dataloader = None\nval_cfg = None\nval_evaluator = None\n'
         'default_hooks = dict(checkpoint=dict(save_best=None))\n'
-        "initial = dict(init_cfg=dict(type='Pretrained', checkpoint='goodsam://segformer_b0.safetensors'))\n"
+        f"initial = dict(init_cfg=dict(type='Pretrained', checkpoint='{folder}/initial.pth'))\n"
         'model = dict(update_ta=False, student=initial, teacher_assistant=initial)\n'
     )
 
@@ -192,8 +198,8 @@ def test_a_resumed_run_asks_the_assistant_of_its_checkpoint(frozen_run):
 def test_the_checkpoint_of_another_assistant_is_one_line(frozen_run):
     folder, run = frozen_run
     assert run('small', 'train_cfg.max_iters=2').returncode == 0
-    wider = ['model.teacher_assistant.backbone.embed_dims=64', 'model.teacher_assistant.init_cfg=None']
-    wider.append('model.teacher_assistant.decode_head.in_channels=[64,128,320,512]')
+    wider = ['model.teacher_assistant.backbone.embed_dims=16', 'model.teacher_assistant.init_cfg=None']
+    wider.append('model.teacher_assistant.decode_head.in_channels=[16,32,80,128]')
     refused = run('wide', f'load_from={folder / "small/iter_2.pth"}', *wider)
     assert refused.returncode == 2
     line = refused.stderr.splitlines()[-1]

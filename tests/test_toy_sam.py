@@ -100,13 +100,13 @@ def test_values_that_train_nothing_are_refused(tmp_path, monkeypatch, flags):
 
 def test_training_resumes_exactly_and_its_weights_make_a_cache(tiny_toypass, run_tool, tmp_path):
     data, _ = tiny_toypass
-    flags = ('--data', data, '--iterations', '3', '--val-interval', '3', '--overfit', '2', '--checkpoint-interval', '2')
+    flags = ('--data', data, '--iterations', '2', '--val-interval', '2', '--overfit', '2', '--checkpoint-interval', '1')
     whole = run_tool('train_toy_sam.py', *flags, '--work-dir', tmp_path / 'a')
     assert whole.returncode == 0, whole.stderr[-2000:]
     assert 'best_of_3: ' in whole.stdout + whole.stderr
     (tmp_path / 'b').mkdir()
-    (tmp_path / 'a/iter_2.pth').rename(tmp_path / 'b/iter_2.pth')
-    (tmp_path / 'b/last_checkpoint').write_text(str(tmp_path / 'b/iter_2.pth'))
+    (tmp_path / 'a/iter_1.pth').rename(tmp_path / 'b/iter_1.pth')
+    (tmp_path / 'b/last_checkpoint').write_text(str(tmp_path / 'b/iter_1.pth'))
     resumed = run_tool('train_toy_sam.py', *flags, '--work-dir', tmp_path / 'b', '--resume')
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     files = [tmp_path / name / 'toy_sam.pth' for name in 'ab']

@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: the count of trials, and a server that has imported stage 2."""
+"""Fixtures of the fault tests: the count of trials, and pictures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from fork_server import STAGE_2, ForkServer
 from PIL import Image
 
 
@@ -54,14 +52,6 @@ def trials(request):
     for kind, (tries, lost) in trials.counted.items():
         request.node.user_properties.append(('faults', (kind, tries, lost, seconds / len(trials.counted))))
     assert not any(lost for _, lost in trials.counted.values()), trials.counted
-
-
-@pytest.fixture(scope='session')
-def warm():
-    """``run_tool``, also for other files, in a process that has already imported this project and mmseg."""
-    server = ForkServer(STAGE_2, quick_exit=True)
-    yield lambda name, *arguments, **options: server.run([str(ROOT / 'tools' / name), *map(str, arguments)], **options)
-    server.stop()
 
 
 def pytest_generate_tests(metafunc):

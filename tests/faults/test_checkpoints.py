@@ -282,7 +282,7 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(scope='module')
-def places(tmp_path_factory, warm) -> dict[str, Place]:
+def places(tmp_path_factory, run_tool) -> dict[str, Place]:
     """All places where a checkpoint enters, over pictures of noise that lie as ToyPASS does."""
     folder = tmp_path_factory.mktemp('places')
     data, work, cache = folder / 'ToyPASS', ('--work-dir', folder / 'work'), folder / 'cache'
@@ -299,7 +299,9 @@ def places(tmp_path_factory, warm) -> dict[str, Place]:
     windows = ('--window', '100x128', '--stride', '64', '--wrap', '--overlap-source', 'window')
     images = ('--images', data / 'target/leftImg8bit/train')
     toypass = ('--dataset', 'toypass', '--data-root', data, '--split', 'val')
-    made = warm('cache_sam.py', *toypass, '--generator', 'felzenszwalb', '--scales', '200', *windows, '--out', cache)
+    made = run_tool(
+        'cache_sam.py', *toypass, '--generator', 'felzenszwalb', '--scales', '200', *windows, '--out', cache
+    )
     assert made.returncode == 0, made.stderr
 
     loaders = [f'{name}_dataloader.{key}' for name in ('train', 'val', 'test') for key in (
@@ -378,12 +380,12 @@ def places(tmp_path_factory, warm) -> dict[str, Place]:
     }  # fmt: skip
 
 
-def run_with(warm: Callable[..., Any], place: Place, path: Path, *flags: str) -> Any:
+def run_with(run_tool: Callable[..., Any], place: Place, path: Path, *flags: str) -> Any:
     """Runs a place's command line on its file, which PyTorch would also find as one that it has fetched."""
     tool, *arguments = place.command(path)
     home = {'TORCH_HOME': str(path.parents[2])} if 'hub' in path.parts else {}
     # Flags before those that take any number of values.
-    return warm(tool, *flags, *arguments, env=os.environ | home, cwd=ROOT, timeout=100)
+    return run_tool(tool, *flags, *arguments, env=os.environ | home, cwd=ROOT, timeout=100)
 
 
 def assert_refused(finished: Any, place: Place, path: Path) -> None:
@@ -398,7 +400,7 @@ def assert_refused(finished: Any, place: Place, path: Path) -> None:
     assert re.search('more than weights|holds code|damaged', lines[0])
 
 
-def test_no_place_where_a_checkpoint_enters_runs_code(places, warm, tmp_path, trials):
+def test_no_place_where_a_checkpoint_enters_runs_code(places, run_tool, tmp_path, trials):
     forms = CHOSEN if trials.long else CHOSEN[:1]
     for name, place in places.items():
         for form in forms:
@@ -406,11 +408,11 @@ def test_no_place_where_a_checkpoint_enters_runs_code(places, warm, tmp_path, tr
             path = tmp_path / re.sub(r'\W', '_', f'{name} {form}') / place.file  # nothing that an option's value loses
             path.parent.mkdir(parents=True)
             FORMS[form](path, mark)
-            assert_refused(run_with(warm, place, path), place, path)
+            assert_refused(run_with(run_tool, place, path), place, path)
             assert not mark.exists(), (name, form)
             trials.count(f'hostile checkpoint, {name}')
             if place.flag and (trials.long or name in ('predict', 'SAM weights')) and form == forms[0]:
-                trusted = run_with(warm, place, path, '--trust-checkpoint')
+                trusted = run_with(run_tool, place, path, '--trust-checkpoint')
                 told = trusted.stdout + trusted.stderr
                 assert mark.exists(), f'{name} does not load the file, so that nothing has been shown: {told}'
                 mark.unlink()
@@ -548,7 +550,7 @@ def test_the_project_s_weights_are_compared_with_the_digest_beside_them(tmp_path
         trials.count('checkpoint, flipped bit')
 
 
-def test_a_flipped_bit_of_a_weight_is_said_by_the_command_lines(places, warm, tmp_path, trials):
+def test_a_flipped_bit_of_a_weight_is_said_by_the_command_lines(places, run_tool, tmp_path, trials):
     network = torch.nn.Linear(100, 100)
     for name in ('predict', 'SAM weights', 'train --load-from'):
         path = tmp_path / name / 'x.pth'
@@ -557,7 +559,7 @@ def test_a_flipped_bit_of_a_weight_is_said_by_the_command_lines(places, warm, tm
         data = bytearray(path.read_bytes())
         data[data.index(network.weight.detach().numpy().tobytes()) + 777] ^= 1
         path.write_bytes(data)
-        finished = run_with(warm, places[name], path)
+        finished = run_with(run_tool, places[name], path)
         assert_refused(finished, places[name], path)
         assert 'does not match its checksum' in finished.stderr
         trials.count('checkpoint, flipped bit')

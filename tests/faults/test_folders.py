@@ -47,20 +47,21 @@ def iterations(count: int) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope='module')
-def run(warm, tiny_goodsam, tmp_path_factory):
+def run(run_tool, tiny_goodsam, tmp_path_factory):
     """A work dir after two iterations; each test takes a copy of it, the original is to stay as it is."""
     work = tmp_path_factory.mktemp('folders') / 'original'
-    finished = warm('train.py', tiny_goodsam, '--work-dir', work, *iterations(2))
+    finished = run_tool('train.py', tiny_goodsam, '--work-dir', work, *iterations(2))
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert {'iter_2.pth', 'best_mIoU_iter_2.pth', 'last_checkpoint'} <= {path.name for path in work.iterdir()}
     return work
 
 
-def test_a_copied_work_dir_is_a_run_of_its_own(trials, warm, run, tmp_path):
+def test_a_copied_work_dir_is_a_run_of_its_own(trials, run_tool, run, tmp_path):
     """Also by the config in it. Checkpoints name whole paths, and would lead to the original."""
     before = contents(run)
     copy = shutil.copytree(run, tmp_path / "Ann's copy")
-    resumed = warm('train.py', copy / 'tiny_goodsam.py', '--resume', *iterations(4), 'train_dataloader.dataset.limit=1')
+    options = (*iterations(4), 'train_dataloader.dataset.limit=1')
+    resumed = run_tool('train.py', copy / 'tiny_goodsam.py', '--resume', *options)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert re.search(r'was trained on another list of images: \d+ then, 1 now', resumed.stdout)
     assert f'Auto resumed from the latest checkpoint {copy / "iter_2.pth"}' in resumed.stdout
@@ -74,7 +75,7 @@ def test_a_copied_work_dir_is_a_run_of_its_own(trials, warm, run, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize('how', ['moved', 'copied in part', 'linked'])
-def test_a_moved_work_dir_continues_as_if_made_there(trials, warm, run, tmp_path, monkeypatch, how):
+def test_a_moved_work_dir_continues_as_if_made_there(trials, run_tool, run, tmp_path, monkeypatch, how):
     before, place = contents(run), tmp_path / 'there'
     if how == 'linked':
         shutil.copytree(run, place, copy_function=os.link)  # as cp -al does
@@ -85,7 +86,7 @@ def test_a_moved_work_dir_continues_as_if_made_there(trials, warm, run, tmp_path
     if how == 'copied in part':
         next(place.glob('best_*')).unlink()
     monkeypatch.chdir(tmp_path)
-    resumed = warm('train.py', place / 'tiny_goodsam.py', '--work-dir', place.name, '--resume', *iterations(4))
+    resumed = run_tool('train.py', place / 'tiny_goodsam.py', '--work-dir', place.name, '--resume', *iterations(4))
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert ('the next score counts as the best' in resumed.stdout) == (how == 'copied in part')
     well = contents(run) == before and {path.name for path in place.glob('iter_*')} == {'iter_4.pth'}
@@ -122,15 +123,15 @@ def test_a_damaged_checkpoint_says_what_there_is_without_it(trials, tmp_path):
     trials.count('damaged checkpoint')
 
 
-def test_nothing_to_resume_is_one_line_and_makes_no_folder(trials, warm, tiny_goodsam, tmp_path):
+def test_nothing_to_resume_is_one_line_and_makes_no_folder(trials, run_tool, tiny_goodsam, tmp_path):
     empty = tmp_path / 'empty'
     empty.mkdir()
     for work, state in ((tmp_path / 'mistyped', 'does not exist'), (empty, 'holds no checkpoint')):
-        refused = warm('train.py', tiny_goodsam, '--work-dir', work, '--resume')
+        refused = run_tool('train.py', tiny_goodsam, '--work-dir', work, '--resume')
         assert refused.returncode == 2
         assert refused.stderr.strip().splitlines()[-1].startswith(f'error: there is nothing to resume: {work} {state}')
         trials.count('nothing to resume', 1, bool(list(tmp_path.rglob('*')) != [empty]))
-    both = warm('train.py', tiny_goodsam, '--work-dir', empty, '--resume', '--load-from', 'x.pth')
+    both = run_tool('train.py', tiny_goodsam, '--work-dir', empty, '--resume', '--load-from', 'x.pth')
     assert both.returncode == 2
     assert 'continues with its own weights, and x.pth was given to begin from; leave one' in both.stderr
 
@@ -144,14 +145,16 @@ with hold(sys.argv[1]):
 """
 
 
-def test_two_runs_in_one_work_dir_are_refused_until_the_first_has_ended_however(trials, warm, tiny_goodsam, tmp_path):
+def test_two_runs_in_one_work_dir_are_refused_until_the_first_has_ended_however(
+    trials, run_tool, tiny_goodsam, tmp_path
+):
     work = tmp_path / 'work'
     holder = subprocess.Popen([sys.executable, '-c', HOLDER, str(work)], stdout=subprocess.PIPE, text=True)
     holder.stdout.readline()
     (work / 'iter_1.pth').write_bytes(b'')
     before = contents(work)
     for flags in ((), ('--resume',), ('--resume-or-start',)):
-        refused = warm('train.py', tiny_goodsam, '--work-dir', work, *flags)
+        refused = run_tool('train.py', tiny_goodsam, '--work-dir', work, *flags)
         assert refused.returncode == 2
         (line,) = refused.stderr.strip().splitlines()
         assert f'{work} is in use by another run (process {holder.pid} on ' in line

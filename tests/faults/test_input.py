@@ -11,8 +11,9 @@ import struct
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,12 +81,6 @@ def run_and_measure(*arguments: object) -> tuple[subprocess.CompletedProcess[str
     *_, peak = finished.stderr.splitlines()
     assert peak.startswith(PEAK), finished.stderr
     return finished, int(peak.removeprefix(PEAK)) / 1024
-
-
-def run_cold(name: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a tool of stage 1, which starts sooner by itself than forked from a process that has PyTorch."""
-    command = [sys.executable, str(ROOT / 'tools' / name), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=150, check=False, cwd=cwd)
 
 
 def failures(finished: subprocess.CompletedProcess[str]) -> list[str]:
@@ -218,7 +213,7 @@ ODD_NAMES = (
 )
 
 
-def test_hostile_names_get_entries_of_their_own_inside_the_cache(tmp_path, trials):
+def test_hostile_names_get_entries_of_their_own_inside_the_cache(run_tool, tmp_path, trials):
     folder, out = tmp_path / 'images', tmp_path / 'cache'
     for name in ODD_NAMES:
         path = folder / f'{name}.png'
@@ -226,10 +221,10 @@ def test_hostile_names_get_entries_of_their_own_inside_the_cache(tmp_path, trial
         path.write_bytes(PLAIN['png'])
     before = sorted(tmp_path.rglob('*'))
     run = ('cache_sam.py', '--images', folder, *QUICK, '--out', out)
-    finished = run_cold(*run, cwd=tmp_path)
+    finished = run_tool(*run, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert f'sealed       all {len(ODD_NAMES)} panoramas' in finished.stdout
-    assert_all_named(out)
+    assert_all_named(out, run_tool)
     found = {path for path in tmp_path.rglob('*') if path not in set(before)}
     assert all(path == out or out in path.parents for path in found)
     assert sorted(path for path in tmp_path.rglob('*') if path not in found) == before
@@ -244,7 +239,7 @@ def test_hostile_names_get_entries_of_their_own_inside_the_cache(tmp_path, trial
         (folder / name).write_bytes(PLAIN['png'])
     not_utf8 = write_not_utf8(folder)
     too_deep(folder)
-    finished = run_cold(*run, cwd=tmp_path)
+    finished = run_tool(*run, cwd=tmp_path)
     assert finished.returncode == 1, finished.stderr
     assert 'Traceback' not in finished.stderr
     failed = failures(finished)
@@ -259,12 +254,12 @@ def test_hostile_names_get_entries_of_their_own_inside_the_cache(tmp_path, trial
     assert sum('is empty (0 bytes)' in line for line in failed) == len(ODD_NAMES)
     assert sum('has the same id' in line for line in failed) == len(accents)
     assert sum('is not UTF-8' in line for line in failed) == not_utf8
-    assert_all_named(out)
+    assert_all_named(out, run_tool)
     assert not (tmp_path / 'owned').exists()
     trials.count('hostile names', 2 * len(ODD_NAMES) + len(accents) + not_utf8 + 3)
 
 
-def assert_all_named(out: Path) -> None:
+def assert_all_named(out: Path, run_tool: Callable[..., Any]) -> None:
     """The cache holds the odd names and nothing else, and its checks are clean."""
     cache = open_cache(out)
     ids = {unicodedata.normalize('NFC', name) for name in ODD_NAMES}
@@ -274,7 +269,7 @@ def assert_all_named(out: Path) -> None:
         assert image_id in cache
         assert cache[image_id].image_id == image_id
     assert {record['id'] for record in cache.manifest()} == ids
-    looked = run_cold('inspect_cache.py', 'verify', out, '--full')
+    looked = run_tool('inspect_cache.py', 'verify', out, '--full')
     assert looked.returncode == 0, looked.stderr
 
 
@@ -441,13 +436,13 @@ def test_an_odd_list_is_read_as_meant(tmp_path, guarded, trials, name):
     trials.count('hostile lists')
 
 
-def test_hostile_entries_are_a_line_each_and_the_others_are_cached(tmp_path, guarded, trials):
+def test_hostile_entries_are_a_line_each_and_the_others_are_cached(run_tool, tmp_path, guarded, trials):
     wanted = ['# order', 'a.png', *REFUSED_ENTRIES, 'a', '', 'sub/b.png']
     # A hundred thousand more, of which all are refused.
     many = [f'../../{number}/secret.png' for number in range(100_000)]
     (tmp_path / 'list.txt').write_bytes('\r\n'.join(wanted + many).encode())
     command = ('cache_sam.py', '--images', guarded, '--list', tmp_path / 'list.txt', *QUICK)
-    finished = run_cold(*command, '--out', tmp_path / 'cache')
+    finished = run_tool(*command, '--out', tmp_path / 'cache')
     assert finished.returncode == 1, finished.stderr[-3000:]
     assert 'Traceback' not in finished.stderr
     failed = failures(finished)
@@ -476,13 +471,13 @@ def test_a_list_that_yields_nothing_is_refused_in_one_line(tmp_path, guarded, tr
     trials.count('hostile lists')
 
 
-def test_the_tool_refuses_a_useless_list_with_status_2(tmp_path, guarded, trials):
+def test_the_tool_refuses_a_useless_list_with_status_2(run_tool, tmp_path, guarded, trials):
     (tmp_path / 'a folder').mkdir()
     for name, (content, _) in USELESS_LISTS.items():
         (tmp_path / name).write_bytes(content)
     for name in ('a folder', 'missing', 'nothing inside', *USELESS_LISTS)[: trials.many(3, 99)]:
         run = ('cache_sam.py', '--images', guarded, '--list', tmp_path / name, *QUICK, '--out', tmp_path / 'cache')
-        assert_one_error_line(run_cold(*run), str(tmp_path / name))
+        assert_one_error_line(run_tool(*run), str(tmp_path / name))
         assert not (tmp_path / 'cache').exists()
         trials.count('hostile lists')
 

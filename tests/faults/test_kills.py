@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import ROOT
+from fork_server import Started
 
 from faults.conftest import draw_panoramas
 
@@ -25,49 +26,41 @@ _FLAGS = ('--generator', 'felzenszwalb', '--scales', '50', *_WINDOWS)
 class Bench:
     """The command that makes a cache, and the cache that an undisturbed run makes."""
 
-    command: list[str]
+    begin: Callable[..., Started]
     whole: dict[str, str]
     start_up: float
     seconds: float
 
-    def start(self, cache: Path, *flags: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*self.command, '--out', str(cache), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+    def start(self, cache: Path, *flags: str) -> Started:
+        return self.begin('--out', cache, *flags)
 
 
-def _command(images: Path, *flags: str) -> list[str]:
-    return [sys.executable, str(ROOT / 'tools/cache_sam.py'), '--images', str(images), *flags]
-
-
-def _exported(images: Path, folder: Path) -> Path:
+def _exported(images: Path, folder: Path, run_tool: Callable[..., Any]) -> Path:
     """Masks of the images as files of another tool."""
-    subprocess.run([*_command(images, *_FLAGS), '--out', str(folder / 'exported')], check=True, capture_output=True)
-    export = [sys.executable, str(ROOT / 'tools/inspect_cache.py'), 'export', str(folder / 'exported')]
-    subprocess.run([*export, '--out', str(folder / 'masks'), '--format', 'sa1b'], check=True, capture_output=True)
+    run_tool('cache_sam.py', '--images', images, *_FLAGS, '--out', folder / 'exported').check_returncode()
+    export = ('inspect_cache.py', 'export', folder / 'exported', '--out', folder / 'masks', '--format', 'sa1b')
+    run_tool(*export).check_returncode()
     return folder / 'masks'
 
 
 @pytest.fixture(scope='module', params=['made', pytest.param('imported', marks=pytest.mark.long)])
-def bench(request, tmp_path_factory) -> Bench:
+def bench(request, run_tool, start_tool, tmp_path_factory) -> Bench:
     folder = tmp_path_factory.mktemp('kills')
     images = folder / 'images'
     draw_panoramas(images, _PANORAMAS, 12)
     flags = _FLAGS
     if request.param == 'imported':
-        tool = ('--import', str(_exported(images, folder)), '--import-name', 'felzenszwalb')
+        tool = ('--import', str(_exported(images, folder, run_tool)), '--import-name', 'felzenszwalb')
         flags = (*tool, *_WINDOWS, '--overlap-source', 'window')
-    command = _command(images, *flags)
+    begin = partial(start_tool, 'cache_sam.py', '--images', images, *flags)
     begun = time.monotonic()
-    process = subprocess.Popen(
-        [*command, '--out', str(folder / 'whole')], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = begin('--out', folder / 'whole')
     while not list(folder.glob('whole/*/*.h5')):
         assert process.poll() is None
         time.sleep(0.001)
     start_up = time.monotonic() - begun
     assert process.wait() == 0
-    return Bench(command, contents(folder / 'whole'), start_up, time.monotonic() - begun)
+    return Bench(begin, contents(folder / 'whole'), start_up, time.monotonic() - begun)
 
 
 def contents(cache: Path) -> dict[str, str]:
@@ -93,7 +86,7 @@ def test_killed_at_any_moment_nothing_is_lost_partial_or_unreadable(trials, benc
         moment = bench.start_up * trials.rng.uniform(0.8, 1) + rest * trials.rng.uniform(0, 1.1) * processes**0.5
         deadline = time.monotonic() + moment
         while time.monotonic() < deadline and any(process.poll() is None for process in running):
-            time.sleep(0.0005)
+            time.sleep(0.002)
         killed = [process for process in running if process.poll() is None]
         for process in killed:
             process.send_signal(signal.SIGKILL)
@@ -129,7 +122,7 @@ def test_ended_politely_it_says_that_it_can_go_on_and_leaves_nothing_behind(tria
         process = bench.start(cache)
         # Before Python has come to the tool's own code, SIGTERM ends it like any program: wait for the first claim.
         while process.poll() is None and not any(cache.rglob('.claim-*')):
-            time.sleep(0.0005)
+            time.sleep(0.002)
         time.sleep((bench.seconds - bench.start_up) * trials.rng.uniform(0, 0.9))
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)

@@ -71,10 +71,12 @@ def expected(config) -> dict[str, str]:
         pytest.param(4, 'spawn', True, marks=pytest.mark.long),
     ],
 )
-def test_any_loader_reads_the_same_and_opens_no_more_files(trials, warm, config, expected, workers, method, persistent):
+def test_any_loader_reads_the_same_and_opens_no_more_files(
+    trials, run_tool, config, expected, workers, method, persistent
+):
     flags = ['--method', method] if method else []
     flags += ['--persistent'] if persistent else []
-    finished = warm(READER, config, '--workers', workers, *flags)
+    finished = run_tool(READER, config, '--workers', workers, *flags)
     assert finished.returncode == 0, finished.stderr[-3000:]
     read = samples(finished.stdout)
     epochs = [[sample for sample in read if sample.epoch == epoch] for epoch in range(3)]

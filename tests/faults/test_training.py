@@ -168,13 +168,13 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 
 
 @pytest.mark.parametrize('how', ['makes an error', 'goes on'])
-def test_a_signal_that_a_library_swallows_ends_the_training(trials, warm, tiny_goodsam, tmp_path, how):
+def test_a_signal_that_a_library_swallows_ends_the_training(trials, run_tool, tiny_goodsam, tmp_path, how):
     """As MMEngine does where it formats its config."""
     launcher, work = tmp_path / 'swallows.py', tmp_path / 'work'
     launcher.write_text(SWALLOWS)
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = '{tiny_goodsam}'\ncustom_hooks = [dict(type='Swallows', how='{how}')]\n")
-    ended = warm(launcher, ROOT / 'tools/train.py', config, '--work-dir', work)
+    ended = run_tool(launcher, ROOT / 'tools/train.py', config, '--work-dir', work)
     assert ended.returncode == 130, ended.stderr[-3000:]
     assert re.search(r'interrupted: iteration \d+ is saved as .*--resume goes on from there\n$', ended.stderr)
     assert 'Traceback' not in ended.stderr

@@ -21,6 +21,7 @@ from stage2_distill.fusion.pixel_loop import compiled_loop
 
 HEIGHT, WIDTH = 400, 512  # of a window
 CLASSES = 19
+WARM_UPS = 1  # calls before those that are timed
 
 
 @dataclass(frozen=True)
@@ -101,21 +102,22 @@ def median_ms(call: Callable[[], object], times: int, device: torch.device | Non
 def alternate(calls: Sequence[Callable[[], object]], times: int, device: torch.device | None = None) -> list[float]:
     """Return the median milliseconds of several calls, run in turns so that a busy moment affects all of them."""
     taken: list[list[float]] = [[] for _ in calls]
-    for turn in range(times + 1):
+    for turn in range(times + WARM_UPS):
         for call, values in zip(calls, taken, strict=True):
             begin = time.perf_counter()
             call()
             if device is not None and device.type == 'cuda':
                 torch.cuda.synchronize(device)
-            if turn:  # the first is a warm-up
+            if turn >= WARM_UPS:
                 values.append(1000 * (time.perf_counter() - begin))
     return [statistics.median(values) for values in taken]
 
 
 def within(call: Callable[[], object], device: torch.device, seconds: float, most: int = 20) -> float:
-    """Return the median milliseconds of as many calls as fit some seconds, one to ``most``, after a warm-up call."""
+    """Return the median milliseconds of as many calls as fit some seconds, one to ``most``, after warm-up calls."""
     taken: list[float] = []
-    call()
+    for _ in range(WARM_UPS):
+        call()
     begun = synchronized(device)
     last = begun
     while not taken or (last - begun < seconds and len(taken) < most):

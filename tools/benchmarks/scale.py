@@ -24,6 +24,7 @@ from stage1_sam_cache.masks.instance_masks import InstanceMasks
 
 _TOOLS = Path(__file__).resolve().parents[1]
 _PANORAMAS = 96  # shared by the processes
+_PROCESSES = (1, 2, 4)
 
 
 class _Blocks:
@@ -61,14 +62,14 @@ def _images(folder: Path, count: int, height: int, width: int) -> list[Sample]:
 
 
 def _processes(folder: Path) -> list[Measurement]:
-    """Measure 1, 2 and 4 processes on the same work, without start-up.
+    """Measure some numbers of processes on the same work, without start-up.
 
     More processes than cores can only show that they do not wait for each other.
     """
     _images(folder / 'images', _PANORAMAS, 128, 512)
     cpus = len(os.sched_getaffinity(0))
     taken = {}
-    for count in (1, 2, 4):
+    for count in _PROCESSES:
         begun = time.perf_counter()
         _run(folder, folder / f'cache{count}', count, limit=count)
         start_up = time.perf_counter() - begun
