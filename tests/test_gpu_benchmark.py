@@ -46,6 +46,7 @@ def test_every_row_is_measured_at_tiny_sizes_with_the_peer_that_is_there(table, 
     (tmp_path / 'segment_anything_fast.py').write_text(PEER)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, 'segment_anything_fast', raising=False)
+    monkeypatch.setitem(sys.modules, 'sam2', None)  # as if it were not installed
     monkeypatch.setattr('benchmarks.fusion._WINDOWS', 2)
     found, said = table('--times', '1')
     assert 'not installed, so not in this table: SAM 2\n' in said and found['absent'] == ['SAM 2']

@@ -208,7 +208,10 @@ def test_licences_are_those_that_the_docs_state():
     docs = ' '.join((ROOT / 'docs/usage.md').read_text().split())
     for weights in ('hf:nvidia/segformer-b5-finetuned-cityscapes-1024-1024',):
         assert licence_of(weights) in docs
-    for publisher, licence in (('SAM (Meta)', 'Apache-2.0'), ('toy SAM and SegFormers of this project', 'Apache-2.0')):
+    for publisher, licence in (
+        ('SAM, SAM 2 (Meta)', 'Apache-2.0'),
+        ('toy SAM and SegFormers of this project', 'Apache-2.0'),
+    ):
         assert f'| {publisher} | {licence}' in docs
 
 

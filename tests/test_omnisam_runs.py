@@ -1,7 +1,6 @@
 """OmniSAM's source training from the command lines: killed, resumed, in two processes, scored, labelling images."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -15,9 +14,8 @@ from conftest import ROOT
 from PIL import Image
 from test_source_training import complaint
 
-from commands import train_toy_sam2
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
-from stage2_distill.commands import predict, train
+from stage2_distill.commands import predict
 
 pytest.importorskip('sam2')
 
@@ -42,22 +40,21 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1, max_ke
     return file
 
 
-def start(config, work, *flags, environment=None):
-    """Train by the command's code in a fork, which has the libraries already."""
+@pytest.fixture(scope='module')
+def start(config, start_tool):
+    """Start a training on the tiny config; returns the running process."""
 
-    def run():
-        os.environ.update(environment or {})
-        train.main([str(config), '--work-dir', str(work), '--seed', '3', *flags])
+    def run(work, *flags, environment=None):
+        given = {**os.environ, 'OMP_NUM_THREADS': '1', **(environment or {})}
+        return start_tool('train.py', config, '--work-dir', work, '--seed', '3', *flags, env=given)
 
-    process = multiprocessing.get_context('fork').Process(target=run)
-    process.start()
-    return process
+    return run
 
 
 def finish(*processes):
     for process in processes:
-        process.join(240)
-    assert [process.exitcode for process in processes] == [0] * len(processes)
+        _, err = process.communicate()
+        assert process.returncode == 0, err[-3000:]
 
 
 def weights(file):
@@ -65,22 +62,22 @@ def weights(file):
 
 
 @pytest.fixture(scope='module')
-def trained(config, tmp_path_factory):
+def trained(start, tmp_path_factory):
     work = tmp_path_factory.mktemp('omnisam') / 'work'
-    finish(start(config, work))
+    finish(start(work))
     return work
 
 
-def test_a_killed_run_resumes_to_equal_weights(config, trained, tmp_path):
+def test_a_killed_run_resumes_to_equal_weights(start, trained, tmp_path):
     work = tmp_path / 'work'
-    process = start(config, work)
+    process = start(work)
     while not (work / 'last_checkpoint').exists():
-        assert process.exitcode is None
+        assert process.poll() is None
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     assert not (work / 'iter_3.pth').exists()
-    finish(start(config, work, '--resume'))
+    finish(start(work, '--resume'))
     whole, resumed = weights(trained / 'iter_3.pth'), weights(work / 'iter_3.pth')
     assert whole.keys() == resumed.keys() and all(torch.equal(value, resumed[name]) for name, value in whole.items())
     moved = [name for name, value in weights(trained / 'iter_1.pth').items() if not torch.equal(value, whole[name])]
@@ -89,7 +86,7 @@ def test_a_killed_run_resumes_to_equal_weights(config, trained, tmp_path):
 
 
 @pytest.mark.parametrize('step', ['sequence', 'patch'])
-def test_two_processes_train_together(config, tmp_path, step):
+def test_two_processes_train_together(start, tmp_path, step):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         meeting = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1]), 'WORLD_SIZE': '2'}
@@ -97,10 +94,10 @@ def test_two_processes_train_together(config, tmp_path, step):
     options += [f'model.step={step}', 'model.train_memory_share=0.5']
     torchrun = {**meeting, 'TORCHELASTIC_RUN_ID': 'none', 'LOCAL_WORLD_SIZE': '2'}
     ranks = [{**torchrun, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in (0, 1)]
-    finish(*(start(config, tmp_path, *options, environment=rank) for rank in ranks))
+    finish(*[start(tmp_path, *options, environment=rank) for rank in ranks])
     names = weights(tmp_path / 'iter_2.pth')
     assert not any(name.startswith('module.') for name in names)
-    finish(start(config, tmp_path, '--resume', '--cfg-options', 'train_cfg.max_iters=3', f'model.step={step}'))
+    finish(start(tmp_path, '--resume', '--cfg-options', 'train_cfg.max_iters=3', f'model.step={step}'))
 
 
 def test_scores_are_of_sequences_and_the_table_has_them(config, trained, run_tool, tmp_path, monkeypatch, capsys):
@@ -144,14 +141,13 @@ def test_images_are_labelled_in_sequences(config, trained, tiny_toypass, tmp_pat
     assert 'its OmniSAM is no student' in complaint('export_student', monkeypatch, *exported)
 
 
-def test_the_toy_sam2_is_made_in_two_parts_and_can_be_trained_from(config, tiny_toypass, tmp_path):
+def test_the_toy_sam2_is_made_in_two_parts_and_can_be_trained_from(start, run_tool, tiny_toypass, tmp_path):
     small = ['model.patch_size=64', 'model.grid.0.window=(128,128)', 'model.grid.0.stride=128', 'model.reverse=1']
     loaders = [f'{name}_dataloader.persistent_workers=False' for name in ('train', 'val')]
     options = ['--cfg-options', *small, *loaders, 'train_dataloader.batch_size=1']
     command = ['--data', str(tiny_toypass[0]), '--work-dir', str(tmp_path), '--workers', '0', '--iterations', '1', '1']
-    process = multiprocessing.get_context('fork').Process(target=train_toy_sam2.main, args=([*command, *options],))
-    process.start()
-    finish(process)
+    made = run_tool('train_toy_sam2.py', *command, *options)
+    assert made.returncode == 0, made.stderr[-3000:]
     file = tmp_path / 'toy_sam2.safetensors'
     assert file.stat().st_size < 10e6
     made, last = weights(file), weights(tmp_path / 'sequences/iter_1.pth')
@@ -160,6 +156,6 @@ def test_the_toy_sam2_is_made_in_two_parts_and_can_be_trained_from(config, tiny_
         torch.equal(made[name], last[f'memory.{name}'].half()) and 'image_encoder.trunk.patch_embed.proj.bias' in made
     )
     flags = ['train_cfg.max_iters=1', 'train_cfg.val_interval=9', f'model.weights={file}']
-    finish(start(config, tmp_path / 'source', '--cfg-options', *flags))
+    finish(start(tmp_path / 'source', '--cfg-options', *flags))
     begun = weights(tmp_path / 'source/iter_1.pth')['memory.memory_encoder.out_proj.weight']  # frozen
     assert torch.equal(begun, made['memory_encoder.out_proj.weight'].float())

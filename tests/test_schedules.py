@@ -27,6 +27,10 @@ LENGTHS = {
     'source/segformer_b5_cityscapes.py': (1e-6, 1500, 160000),
     'source/segformer_b0_toypass.py': (0.01, 100, 1800),
     'source/segformer_b0_toypass_oracle_whole.py': (0.01, 20, 300),
+    'omnisam/source_t_cs13.py': (1e-6, 1500, 3720),
+    'omnisam/source_toypass.py': (0.01, 50, 600),
+    'omnisam/toy_sam2_patches.py': (0.01, 100, 3000),
+    'omnisam/toy_sam2_sequences.py': (0.01, 50, 600),
 }
 
 
@@ -52,7 +56,7 @@ def test_every_config_ends_its_schedule_with_the_run_and_follows_another_length(
             end_schedulers(changed)
             assert changed.to_dict()['param_scheduler'] == literal(factor, warm, length), name
     written = [path for path in CONFIGS.rglob('*.py') if 'param_scheduler' in path.read_text()]
-    assert len(written) == 7
+    assert len(written) == 11
     assert not any('end' in Config.fromfile(path).param_scheduler[-1] for path in written)
 
 

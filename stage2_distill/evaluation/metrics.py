@@ -113,5 +113,6 @@ class PerClassIoUMetric(IoUMetric):
                 return REMAPS[self.model_space, space.name]
         raise ConfigError(
             f'predictions of {self.model_space} cannot be scored as {", ".join(classes)}',
-            f'choose classes that they have, such as their own: --label-space {self.model_space}',
+            f'choose classes that they have, such as their own: label_space={self.model_space} of the scored data set, '
+            f'which is tools/test.py --label-space {self.model_space}',
         )
