@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,10 @@ from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.utils.amg import MaskData
 
-from stage1_sam_cache.errors import GoodSAMError, Stage1Error
+from stage1_sam_cache.errors import GoodSAMError
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from stage1_sam_cache.sam.exact_generation import packed_of_records
+from stage1_sam_cache.sam.on_device import OnDevice
 from stage1_sam_cache.sam.sam2_sizes import feature_sizes
 from stage1_sam_cache.sam.settings import Sam2Settings
 
@@ -36,7 +36,7 @@ class _Generator(SAM2AutomaticMaskGenerator):
         return data
 
 
-class Sam2MaskGenerator:
+class Sam2MaskGenerator(OnDevice):
     """Runs SAM 2's automatic mask generation, unchanged, on RGB images.
 
     Args:
@@ -59,10 +59,9 @@ class Sam2MaskGenerator:
         device: torch.device | str = 'cpu',
     ) -> None:
         self.settings = settings or Sam2Settings()
+        super().__init__(device, self.settings)
         self.name = name
         self.weights_sha256 = weights_sha256
-        self.device = torch.device(device)
-        self._device_in_use = Lock()
         if self.settings.min_mask_region_area:
             _require_region_operator(self.device)
         options = asdict(self.settings)
@@ -89,34 +88,14 @@ class Sam2MaskGenerator:
             **settings,
         }
 
-    @property
-    def made_with(self) -> dict[str, str]:
-        """PyTorch's version and the device's name."""
-        cuda = self.device.type == 'cuda'
-        return {
-            'device': torch.cuda.get_device_name(self.device) if cuda else self.device.type,
-            'torch': torch.__version__,
-        }
-
-    @property
-    def on_accelerator(self) -> bool:
-        """Whether the device is another than the processor."""
-        return self.device.type != 'cpu'
-
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
         """Return SAM 2's masks of an RGB image uint8 ``(h, w, 3)``, with predicted IoU and stability.
 
         Raises:
             Stage1Error: If the device's memory is too small.
         """
-        try:
-            with self._device_in_use:
-                records = self._generator.generate(image)
-        except torch.OutOfMemoryError as problem:
-            raise Stage1Error(
-                f'{self.device} is out of memory with {self.settings.points_per_batch} points per batch',
-                'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam',
-            ) from problem
+        with self.memory_explained(), self._in_use:
+            records = self._generator.generate(image)
         return InstanceMasks.from_packed(*packed_of_records(records, image.shape[:2]))
 
 

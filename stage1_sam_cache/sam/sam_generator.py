@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,17 @@ from numpy.typing import NDArray
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
-from stage1_sam_cache.errors import Stage1Error
 from stage1_sam_cache.masks.instance_masks import InstanceMasks
 from stage1_sam_cache.sam.adapter import Adapter
 from stage1_sam_cache.sam.arriving_masks import ArrivingMasks
 from stage1_sam_cache.sam.exact_generation import ExactMaskGenerator, PackedMasks, packed_of_records
 from stage1_sam_cache.sam.fast_generation import FastMaskGenerator, PreparedImage
+from stage1_sam_cache.sam.on_device import OnDevice
 from stage1_sam_cache.sam.settings import LEVELS, SamSettings
 from stage1_sam_cache.sam.toy_sam import NAME as TOY
 
 
-class SamMaskGenerator:
+class SamMaskGenerator(OnDevice):
     """Runs SAM's automatic mask generation on RGB images.
 
     Args:
@@ -62,12 +61,11 @@ class SamMaskGenerator:
         if level not in LEVELS:
             raise ValueError(f'level {level!r} is none of {", ".join(LEVELS)}')
         self.settings = settings or SamSettings()
+        super().__init__(device, self.settings)
         self.name = name
         self.weights_sha256 = weights_sha256
-        self.device = torch.device(device)
         self.level, self.batch_size = level, encoder_batch
         self.adapter = adapter
-        self._device_in_use = Lock()
         if adapter is not None:
             adapter.merge(sam, name, weights_sha256)
         sam, options = sam.to(self.device), asdict(self.settings)
@@ -102,20 +100,6 @@ class SamMaskGenerator:
             **adapted,
         }
 
-    @property
-    def made_with(self) -> dict[str, str]:
-        """PyTorch's version and the device's name."""
-        cuda = self.device.type == 'cuda'
-        return {
-            'device': torch.cuda.get_device_name(self.device) if cuda else self.device.type,
-            'torch': torch.__version__,
-        }
-
-    @property
-    def on_accelerator(self) -> bool:
-        """Whether the device is another than the processor."""
-        return self.device.type != 'cpu'
-
     def generate(self, image: NDArray[np.uint8]) -> InstanceMasks:
         """Return SAM's masks of an RGB image uint8 ``(h, w, 3)``, with predicted IoU and stability.
 
@@ -132,18 +116,12 @@ class SamMaskGenerator:
         Raises:
             Stage1Error: If the device's memory is too small.
         """
-        try:
-            # Runs are made by another thread, while the device works on the next image.
-            with ThreadPoolExecutor(1, 'runs') as runs:
-                prepared = self._prepare(images)
-                with self._device_in_use:
-                    made = [runs.submit(_instance_masks, packed) for packed in self._packed(prepared)]
+        # Runs are made by another thread, while the device works on the next image.
+        with self.memory_explained(), ThreadPoolExecutor(1, 'runs') as runs:
+            prepared = self._prepare(images)
+            with self._in_use:
+                made = [runs.submit(_instance_masks, packed) for packed in self._packed(prepared)]
             return [masks.result() for masks in made]
-        except torch.OutOfMemoryError as problem:
-            raise Stage1Error(
-                f'{self.device} is out of memory with {self.settings.points_per_batch} points per batch',
-                'give a smaller --points-per-batch (the masks stay the same) or a smaller --sam',
-            ) from problem
 
     def _prepare(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[PreparedImage]:
         if isinstance(self._generator, FastMaskGenerator):
