@@ -1,9 +1,6 @@
 # Makes the toy SAM 2, first part (tools/train_toy_sam2.py): encoder and head learn ToyPASS's pinhole images as single
 # patches, from scratch and without memory.
-_base_ = './_base_/source_toypass.py'
-# The weight of a class is the inverse square root of its share of the training images' pixels, as in
-# source/segformer_b0_toypass.py, for 13 classes, scaled so that the mean over all pixels is 1.
-class_weight = [0.59, 1.77, 0.69, 4.33, 5.23, 2.94, 4.42, 4.60, 1.13, 2.91, 0.94, 3.10, 1.31]
+_base_ = './_base_/toy_sam2.py'
 train_pipeline = [
     dict(type='LoadPanorama'),
     dict(type='LoadLabel'),
@@ -15,14 +12,9 @@ train_pipeline = [
 ]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 model = dict(
-    size='toy',
-    weights=None,
-    encoder='full',
     train_memory_share=0.0,
-    step='sequence',
     grid=[dict(window=(256, 256), stride=256)],
     data_preprocessor=dict(size=(256, 256), size_divisor=None),  # smaller images are padded to the crop
-    loss_decode=dict(class_weight=class_weight, avg_non_ignore=False),
     test_cfg=dict(laps='forward', memory='off'),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=1.0))

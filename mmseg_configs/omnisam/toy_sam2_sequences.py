@@ -1,7 +1,6 @@
 # Makes the toy SAM 2, second part: all of it learns sequences of windows, with memory. Its memory encoder stays as it
 # was drawn, because entries of the memory carry no gradient. tools/train_toy_sam2.py gives it the first part's weights.
-_base_ = './_base_/source_toypass.py'
-class_weight = [0.59, 1.77, 0.69, 4.33, 5.23, 2.94, 4.42, 4.60, 1.13, 2.91, 0.94, 3.10, 1.31]
+_base_ = './_base_/toy_sam2.py'
 train_pipeline = [
     dict(type='LoadPanorama'),
     dict(type='LoadLabel'),
@@ -11,14 +10,7 @@ train_pipeline = [
     dict(type='PackPanorama'),
 ]
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
-model = dict(
-    size='toy',
-    weights=None,
-    encoder='full',
-    step='sequence',
-    train_memory_share=0.8,
-    loss_decode=dict(class_weight=class_weight, avg_non_ignore=False),
-)
+model = dict(train_memory_share=0.8)
 optim_wrapper = dict(optimizer=dict(lr=3e-4, weight_decay=0.05), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
