@@ -42,7 +42,7 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1, max_ke
 
 @pytest.fixture(scope='module')
 def start(config, start_tool):
-    """Start a training on the tiny config; returns the running process."""
+    """Start a training run of the tiny config; returns its process."""
 
     def run(work, *flags, environment=None):
         given = {**os.environ, 'OMP_NUM_THREADS': '1', **(environment or {})}

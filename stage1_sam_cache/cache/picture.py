@@ -16,7 +16,7 @@ from stage1_sam_cache.geometry.windows import WindowGrid
 
 _CAPTION_HEIGHT = 28
 _GAP = 8  # between panels that stand side by side
-_LEAST_HEIGHT = 400  # smaller windows are enlarged by a whole number, as far as they stay below
+_ENLARGED_HEIGHT = 400  # up to which a window is enlarged, by a whole number
 _LINE_COLOURS = ((255, 80, 80), (80, 200, 255), (255, 220, 60))
 
 
@@ -82,7 +82,7 @@ def draw_window(panoramas: Sequence[PanoramaMasks], index: int, pixels: NDArray[
         masks = panorama.windows[index]
         caption = f'{len(masks)} {_generator(panorama)} masks, {panorama.coverage[index]:.0%} covered'
         panels.append((caption, _painted(masks.id_map, window, len(masks))))
-    height, width = (max(1, _LEAST_HEIGHT // len(window)) * side for side in window.shape[:2])
+    height, width = (max(1, _ENLARGED_HEIGHT // len(window)) * side for side in window.shape[:2])
     sheet = Image.new('RGB', (len(panels) * (width + _GAP) - _GAP, height + _CAPTION_HEIGHT), 'white')
     text = ImageDraw.Draw(sheet)
     for i, (caption, panel) in enumerate(panels):
