@@ -99,7 +99,8 @@ PRINTED_BY = {
     'stage1_sam_cache.data.catalog': f'{_LISTED} check_paper test train',
     'stage1_sam_cache.data.own_labels': f'test train {_LABELS}',
     'stage1_sam_cache.sam.adapter': 'cache_sam',  # no other tool reads adapters
-    'stage1_sam_cache.sam.sam_generator': 'cache_sam',  # the benchmark's SAM has the settings of its own flags
+    'stage1_sam_cache.sam.on_device': 'cache_sam',  # the benchmark's SAM has the settings of its own flags
+    'stage1_sam_cache.sam.sam_generator': 'cache_sam',  # as the last
     'stage1_sam_cache.sam.network_weights': 'cache_sam',  # as the next
     'stage1_sam_cache.sam.weights': 'cache_sam',  # the benchmark takes the weights that come with the project
     'stage2_distill.checkpoints.hub_files': _LOADING,
