@@ -16,11 +16,14 @@ from test_source_training import complaint, load_tool
 from ablation.collapse import collapse, drift, drift_plot, suspects
 from ablation.ensembles import Tally
 from ablation.jobs import Job, config_of, settings_of
+from ablation.omnisam import OMNISAM, SCORINGS
 from ablation.report import markdown
 from ablation.rows import BASE, SIMULATED, assistant, assistant_sizes, difference, paper_row
 from ablation.tables import TABLES, table3
 from stage2_distill.checkpoints.shipped_weights import load_from_goodsam
 from stage2_distill.fusion.ensemble import Fused
+from stage2_distill.omnisam.prediction import PredictionSettings
+from stage2_distill.omnisam.window_choice import WindowChoice
 
 SMALL = ('model.grid.window=(100,128)', 'model.grid.stride=64')
 SMALL += tuple(
@@ -147,6 +150,37 @@ def test_a_table_is_made_once_and_then_read(tiny_toypass, make_table, monkeypatc
     assert other.endswith('was made with other settings; remove it or give another --out')
 
 
+def test_omnisams_rows_have_a_line_for_each_way_of_scoring(tiny_toypass, make_table, tmp_path):
+    pytest.importorskip('sam2')
+    data, _ = tiny_toypass
+    grids = ((128, 64), (100, 128))
+    grid = [f'model.grid.{i}.{key}' for i, (h, s) in enumerate(grids) for key in (f'window=({h},128)', f'stride={s}')]
+    small = (*SMALL[2:], 'model.weights=None', 'model.patch_size=64', *grid, 'train_dataloader.batch_size=1')
+    flags = ('omnisam', '--data', data, '--out', tmp_path, '--rows', 'mask_input=none', '--iterations', '1')
+    text = make_table(*flags, '--limit', '2', '--cfg-options', *small)
+    head, _, *lines = (tmp_path / 'omnisam/table.md').read_text().strip().splitlines()
+    assert '\n'.join([head, _, *lines]) in text
+    assert head.startswith('| | source | target | target, boundary | target, seam |')
+    names = ['mask_input=none: both laps', 'mask_input=none: both laps, without memory']
+    assert [line.split(' | ')[0] for line in lines] == [f'| {name}' for name in names]
+    scores = json.loads((tmp_path / 'omnisam/mask-input-none/seed0/scores.json').read_text())['scores']
+    with_memory = {score['mode']: score['mIoU'] for score in scores if score['scoring'] == 'both laps'}
+    assert lines[0].split(' | ')[1:3] == [f'{with_memory[domain]:.2f}' for domain in ('source', 'target')]
+    config = Config.fromfile(tmp_path / 'omnisam/mask-input-none/seed0/scored.py')
+    assert (config.model.test_cfg.memory, config.model.test_cfg.laps) == ('off', 'both')
+
+
+def test_what_omnisam_is_scored_by_fits_its_config():
+    for way, scoring in SCORINGS.items():
+        config = Config.fromfile(OMNISAM)
+        config.merge_from_dict(scoring.changes)
+        settings = PredictionSettings.of(config.model.test_cfg.to_dict())
+        ring = settings.laps == 'ring'
+        assert WindowChoice(config.model.grid).over(200, 1024).wrap == ('across the seam' in way)
+        assert ring <= ('across the seam' in way)
+        assert (settings.memory == 'other') == (config.test_dataloader.get('batch_size', 1) > 1)
+
+
 def test_every_assistant_that_comes_with_the_project_has_its_own_weights():
     assert {0, 2} <= set(assistant_sizes())
     for size, file in ((0, 'segformer_b0'), (2, 'segformer_b2_int8')):
@@ -192,7 +226,8 @@ def test_masks_and_their_ensembles_are_scored_once_without_training(
     # The assistant and the ensembles are those that tools/test.py scores.
     config, cache = tmp_path / 'mask_quality/assistant.py', tmp_path / 'cache/truth_100x128_64_wrap/val'
     out = tmp_path / 'scores.json'
-    tested = run_tool('test.py', config, '--cache', cache, '--predictor', 'ta_tile', 'ensemble', '--out', out)
+    chosen = ('--predictor', 'ta_tile', 'ensemble', '--work-dir', tmp_path / 'work', '--out', out)
+    tested = run_tool('test.py', config, '--cache', cache, *chosen)
     assert tested.returncode == 0, tested.stderr[-2000:]
     tile, ensemble = (score['mIoU'] for score in json.loads(out.read_text())['scores'])
     found = json.loads((tmp_path / 'mask_quality/truth/masks.json').read_text())['scores']

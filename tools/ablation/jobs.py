@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ablation.rows import BASE, Row
+from ablation.rows import BASE, ORACLE, Row
 from stage2_distill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def measure_settings(job: Job, args: argparse.Namespace) -> dict[str, Any]:
     """Return what the scores of a job's masks depend on: no student, no seed."""
     config = config_of(job, args)
     model = {key: config.model[key] for key in ('teacher_assistant', 'grid')}
-    return json.loads(json.dumps({**model, 'data': str(args.data), 'masks': masks_of(job.row, args)}))
+    settings = {**model, 'data': str(args.data), 'masks': masks_of(job.row, args), **_limited(args)}
+    return json.loads(json.dumps(settings))
 
 
 def is_done(job: Job, args: argparse.Namespace) -> bool:
@@ -87,7 +88,11 @@ def settings_of(job: Job, args: argparse.Namespace) -> dict[str, Any]:
     """Return what a job's scores depend on, apart from the code; not where its folder is."""
     config = config_of(job, args)
     config.lessons_dir = None
-    return {'config': config.pretty_text, 'masks': masks_of(job.row, args)}
+    return {'config': config.pretty_text, 'masks': masks_of(job.row, args), **_limited(args)}
+
+
+def _limited(args: argparse.Namespace) -> dict[str, int]:
+    return {} if args.limit is None else {'limit': args.limit}
 
 
 def masks_of(row: Row, args: argparse.Namespace) -> str | None:
@@ -113,7 +118,7 @@ def config_of(job: Job, args: argparse.Namespace) -> Config:
         shorten(config, args.iterations)
     for loader in ('train', 'val', 'test'):
         config[f'{loader}_dataloader'].dataset.root = str(args.data)
-    if job.row.config != BASE:  # the oracle, which learns from the hidden labels
+    if job.row.config == ORACLE:  # learns from the hidden labels
         config.train_dataloader.dataset.labels = str(args.data / 'truth/target/train')
     for part in ('cfg', 'dataloader', 'evaluator'):
         config[f'val_{part}'] = None  # scored once, at the end

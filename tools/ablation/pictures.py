@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ablation.jobs import Job
-from ablation.report import collect, columns_of, heading
+from ablation.report import collect, columns_of, heading, lines_of
 from ablation.rows import SIMULATED, Row
 
 PANELS = ('image', 'truth', 'assistant', 'ensemble', 'before', 'student')  # of a row's picture
@@ -21,9 +21,9 @@ def plot(rows: list[Row], jobs: list[Job], file: Path) -> None:
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
-    scores = [collect(row, jobs) for row in rows]
-    columns = [name for name in columns_of(scores) if name.endswith(' mIoU')]
-    figure, axes = pyplot.subplots(figsize=(9, 1 + 0.28 * len(rows) * len(columns)))
+    names, scores = zip(*lines_of(rows, jobs), strict=True)
+    columns = [name for name in columns_of(list(scores)) if name.endswith(' mIoU')]
+    figure, axes = pyplot.subplots(figsize=(9, 1 + 0.28 * len(names) * len(columns)))
     height = 0.8 / len(columns)
     for i, column in enumerate(columns):
         places = [(y, values[column]) for y, values in enumerate(scores) if column in values]
@@ -34,7 +34,7 @@ def plot(rows: list[Row], jobs: list[Job], file: Path) -> None:
             xerr=[values.std(ddof=1) if len(values) > 1 else 0 for _, values in places],
             label=heading(column),
         )
-    axes.set_yticks([y + 0.4 - height / 2 for y in range(len(rows))], [row.name for row in rows])
+    axes.set_yticks([y + 0.4 - height / 2 for y in range(len(names))], names)
     axes.invert_yaxis()
     axes.set_xlabel('mIoU, %')
     low = min(values.min() for row in scores for name, values in row.items() if name in columns)

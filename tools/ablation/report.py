@@ -18,6 +18,8 @@ NAMES = {
     'ta_tile': 'assistant, windows',
     'ta_slide': 'assistant, sliding',
     'ensemble': 'ensemble',
+    'source': 'source',
+    'target': 'target',
 }
 # The columns of a row's masks and of their ensembles without training, by the path of their figure in masks.json.
 MEASURES = {
@@ -28,11 +30,20 @@ MEASURES = {
     'ensemble, CTCF, level means': ('ensembles', 'CTCF, level means', 'miou'),
     'ensemble, SSA': ('ensembles', 'SSA', 'miou'),
 }
-# Further scores of the student that get a column.
+# Further scores of the student, or of OmniSAM on panoramas, that get a column.
 REGIONS = ('boundary_mIoU', 'seam_mIoU', 'top_mIoU', 'middle_mIoU', 'bottom_mIoU')
 
 
-def collect(row: Row, jobs: list[Job]) -> dict[str, np.ndarray]:
+def lines_of(rows: list[Row], jobs: list[Job]) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """List the table's lines: a row's name and scores, or one line for each of its scorings."""
+    lines = []
+    for row in rows:
+        named = {way: f'{row.name}: {way}' for way in row.scorings} or {None: row.name}
+        lines += [(name, collect(row, jobs, way)) for way, name in named.items()]
+    return [(name, scores) for name, scores in lines if scores]
+
+
+def collect(row: Row, jobs: list[Job], scoring: str | None = None) -> dict[str, np.ndarray]:
     """Collect the scores of a row by predictor and measure (``student mIoU``), one value per seed; and its masks'."""
     scores: dict[str, list[float]] = {}
     measures = next((job.measures for job in jobs if job.row == row and job.measures.exists()), None)
@@ -43,7 +54,8 @@ def collect(row: Row, jobs: list[Job]) -> dict[str, np.ndarray]:
             scores[column] = [100 * value if column.startswith('masks') else value]
     for job in jobs:
         if job.row == row and job.scores.exists():
-            for entry in json.loads(job.scores.read_text())['scores']:
+            found = json.loads(job.scores.read_text())['scores']
+            for entry in [each for each in found if each.get('scoring') == scoring]:
                 mode = entry['mode'] if entry['mode'] in NAMES else 'student'
                 for measure, value in entry.items():
                     if isinstance(value, float):
@@ -54,8 +66,8 @@ def collect(row: Row, jobs: list[Job]) -> dict[str, np.ndarray]:
 def columns_of(scores: list[dict[str, np.ndarray]]) -> list[str]:
     """List the columns that any row has: masks, mIoU of each predictor, then the student's other measures."""
     names = list(MEASURES)
-    names += [f'{mode} mIoU' for mode in ('ensemble', 'ta_whole', 'ta_tile', 'ta_slide', 'student')]
-    names += [f'student {measure}' for measure in REGIONS]
+    names += [f'{mode} mIoU' for mode in ('ensemble', 'ta_whole', 'ta_tile', 'ta_slide', 'student', 'source', 'target')]
+    names += [f'{mode} {measure}' for mode in ('student', 'target') for measure in REGIONS]
     return [name for name in names if any(name in row for row in scores)]
 
 
@@ -77,9 +89,9 @@ def spread(values: np.ndarray | None) -> str:
 
 def markdown(rows: list[Row], jobs: list[Job]) -> str:
     """Format the table."""
-    scores = [collect(row, jobs) for row in rows]
-    columns = columns_of(scores)
+    found = lines_of(rows, jobs)
+    columns = columns_of([scores for _, scores in found])
     lines = ['| | ' + ' | '.join(map(heading, columns)) + ' |', '|---' * (len(columns) + 1) + '|']
-    for row, values in zip(rows, scores, strict=True):
-        lines.append(f'| {row.name} | ' + ' | '.join(spread(values.get(column)) for column in columns) + ' |')
+    for name, values in found:
+        lines.append(f'| {name} | ' + ' | '.join(spread(values.get(column)) for column in columns) + ' |')
     return '\n'.join(lines)

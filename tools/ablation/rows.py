@@ -55,6 +55,7 @@ class Row:
         config: File of the config that ``changes`` apply to.
         predictors: Predictors that are scored.
         measured: Whether the masks, and the ensembles they give without training, are scored as well.
+        scorings: Keys of OmniSAM's ``SCORINGS``, in place of predictors: each is a line of the table.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Row:
     config: Path = BASE
     predictors: tuple[str, ...] = ('student', 'ta_tile', 'ensemble')
     measured: bool = False
+    scorings: tuple[str, ...] = ()
 
 
 def difference(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:

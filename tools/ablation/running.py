@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ablation.jobs import Job, config_of, is_done, masks_of, measure_settings, settings_of, slug
+from ablation.omnisam import SCORINGS, TARGET
 from ablation.pictures import COLUMNS, PANELS
 from ablation.rows import BASE, MASKS, SIMULATED, Row
 from stage1_sam_cache.system import folder_lock
@@ -58,18 +60,51 @@ def _run(job: Job, args: argparse.Namespace) -> None:
         )
         weights = [str(find_latest(job.folder / 'work'))]
     seconds = time.perf_counter() - begun
-    flags = ['--work-dir', job.folder / 'work', '--regions', '--out', job.folder / 'test_scores.json']
+    flags: list[object] = []
     if job.row.config == BASE:
         flags += ['--predictor', *job.row.predictors]
         flags += ['--cache', caches['val']] if caches['val'] else []
-    call('test.py', job, file, *weights, *flags)
-    scores = json.loads((job.folder / 'test_scores.json').read_text())['scores']
+    ways = [(way, domain) for way in job.row.scorings for domain in SCORINGS[way].domains]
+    scores = [score_so(job, config, weights, way, domain, args) for way, domain in ways]
+    if not ways:
+        scores = test(job, file, *weights, *flags, *limit_of(args))
     if caches['val'] and job.seed == args.seeds[0]:
         shown = ['--split', 'val', '--cache', caches['val'], '--columns', COLUMNS, '--out', job.folder / 'picture.png']
         call('browse_pseudo_labels.py', job, file, *weights, *shown, '--panels', *PANELS)
     write(job.scores, {'seconds': seconds, 'scores': scores})
     for checkpoint in (job.folder / 'work').glob('*.pth'):
         checkpoint.unlink()  # those of a whole table would fill the disk
+
+
+def test(job: Job, file: Path, *flags: object) -> list[dict[str, Any]]:
+    """Score with tools/test.py."""
+    out = job.folder / 'test_scores.json'
+    call('test.py', job, file, *flags, '--work-dir', job.folder / 'work', '--regions', '--out', out)
+    scores: list[dict[str, Any]] = json.loads(out.read_text())['scores']
+    return scores
+
+
+def score_so(
+    job: Job, config: Config, weights: list[str], way: str, domain: str, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Score OmniSAM on a data set in one of ``SCORINGS``, unless it was done before this run was interrupted."""
+    kept = job.folder / f'{slug(way)}_{domain}.json'
+    if not kept.exists():
+        changed = copy.deepcopy(config)
+        changed.merge_from_dict(copy.deepcopy(SCORINGS[way].changes))
+        changed.dump(job.folder / 'scored.py')
+        space = config.test_dataloader.dataset.label_space
+        where = ['--dataset', domain, '--split', 'val', '--data-root', args.data, '--label-space', space]
+        (scores,) = test(job, job.folder / 'scored.py', *weights, *where, *limit_of(args))
+        mode = 'target' if domain == TARGET else 'source'
+        write(kept, {**scores, 'mode': mode, 'scoring': way})
+    found: dict[str, Any] = json.loads(kept.read_text())
+    return found
+
+
+def limit_of(args: argparse.Namespace) -> list[object]:
+    """Return the flags that limit the images which are scored."""
+    return [] if args.limit is None else ['--limit', args.limit]
 
 
 def measure(jobs: Sequence[Job], args: argparse.Namespace) -> None:
@@ -80,7 +115,7 @@ def measure(jobs: Sequence[Job], args: argparse.Namespace) -> None:
     with folder_lock.hold(folder):
         configs[0].dump(folder / 'assistant.py')
         flags = ['--data', args.data, '--config', folder / 'assistant.py', '--json', folder / 'scores.json']
-        log('score_masks.py', folder / 'score_masks.log', *caches, *flags)
+        log('score_masks.py', folder / 'score_masks.log', *caches, *flags, *limit_of(args))
         found = json.loads((folder / 'scores.json').read_text())
     for job, scores in zip(jobs, found, strict=True):
         job.measures.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ablation.collapse import collapse
+from ablation.omnisam import omnisam
 from ablation.rows import (
     FUSIONS,
     MASKS,
@@ -155,4 +156,5 @@ TABLES: dict[str, Callable[[], list[Row]]] = {
     'controls': controls,
     'collapse': collapse,
     'mask_quality': mask_quality,
+    'omnisam': omnisam,
 }

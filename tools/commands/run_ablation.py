@@ -4,6 +4,7 @@
     tools/run_ablation.py table3 --seeds 0 1 2         # about five minutes on two CPU cores per trained row and seed
     tools/run_ablation.py controls --rows 'eq 4' oracle --masks truth
     tools/run_ablation.py mask_quality --untrained     # how good must masks be? Damaged true masks and their ensembles
+    tools/run_ablation.py omnisam --seeds 0 1 2        # what OmniSAM's memory gives
 
 Masks are cached once for all rows. The tool can be killed at any time and run again: finished runs are kept, and an
 interrupted training run resumes from its last checkpoint.
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--untrained', action='store_true', help='leave out what has to be trained')
     parser.add_argument('--iterations', type=flag_values.positive, help="of training (default: the config's)")
+    parser.add_argument('--limit', type=flag_values.positive, metavar='N', help='score only the first N images')
     add_config_flag(parser)
     return parser
 
