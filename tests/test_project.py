@@ -106,7 +106,7 @@ ROOMS = {
     'ablation': [
         ['rows'],
         ['jobs'],
-        ['collapse'],
+        ['collapse', 'omnisam'],
         ['tables'],
         ['report'],
         ['pictures'],
