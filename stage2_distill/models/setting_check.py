@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stage2_distill.models.names import NETWORKS, PREDICTORS
+from stage2_distill.models.sequence_assistant import sequence_method
 
 SCHEDULES = ('joint', 'ta_first')
 
@@ -29,6 +30,11 @@ def check_settings(model: Any) -> None:
     unknown = set(model.predictors) - set(PREDICTORS)
     if unknown:
         raise ValueError(f'predictors {", ".join(sorted(unknown))} are none of {", ".join(PREDICTORS)}')
+    if sequence_method(model.teacher_assistant) is not None:
+        if model.ta_input_scale != 1:
+            raise ValueError('ta_input_scale enlarges windows, which this teacher assistant does itself; leave it at 1')
+        if 'ta_whole' in model.predictors:
+            raise ValueError('this teacher assistant sees windows in their order and no whole panorama; drop ta_whole')
     if model.update_ta and not any(True for _ in model.teacher_assistant.parameters()):
         raise ValueError('the teacher assistant has no weights to train; set update_ta=False')
     if model.update_ta and not any(model.mka_head.weights_ta.values()):
