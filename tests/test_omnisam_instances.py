@@ -3,16 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from conftest import TINY_GRID
 from fuzz import examples
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from reference import instance_labels as reference
 
 from stage1_sam_cache.errors import InputSizeError, MaskCacheError
 from stage1_sam_cache.geometry.windows import WindowGrid
+from stage2_distill import components  # noqa: F401
 from stage2_distill.data.cached_masks import CachedMasks
 from stage2_distill.errors import ConfigError, Stage2Error
 from stage2_distill.fusion.mask_atoms import MaskAtoms
+from stage2_distill.omnisam.cached_target import build_with_masks
 from stage2_distill.omnisam.instance_labels import RULES, merge_with_masks
 
 ROW = WindowGrid(1, 8, (1, 4), 2)  # windows at 0, 2, 4: columns are seen by 1 1 2 2 2 2 1 1
@@ -127,3 +132,65 @@ def test_what_does_not_fit_is_refused_in_one_line():
     for wrong in ([], whole[:2], [*whole, whole[0]]):
         with pytest.raises(Stage2Error, match='; predict every window of the grid once per lap'):
             merge_with_masks(wrong, ROW, masks)
+
+
+# --- the cache ---
+
+
+def target(data, **changes):
+    """A run that labels tiny panoramas, with windows for pinhole images as well, and its data set."""
+    steps = [{'type': 'LoadPanorama'}, {'type': 'LoadCachedMasks'}, {'type': 'PackPanorama'}]
+    images = {'type': 'CatalogueDataset', 'name': 'toypass', 'split': 'train', 'root': str(data), 'labelled': False}
+    grid = [{'window': (128, 128), 'stride': 64}, TINY_GRID]
+    return Config({'model': {'grid': grid}}), {**images, 'pipeline': steps, **changes}
+
+
+def test_the_cache_is_checked_and_its_masks_label_a_panorama(tiny_toypass, tiny_caches):
+    init_default_scope('mmseg')
+    config, settings = target(tiny_toypass[0], cache=str(tiny_caches['train']))
+    dataset = build_with_masks(settings, config, 'target')
+    sample = dataset[0]['data_samples']
+    grid = sample.cached_masks.grid
+    assert (grid.height, grid.width, grid.window) == (100, 512, (100, 128))
+    rng = torch.Generator().manual_seed(0)
+    predictions = [(window, torch.randn(5, *grid.window, generator=rng)) for window in range(len(grid.windows))]
+    merged = merge_with_masks(predictions, grid, sample.cached_masks, 'ssa')
+    assert merged.ignored_share == 0  # Felzenszwalb's masks cover all
+    noise = merge_with_masks(predictions, grid, sample.cached_masks, 'ctcf')
+    assert noise.ignored_share > 0.9
+
+
+@pytest.mark.parametrize(
+    ('change', 'error', 'said'),
+    [
+        ({'cache': None}, ConfigError, 'target has no cache; make masks with tools/cache_sam.py and the windows of'),
+        ({'pipeline': [{'type': 'LoadPanorama'}]}, ConfigError, 'the pipeline of target loads none; put LoadCachedM'),
+        (
+            {'cache': 'nowhere'},
+            MaskCacheError,
+            r'nowhere.*; run tools/cache_sam.py --dataset toypass .*--window 100x128',
+        ),
+        ({'split': 'val'}, MaskCacheError, '4 of 4 training images are not in the cache'),
+    ],
+)
+def test_a_cache_that_does_not_do_is_refused_in_one_line(tiny_toypass, tiny_caches, change, error, said):
+    init_default_scope('mmseg')
+    config, settings = target(tiny_toypass[0], **{'cache': str(tiny_caches['train']), **change})
+    with pytest.raises(error, match=said) as caught:
+        build_with_masks(settings, config, 'target')
+    assert '\n' not in str(caught.value)
+
+
+def test_a_cache_of_other_windows_or_another_generator_is_refused(tiny_toypass, tiny_caches):
+    init_default_scope('mmseg')
+    config, settings = target(tiny_toypass[0], cache=str(tiny_caches['train']))
+    config.model.grid = {**TINY_GRID, 'stride': 48}
+    with pytest.raises(MaskCacheError, match=r'grid.stride is \[100, 64\], not \[100, 48\].*; run tools/cache_sam.py'):
+        build_with_masks(settings, config, 'target')
+    config, _ = target(tiny_toypass[0])
+    config.expected_cache = {'generator': {'name': 'sam'}, 'boundary': {'source': 'crop'}}  # boundaries are not read
+    with pytest.raises(MaskCacheError, match=r"settings: generator.name is 'felzenszwalb', not 'sam'; run"):
+        build_with_masks(settings, config, 'target')
+    config.expected_cache = {'generater': {'name': 'sam'}}
+    with pytest.raises(ConfigError, match=r'expected_cache.generater is no setting of a cache'):
+        build_with_masks(settings, config, 'target')

@@ -27,7 +27,7 @@ from stage2_distill.models.label_assistant import averaged_copy, begin_as_the_as
 from stage2_distill.models.names import NETWORKS
 from stage2_distill.models.onnx_assistant import OnnxAssistant
 from stage2_distill.models.sequence_assistant import sequence_method
-from stage2_distill.models.setting_check import check_settings
+from stage2_distill.models.setting_check import check_normalisation, check_settings
 from stage2_distill.models.steps import forward_pass, take_step
 
 
@@ -63,7 +63,8 @@ class GoodSAM(BaseSegmentor):
         label_counts: Pixels of each class in the ensemble labels of the last training step, int64 ``(C,)``.
 
     Raises:
-        ValueError: If a setting is unknown, or the networks have different classes.
+        ValueError: If a setting is unknown, the networks have different classes, or the assistant has learned with
+            images that were normalised in another way.
     """
 
     label_counts: Tensor
@@ -100,6 +101,7 @@ class GoodSAM(BaseSegmentor):
         self.train_cfg, self.test_cfg = train_cfg, test_cfg or {}
         self.predictors = tuple(self.test_cfg.get('predictors', ('student',)))
         check_settings(self)
+        check_normalisation(data_preprocessor, teacher_assistant.get('data_preprocessor'))
         if isinstance(self.teacher_assistant, OnnxAssistant):
             seen = data_preprocessor or {}
             self.teacher_assistant.undo_normalisation(seen.get('mean'), seen.get('std'), seen.get('bgr_to_rgb', False))
