@@ -83,7 +83,7 @@ def test_mmsegmentation_opens_the_labels_that_training_sees(checkpoint, few, run
         assert Path(found.get_data_info(i)['img_path']).samefile(dataset.get_data_info(index)['img_path'])
         labels = found[i]['data_samples'].gt_sem_seg.data[0].numpy()
         panels = draw(model, model, dataset, index)
-        assert np.array_equal(colour(labels), panels['ensemble'][1])
+        assert np.array_equal(colour(labels, dataset.metainfo['palette']), panels['ensemble'][1])
         weight = read(out / f'weight_dir/train/{name}.png')
         assert set(np.unique(weight)) <= {0, 255}
         assert f'{(weight == 255).mean():.0%} reliable' in panels['weight'][0]

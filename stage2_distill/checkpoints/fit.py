@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from mmengine.logging import print_log
 from mmengine.model.weight_init import PretrainedInit
+from mmseg.models.segmentors.base import BaseSegmentor
 
 from stage1_sam_cache.system.weight_files import missing_from, sets_for
 from stage2_distill.checkpoints.foreign_segformers import check_classes
@@ -111,7 +112,7 @@ def _check_part(part: torch.nn.Module, name: str, path: str, prefix: str | None,
         if sets:
             return
         below = {}
-    bad, whole = missing_from(below, needed), name == 'model' or hasattr(part, 'decode_head')
+    bad, whole = missing_from(below, needed), name == 'model' or isinstance(part, BaseSegmentor)
     if bad and (whole or 2 * len(bad) > len(needed)):
         remedy = f'give weights of a {type(part).__name__} of this size'
         if sets and not missing_from(sets[0].weights, needed):

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from stage1_sam_cache.cache.picture import draw_masks
 from stage1_sam_cache.commands import shared_flags
 from stage1_sam_cache.data.images import read_rgb
-from stage1_sam_cache.data.label_spaces import IGNORE, LABEL_SPACES
+from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.checkpoints.fit import check_fit, check_initial_weights, weights_in
 from stage2_distill.checkpoints.safe_checkpoints import load_any, use_safe_loaders
@@ -116,6 +116,7 @@ def draw(model: GoodSAM, initial: GoodSAM, dataset: Any, index: int) -> dict[str
     cached = dataset.mask_cache[info['image_id']]
     count = sum(len(masks) for masks in cached.windows)
     generator = cached.fingerprint.settings['generator']
+    palette = dataset.metainfo['palette']
     dark = pixels // 3
     dark[refined_edges(lesson, *pixels.shape[:2])] = _EDGE
     shade = np.where(weight[..., None] > 0, 1, _UNRELIABLE)
@@ -125,21 +126,21 @@ def draw(model: GoodSAM, initial: GoodSAM, dataset: Any, index: int) -> dict[str
             f'{count} masks of {generator.get("tool", generator["name"])}, in {len(grid.windows)} windows',
             np.asarray(draw_masks(cached, pixels)),
         ),
-        'assistant': ('teacher assistant, tiled', colour(lesson.whole_labels[0].cpu().numpy())),
-        'ensemble': ('ensemble labels', colour(ensemble)),
+        'assistant': ('teacher assistant, tiled', colour(lesson.whole_labels[0].cpu().numpy(), palette)),
+        'ensemble': ('ensemble labels', colour(ensemble, palette)),
         'weight': (
             f'weight map: {weight.mean():.0%} reliable, the rest darkened',
-            (colour(ensemble) * shade).astype(np.uint8),
+            (colour(ensemble, palette) * shade).astype(np.uint8),
         ),
         'boundaries': ('refined boundaries of the overlaps', dark),
-        'student': ('student', colour(student[0].argmax(0).cpu().numpy())),
+        'student': ('student', colour(student[0].argmax(0).cpu().numpy(), palette)),
         'confidence': ("probability of the student's label: white is 1", grey(student[0])),
     }
     if initial is not model:
         before = initial.predict(data['inputs'], data['data_samples'])[0].pred_sem_seg.data[0]
-        panels['before'] = ('student, initial weights', colour(before.cpu().numpy()))
+        panels['before'] = ('student, initial weights', colour(before.cpu().numpy(), palette))
     if 'gt_sem_seg' in packed['data_samples']:
-        panels['truth'] = ('ground truth', colour(packed['data_samples'].gt_sem_seg.data[0].numpy()))
+        panels['truth'] = ('ground truth', colour(packed['data_samples'].gt_sem_seg.data[0].numpy(), palette))
     return panels
 
 
@@ -181,9 +182,9 @@ def grey(logits: torch.Tensor) -> NDArray[np.uint8]:
     return np.repeat(values[..., None], 3, 2)
 
 
-def colour(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Paint class ids in the colours of Cityscapes, ignored pixels black."""
-    palette = np.zeros((IGNORE + 1, 3), np.uint8)
-    colours = LABEL_SPACES['cityscapes19'].palette
-    palette[: len(colours)] = colours
-    return palette[labels]
+def colour(labels: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
+    """Paint class ids in the colours of their classes, ignored pixels black."""
+    colours = np.zeros((IGNORE + 1, 3), np.uint8)
+    colours[: len(palette)] = palette
+    painted: NDArray[np.uint8] = colours[labels]
+    return painted

@@ -26,7 +26,8 @@ from stage2_distill.heads.lesson import Lesson, without_left_out
 from stage2_distill.models.label_assistant import averaged_copy, begin_as_the_assistant
 from stage2_distill.models.names import NETWORKS
 from stage2_distill.models.onnx_assistant import OnnxAssistant
-from stage2_distill.models.setting_check import check_settings
+from stage2_distill.models.sequence_assistant import sequence_method
+from stage2_distill.models.setting_check import check_normalisation, check_settings
 from stage2_distill.models.steps import forward_pass, take_step
 
 
@@ -36,7 +37,8 @@ class GoodSAM(BaseSegmentor):
 
     Args:
         student: Config of an mmseg ``EncoderDecoder``; it sees whole panoramas.
-        teacher_assistant: The same, or of an ``OnnxAssistant``; it sees windows.
+        teacher_assistant: The same, or of an ``OnnxAssistant``; it sees windows. One with a method
+            ``forward_sequence`` sees all windows of a panorama in their order (``sequence_assistant.py``).
         grid: ``window``, ``stride`` and ``wrap`` of the cache, the keywords of ``WindowSettings``.
         ctcf_head: Config of ``CTCFHead``.
         mka_head: Config of ``MKAHead``.
@@ -61,7 +63,8 @@ class GoodSAM(BaseSegmentor):
         label_counts: Pixels of each class in the ensemble labels of the last training step, int64 ``(C,)``.
 
     Raises:
-        ValueError: If a setting is unknown, or the networks have different classes.
+        ValueError: If a setting is unknown, the networks have different classes, or the assistant has learned with
+            images that were normalised in another way.
     """
 
     label_counts: Tensor
@@ -98,6 +101,7 @@ class GoodSAM(BaseSegmentor):
         self.train_cfg, self.test_cfg = train_cfg, test_cfg or {}
         self.predictors = tuple(self.test_cfg.get('predictors', ('student',)))
         check_settings(self)
+        check_normalisation(data_preprocessor, teacher_assistant.get('data_preprocessor'))
         if isinstance(self.teacher_assistant, OnnxAssistant):
             seen = data_preprocessor or {}
             self.teacher_assistant.undo_normalisation(seen.get('mean'), seen.get('std'), seen.get('bgr_to_rgb', False))
@@ -242,7 +246,11 @@ class GoodSAM(BaseSegmentor):
 
     def assistant_windows(self, inputs: Tensor, network: nn.Module | None = None) -> Tensor:
         """Run the assistant, or another network, on every window: ``(B, 3, H, W)`` to logits ``(B, n, C, h, w)``."""
-        windows = cut_windows(inputs, self.grid_of(inputs))
+        grid = self.grid_of(inputs)
+        windows = cut_windows(inputs, grid)
+        in_order = sequence_method(self.teacher_assistant if network is None else network)
+        if in_order is not None:
+            return in_order(windows, grid)
         return self._assist(windows.flatten(0, 1), network).unflatten(0, windows.shape[:2])
 
     def _assist(self, images: Tensor, network: nn.Module | None = None) -> Tensor:

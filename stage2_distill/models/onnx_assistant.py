@@ -18,10 +18,10 @@ from torch import Tensor
 from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.system.digests import sha256_of
 from stage2_distill.errors import ConfigError
+from stage2_distill.models.merged_classes import merge_logits
 
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(uint8)': np.uint8}
 _ORDERS = ('rgb', 'bgr')
-_LEAST = -1e4  # logit of a class that the file's network does not have; fits into float16
 Numbers = float | Sequence[float]
 
 
@@ -199,11 +199,7 @@ class OnnxAssistant(BaseModule):
             logits = logits.clamp(min=1e-12).log()
         if self.sources == tuple((c,) for c in range(self.num_classes)):
             return logits
-        planes = [
-            logits[:, list(outputs)].logsumexp(1) if outputs else torch.full_like(logits[:, 0], _LEAST)
-            for outputs in self.sources
-        ]
-        return torch.stack(planes, 1)
+        return merge_logits(logits, self.sources)
 
 
 @lru_cache(maxsize=8)  # here and not in the module, which then can be copied and pickled

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from stage2_distill.models.names import NETWORKS, PREDICTORS
+from stage2_distill.models.sequence_assistant import sequence_method
 
 SCHEDULES = ('joint', 'ta_first')
 
@@ -29,9 +31,39 @@ def check_settings(model: Any) -> None:
     unknown = set(model.predictors) - set(PREDICTORS)
     if unknown:
         raise ValueError(f'predictors {", ".join(sorted(unknown))} are none of {", ".join(PREDICTORS)}')
+    if sequence_method(model.teacher_assistant) is not None:
+        if model.ta_input_scale != 1:
+            raise ValueError('ta_input_scale enlarges windows, which this teacher assistant does itself; leave it at 1')
+        if 'ta_whole' in model.predictors:
+            raise ValueError('this teacher assistant sees windows in their order and no whole panorama; drop ta_whole')
     if model.update_ta and not any(True for _ in model.teacher_assistant.parameters()):
         raise ValueError('the teacher assistant has no weights to train; set update_ta=False')
     if model.update_ta and not any(model.mka_head.weights_ta.values()):
         raise ValueError('the teacher assistant has no loss; set update_ta=False')
     if not any(model.mka_head.weights_student.values()):
         raise ValueError('the student has no loss')
+
+
+def check_normalisation(seen: Mapping[str, Any] | None, learned: Mapping[str, Any] | None) -> None:
+    """Compare how images are normalised with what a teacher assistant learned with, where its config says so.
+
+    Args:
+        seen: Config of GoodSAM's data preprocessor, which prepares the images of both networks.
+        learned: Of the assistant's own, which is not run.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if not learned or learned.get('mean') is None:
+        return
+    images, needed = (_normalisation(settings or {}) for settings in (seen, learned))
+    if images != needed:
+        raise ValueError(
+            f'images have {images}, the teacher assistant learned with {needed}; give model.data_preprocessor the '
+            "assistant's mean, std and bgr_to_rgb"
+        )
+
+
+def _normalisation(settings: Mapping[str, Any]) -> str:
+    mean, std = (settings.get(name) and [float(x) for x in settings[name]] for name in ('mean', 'std'))
+    return f'mean {mean}, std {std}, {"RGB" if settings.get("bgr_to_rgb") else "BGR"}'

@@ -7,7 +7,7 @@ needs are in memory at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -145,15 +145,14 @@ def merge(
     state: _Rule | None = None
     seen: Counter[int] = Counter()
     for window, logits in predictions:
-        _check(window, logits, grid)
+        check_prediction(window, logits, grid)
         state = state or _RULES[rule](len(logits), grid, logits.device)
         _add(state, grid, window, logits.float())
         seen[window] += 1
         del logits  # before the next prediction is made
-    times = [seen[window] for window in range(len(grid.windows))]
-    if state is None or min(times) == 0 or min(times) != max(times):
-        raise Stage2Error(f'predictions per window: {times}', 'predict every window of the grid once per lap')
-    labels, confidence = state.result(times[0])
+    times = laps_in([seen[window] for window in range(len(grid.windows))])
+    assert state is not None
+    labels, confidence = state.result(times)
     if threshold is None:
         threshold = UNANIMOUS_THRESHOLD if rule == 'unanimous' else 0
     kept = confidence > threshold
@@ -166,7 +165,24 @@ def _add(state: _Rule, grid: WindowGrid, window: int, logits: Tensor) -> None:
         state.add(region, logits[:, : valid.height, columns])
 
 
-def _check(window: int, logits: Tensor, grid: WindowGrid) -> None:
+def laps_in(times: Sequence[int]) -> int:
+    """Return how often each window came, from the number of its predictions.
+
+    Raises:
+        Stage2Error: If windows came more or less often than others, or not at all.
+    """
+    if min(times) == 0 or min(times) != max(times):
+        raise Stage2Error(f'predictions per window: {list(times)}', 'predict every window of the grid once per lap')
+    return times[0]
+
+
+def check_prediction(window: int, logits: Tensor, grid: WindowGrid) -> None:
+    """Check that a prediction is one of a grid's windows.
+
+    Raises:
+        Stage2Error: If the window is not of the grid.
+        InputSizeError: If logits have not the window's size.
+    """
     if not 0 <= window < len(grid.windows):
         raise Stage2Error(f'window {window} of a grid of {len(grid.windows)}', 'use the grid that the patches are of')
     if tuple(logits.shape[-2:]) != grid.window:

@@ -16,6 +16,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from stage1_sam_cache.data.label_spaces import IGNORE
+from stage1_sam_cache.geometry.windows import WindowGrid
 from stage1_sam_cache.sam.sam2_networks import build_sam2
 from stage1_sam_cache.sam.sam2_sizes import SIZES
 from stage1_sam_cache.system.nearest import known
@@ -26,7 +27,7 @@ from stage2_distill.omnisam.mask_input import KINDS, class_shares, memory_mask
 from stage2_distill.omnisam.memory_bank import MemoryBank, MemoryEntry, MemoryNetwork
 from stage2_distill.omnisam.patch_steps import train_by_patches
 from stage2_distill.omnisam.patches import cut_label_patches, cut_patches
-from stage2_distill.omnisam.prediction import PredictionSettings, predict_panoramas
+from stage2_distill.omnisam.prediction import PredictionSettings, predict_panoramas, predict_windows
 from stage2_distill.omnisam.semantic_head import SemanticHead
 from stage2_distill.omnisam.sequence import draw_orders, in_order
 from stage2_distill.omnisam.window_choice import WindowChoice
@@ -115,10 +116,14 @@ class OmniSAM(BaseSegmentor):
     def init_weights(self) -> None:
         """Give SAM 2's modules the weights that ``weights`` names; all others are drawn when they are built.
 
+        An ``init_cfg`` of type ``Pretrained`` names a trained OmniSAM instead, whose weights are all of them.
+
         Raises:
             CheckpointError: If they can't be used, or are of another size.
         """
-        if self.weights is not None:
+        if self.init_cfg:
+            super().init_weights()
+        elif self.weights is not None:
             load_sam2_weights(self, self.sam2_names, self.weights, f'SAM 2 of size {self.size}')
 
     # --- one patch ---
@@ -237,6 +242,23 @@ class OmniSAM(BaseSegmentor):
             shape = tuple(sample.metainfo.get('ori_shape', size))
             sample.set_data({name: PixelData(data=_nearest(values, shape)[None]) for name, values in maps.items()})
         return list(samples)
+
+    def forward_sequence(self, windows: Tensor, grid: WindowGrid) -> Tensor:
+        """Logits of all windows of panoramas, as GoodSAM asks a teacher assistant that sees them in their order.
+
+        Each is the mean over the laps of ``test_cfg``; windows are not merged.
+
+        Args:
+            windows: Normalised ``(B, n, 3, h, w)``.
+            grid: Their windows; GoodSAM's, which need not be those of ``grid``.
+
+        Returns:
+            ``(B, n, C, h, w)``.
+
+        Raises:
+            ConfigError: If the laps need a closed panorama and this is none.
+        """
+        return predict_windows(self, windows, grid, self.settings)
 
     def extract_feat(self, inputs: Tensor) -> PatchFeatures:
         """Features of square patches ``(B, 3, S, S)``."""

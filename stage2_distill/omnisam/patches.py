@@ -29,7 +29,11 @@ def cut_patches(panoramas: Tensor, grid: WindowGrid, size: int) -> Tensor:
     Raises:
         ValueError: If the panoramas are not as large as the grid's.
     """
-    windows = cut_windows(panoramas, grid)
+    return to_patches(cut_windows(panoramas, grid), size)
+
+
+def to_patches(windows: Tensor, size: int) -> Tensor:
+    """Resize windows ``(B, n, 3, h, w)`` to square patches ``(B, n, 3, S, S)``, bicubic."""
     if windows.shape[-2:] == (size, size):
         return windows
     # Antialiased, as Pillow's bicubic filter is: smooth also where a window is larger than the patch.

@@ -15,7 +15,7 @@ from stage2_distill.omnisam import sequence
 from stage2_distill.omnisam.features import PatchFeatures
 from stage2_distill.omnisam.memory_bank import MemoryBank, MemoryEntry
 from stage2_distill.omnisam.merging import RULES, Merged, merge
-from stage2_distill.omnisam.patches import cut_patches, window_logits
+from stage2_distill.omnisam.patches import cut_patches, to_patches, window_logits
 
 MODE = 'sequence'
 MEMORIES = ('on', 'off', 'shuffled', 'other')
@@ -109,20 +109,45 @@ def predict_panoramas(
         if settings.memory == 'other':
             other = (index + 1) % len(images)
             lent = _memories(network, images[other : other + 1], grids[other], settings)
-        predictions = _predictions(network, image[None], grid, settings, lent)
-        merged.append(merge(predictions, grid, settings.rule, settings.threshold))
+        features = _encode(network, cut_patches(image[None], grid, network.patch_size))
+        predictions = _predictions(network, features, grid, settings, lent)
+        of_image = ((window, logits[0]) for window, logits in predictions)
+        merged.append(merge(of_image, grid, settings.rule, settings.threshold))
     return merged
+
+
+def predict_windows(network: PatchNetwork, windows: Tensor, grid: WindowGrid, settings: PredictionSettings) -> Tensor:
+    """Predict all windows of panoramas, each as the mean of its laps; gradients do not pass the memory.
+
+    Args:
+        network: In any mode.
+        windows: Normalised ``(B, n, 3, h, w)``, all windows of a grid.
+        grid: It.
+        settings: Laps and memory; windows are not merged.
+
+    Returns:
+        Logits ``(B, n, C, h, w)``.
+
+    Raises:
+        ConfigError: If the memory of another image is asked for, or a ring in an open panorama.
+    """
+    if settings.memory == 'other':
+        raise ConfigError("test_cfg.memory='other' is a control of whole predictions", "give 'on', 'off' or 'shuffled'")
+    features = _encode(network, to_patches(windows, network.patch_size))
+    by_window: list[list[Tensor]] = [[] for _ in features]
+    for window, logits in _predictions(network, features, grid, settings, None):
+        by_window[window].append(logits)
+    return torch.stack([sum(each[1:], each[0]) / len(each) for each in by_window], 1)
 
 
 def _predictions(
     network: PatchNetwork,
-    image: Tensor,
+    features: Sequence[PatchFeatures],
     grid: WindowGrid,
     settings: PredictionSettings,
     lent: list[list[MemoryEntry]] | None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Window index and logits ``(C, h, w)`` of every prediction that counts, of one image ``(1, 3, H, W)``."""
-    features = _encode(network, image, grid)
+    """Window index and logits ``(B, C, h, w)`` of every prediction that counts, from the features of every window."""
     generator = torch.Generator().manual_seed(0)
     for number, lap in enumerate(_laps(grid, settings)):
         bank = MemoryBank(network.memory_slots)
@@ -134,14 +159,14 @@ def _predictions(
             own = network.remember(features[window], logits)
             bank.add(own if lent is None else lent[number][step])
             if step >= lap.counted_from:
-                yield window, window_logits(logits, grid)[0]
+                yield window, window_logits(logits, grid)
 
 
 def _memories(
     network: PatchNetwork, image: Tensor, grid: WindowGrid, settings: PredictionSettings
 ) -> list[list[MemoryEntry]]:
     """The entries that an image writes with its own memory, by lap and step."""
-    features = _encode(network, image, grid)
+    features = _encode(network, cut_patches(image, grid, network.patch_size))
     written = []
     for lap in _laps(grid, settings):
         bank, entries = MemoryBank(network.memory_slots), []
@@ -153,9 +178,8 @@ def _memories(
     return written
 
 
-def _encode(network: PatchNetwork, image: Tensor, grid: WindowGrid) -> list[PatchFeatures]:
-    """Features of every window; one patch at a time, as memory allows on any device."""
-    patches = cut_patches(image, grid, network.patch_size)
+def _encode(network: PatchNetwork, patches: Tensor) -> list[PatchFeatures]:
+    """Features of every window of ``(B, n, 3, S, S)``; one window at a time, as memory allows on any device."""
     return [network.extract_feat(patch) for patch in patches.unbind(1)]
 
 

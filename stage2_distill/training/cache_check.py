@@ -48,20 +48,43 @@ def expected_settings(config: Config, scored: bool = False) -> dict[str, Any]:
     Raises:
         ConfigError: If a setting is unknown, or the thicknesses of the config contradict each other.
     """
-    expected = config.get('expected_cache') or {}
+    expected = _expected_cache(config)
     boundary = dict(expected.get('boundary') or {})
+    if scored:
+        boundary.pop('source', None)
+    boundary['thickness'] = _expected_thickness(config.model, boundary.get('rule', ['labels', 'contours']))
+    grid = WindowSettings.from_json(config.model['grid']).to_json()
+    return {**expected, 'grid': grid, 'boundary': boundary}
+
+
+def expected_masks(config: Config, windows: WindowSettings) -> dict[str, Any]:
+    """What a cache's fingerprint has to hold where its masks are read and no boundary maps.
+
+    Args:
+        config: With ``expected_cache``, or without: masks of any generator will do then.
+        windows: Of the masks.
+
+    Returns:
+        Settings as ``open_cache`` takes them.
+
+    Raises:
+        ConfigError: If a setting is unknown.
+    """
+    masks = {key: value for key, value in _expected_cache(config).items() if key != 'boundary'}
+    return {**masks, 'grid': windows.to_json()}
+
+
+def _expected_cache(config: Config) -> dict[str, Any]:
+    expected = config.get('expected_cache') or {}
     unknown = [f'expected_cache.{key}' for key in expected if key not in ('generator', 'boundary', 'order')]
+    boundary = expected.get('boundary') or {}
     unknown += [f'expected_cache.boundary.{key}' for key in boundary if key not in ('source', 'rule', 'thickness')]
     if unknown:
         raise ConfigError(
             f'{unknown[0]} is no setting of a cache',
             'generator, order, boundary.source and boundary.rule can be expected',
         )
-    if scored:
-        boundary.pop('source', None)
-    boundary['thickness'] = _expected_thickness(config.model, boundary.get('rule', ['labels', 'contours']))
-    grid = WindowSettings.from_json(config.model['grid']).to_json()
-    return {**expected, 'grid': grid, 'boundary': boundary}
+    return dict(expected)
 
 
 def _expected_thickness(model: dict[str, Any], rule: str | list[str]) -> Any:
