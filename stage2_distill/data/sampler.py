@@ -11,10 +11,17 @@ from mmengine.registry import DATA_SAMPLERS
 
 
 class Draw(NamedTuple):
-    """One sample of an endless training run: the image's index and the seed of its augmentation."""
+    """One sample of an endless training run.
+
+    Attributes:
+        image: Index of the image.
+        seed: Of its augmentation.
+        number: Draws before it in the run, of all processes.
+    """
 
     image: int
     seed: int
+    number: int = 0
 
 
 @DATA_SAMPLERS.register_module()
@@ -37,7 +44,7 @@ class DrawSampler(InfiniteSampler):
             # Its place in the order of all processes; each process takes every world_size-th draw.
             number = self.rank + self._drawn * self.world_size
             self._drawn += 1
-            yield Draw(index, int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0]))
+            yield Draw(index, int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0]), number)
 
     def skip(self, num_samples: int) -> None:
         """Go to an absolute position of this process, without loading what lies before."""

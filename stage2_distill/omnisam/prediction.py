@@ -114,6 +114,24 @@ def predict_panoramas(
     return merged
 
 
+def window_predictions(
+    network: PatchNetwork, image: Tensor, grid: WindowGrid, settings: PredictionSettings
+) -> Iterator[tuple[int, Tensor]]:
+    """Predict the windows of an image one by one.
+
+    Args:
+        network: In evaluation mode.
+        image: Normalised ``(1, 3, H, W)``.
+        grid: Its windows.
+        settings: ``laps`` and ``memory`` count, which may not be ``'other'``.
+
+    Yields:
+        Window index and logits ``(C, h, w)`` of every prediction that counts, without gradient.
+    """
+    with torch.no_grad():
+        yield from _predictions(network, image, grid, settings, None)
+
+
 def _predictions(
     network: PatchNetwork,
     image: Tensor,

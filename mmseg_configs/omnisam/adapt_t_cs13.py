@@ -1,0 +1,3 @@
+# OmniSAM's adaptation with SAM 2.1 tiny from Cityscapes to DensePASS in 13 classes; --load-from a model of source_t_cs13.py.
+_base_ = './_base_/adapt_cs13.py'
+model = dict(size='t')
