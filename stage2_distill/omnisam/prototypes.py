@@ -119,6 +119,7 @@ class Prototypes(nn.Module):
         self.positions = 1 if index == 'class' else positions
         self.register_buffer('means', torch.zeros(self.positions, classes, channels))
         self.register_buffer('counts', torch.zeros(self.positions, classes, dtype=torch.long))
+        self.register_load_state_dict_pre_hook(_begin_without)
 
     def rows(self, windows: Tensor, step: int) -> Tensor:
         """Return the row of each sample's patch.
@@ -168,3 +169,9 @@ class Prototypes(nn.Module):
             both = (target.pixels > 0) & (self.counts > 0)
         squares = (target.means() - self.means).square().mean(-1)
         return (squares * both).sum() / both.sum().clamp(min=1)
+
+
+def _begin_without(prototypes: Prototypes, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Let prototypes be as they are where a checkpoint, of the source training, has none."""
+    for name, value in prototypes.named_buffers():
+        weights.setdefault(f'{prefix}{name}', value)

@@ -18,7 +18,8 @@ optim_wrapper = dict(
     constructor='TrainedConstructor',
     optimizer=dict(type='AdamW', lr=1e-5, betas=(0.9, 0.999), weight_decay=1e-4),  # 2e-6 by default in their code
 )
-param_scheduler = None  # a constant rate; the second revision warms up and decays
+# A constant rate; the authors' second revision warms up and decays.
+param_scheduler = [dict(type='ConstantLR', factor=1.0, by_epoch=False)]
 # Round 0 has 400 images and 200 batches of 2, each later one 200 images: nine rounds are 2000 images.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=1000, val_interval=200)
 val_cfg = dict(type='ValLoop')

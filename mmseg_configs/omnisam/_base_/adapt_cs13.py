@@ -16,7 +16,7 @@ test_pipeline = [dict(type='LoadPanorama'), dict(type='LoadLabel'), dict(type='P
 source = dict(type='CatalogueDataset', name='cityscapes', label_space='cityscapes13')
 target = dict(type='CatalogueDataset', name='densepass', label_space='cityscapes13')
 train_dataloader = dict(
-    batch_size=2,  # of all GPUs: 1 on each of 2
+    batch_size=2,  # of one GPU; 1 on each of two is the same
     num_workers=4,
     persistent_workers=False,  # each round has workers of its own
     pin_memory=True,
@@ -40,6 +40,7 @@ val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'], model_space
 test_evaluator = val_evaluator
 # Nine windows over each: half an image of Cityscapes, a quarter of a panorama of DensePASS.
 grid = [dict(window=(1024, 1024), stride=128), dict(window=(400, 512), stride=192)]
-# The authors' weights of the source's classes are the first 13 of the 19 that ERFNet published, so that car has rider's:
-# source_loss=dict(type='CrossEntropyLoss', avg_non_ignore=False, class_weight=[...]).
+# The authors' first revision weights the source's classes by the first 13 of the 19 weights that ERFNet published, so
+# that car has rider's: source_loss=dict(type='CrossEntropyLoss', class_weight=[2.815, 6.985, 3.789, 9.943, 9.770,
+# 9.511, 10.311, 10.026, 4.632, 9.561, 7.870, 9.517, 10.374]).
 model = dict(num_classes=13, grid=grid)
