@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from test_omnisam_runs import finish, meeting_of_two, weights
 from test_source_training import complaint
 
+from stage1_sam_cache.data.label_spaces import REMAPS
+
 pytest.importorskip('sam2')
 
 TINY = """
@@ -123,6 +125,29 @@ def test_every_round_labels_its_images_with_the_model_of_then(adapted, source, c
     assert not torch.equal(ended['head.fuse.weight'], begun['head.fuse.weight'])
     assert ended['prototypes.counts'].max() > 1
     assert set(losses_of(adapted)[4]) == {'loss', 'loss_source', 'loss_target', 'loss_fpa'}
+
+
+def test_the_labels_of_rounds_are_scored_against_the_truth(adapted, tiny_toypass, run_tool, tmp_path):
+    flags = ('--data', tiny_toypass[0], '--json', tmp_path / 'labels.json')
+    scored = run_tool('score_labels.py', adapted, *flags)
+    assert scored.returncode == 0, scored.stderr[-2000:]
+    first, second = json.loads((tmp_path / 'labels.json').read_text())
+    assert (first['round'], second['round'], first['rule'], first['images']) == (0, 1, 'unanimous', 3)
+    manifest = json.loads((adapted / 'pseudo_labels/round_0/manifest.json').read_text())
+    to_13 = REMAPS['cityscapes19', 'cityscapes13']
+    labels, truth = [], []
+    for name in manifest['images']:
+        labels.append(np.asarray(Image.open(adapted / f'pseudo_labels/round_0/{name}.png')))
+        truth.append(to_13[np.asarray(Image.open(tiny_toypass[0] / f'truth/target/train/{name}_labelTrainIds.png'))])
+    labels, truth = np.stack(labels), np.stack(truth)
+    scored_pixels = (labels < 255) & (truth < 255)
+    assert first['accuracy'] == pytest.approx((labels == truth)[scored_pixels].mean())
+    labels, truth = labels[scored_pixels], truth[scored_pixels]
+    ious = [((labels == c) & (truth == c)).sum() / n for c in range(13) if (n := ((labels == c) | (truth == c)).sum())]
+    assert first['mIoU'] == pytest.approx(np.mean(ious)) and first['coverage'] == manifest['coverage']
+    assert f'| {adapted} | 1 | unanimous | 3 | ' in scored.stdout
+    empty = run_tool('score_labels.py', tmp_path, *flags)
+    assert empty.returncode == 2 and 'has no labels of rounds; give the work dir of a run' in empty.stderr
 
 
 def test_killed_while_it_labels_a_run_resumes_to_equal_files_and_losses(start, adapted, tmp_path):
