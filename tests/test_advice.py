@@ -177,7 +177,7 @@ def is_key(config, key):
 
 def test_every_key_of_a_config_that_a_message_names_is_read():
     names = ('goodsam_b0_own.py', 'goodsam_b0_onnx.py', 'goodsam_b0_toypass.py', 'source/segformer_b0_toypass.py')
-    names += ('omnisam/source_toypass.py',)
+    names += ('omnisam/source_toypass.py', 'omnisam/adapt_toypass.py')
     configs = [read_config(str(ROOT / 'mmseg_configs' / name)) for name in names]
     init_default_scope('mmseg')
     named = {}

@@ -19,6 +19,7 @@ from test_omnisam_model import CLASSES, GRID, batch, optimizer
 from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.errors import ImageError
+from stage1_sam_cache.system import interruption
 from stage2_distill.data.sampler import Draw
 from stage2_distill.errors import CheckpointError, ConfigError, Stage2Error, TrainingError
 from stage2_distill.omnisam import registered  # noqa: F401
@@ -360,6 +361,97 @@ def test_the_guard_warns_once_and_only_when_labels_drift(tmp_path):
         RoundGuard(kept=2)
 
 
+# --- the rounds of a run ---
+
+
+class Run:
+    """What the hook needs of a runner, over four panoramas."""
+
+    def __init__(self, folder, dataset, model, max_iters=6):
+        self.work_dir, self.model, self.seed, self.iter, self.max_iters = str(folder), model, 3, 0, max_iters
+        self.train_dataloader = SimpleNamespace(dataset=dataset, batch_size=1, num_workers=0)
+        self.positions, self.message_hub = [], MessageHub(folder.name)
+        self.train_loop = SimpleNamespace(dataloader_iterator=SimpleNamespace(skip_iter=self.positions.append))
+        self.optim_wrapper = optimizer(model)
+        self.logger = SimpleNamespace(info=lambda line: None, warning=lambda line: None)
+        self.visualizer = SimpleNamespace(add_scalars=lambda values, step: None)
+
+    def step(self, hook):
+        """An iteration that changes the model."""
+        with torch.no_grad():
+            self.model.head.classify.bias += torch.arange(13.0)
+        self.optim_wrapper.optimizer.state['filled'] = True
+        hook.after_train_iter(self, 0)
+        self.iter += 1
+
+    def manifest(self, number):
+        return RoundStore.of_round(self.work_dir, number).manifest()
+
+
+@pytest.fixture
+def run(dataset, tmp_path):
+    grid = [{'window': (128, 256), 'stride': 256}, {'window': (100, 256), 'stride': 256}]
+    model = build(num_classes=13, grid=grid, prototypes={'index': 'class'}).train()
+    return Run(tmp_path, dataset, model)
+
+
+ROUNDS = {'first': 2, 'later': 1, 'first_iters': 2, 'iters_per_round': 1, 'labelling': {'threshold': 0.0}}
+
+
+def hook_of(**settings):
+    return HOOKS.build({'type': 'PseudoLabelRoundHook', 'guard': {'panoramas': 0}, **ROUNDS, **settings})
+
+
+def test_rounds_begin_where_they_should_and_each_has_the_model_of_then(run):
+    hook = hook_of(reset_optimizer=(0,), rounds=3)
+    hook.before_train(run)
+    resets = []
+    while run.iter < run.max_iters:
+        run.step(hook)
+        resets.append('filled' not in run.optim_wrapper.optimizer.state)
+    # Rounds from iterations 0, 2 and 3; the third has no end. Only after round 0 the optimizer forgets.
+    assert run.positions == [0, 2, 3] and resets == [False, True, False, False, False, False]
+    manifests = [run.manifest(number) for number in range(3)]
+    assert len({each['model'] for each in manifests}) == 3 and run.manifest(3) == {}
+    images = [image for each in manifests for image in each['images']]
+    assert len(images) == 4 == len(set(images))
+    assert run.model.training and not run.model.anchor.training
+    digest = run.message_hub.get_info('label_model_sha256')
+    assert digest == manifests[2]['model']
+
+
+def test_static_labels_are_the_source_models(run):
+    hook = hook_of(relabel=False)
+    hook.before_train(run)
+    for _ in range(3):
+        run.step(hook)
+    assert run.positions == [0, 2, 3]
+    assert len({run.manifest(number)['model'] for number in range(3)}) == 1
+    run.iter = 3  # resumed, where the round begins
+    hook.before_train(run)
+    assert run.manifest(2)['model'] == run.manifest(0)['model']
+
+
+def test_a_signal_ends_the_labelling_and_what_is_there_is_kept(run, monkeypatch):
+    hook = hook_of()
+    monkeypatch.setattr(interruption, 'stopping', lambda: True)
+    with pytest.raises(KeyboardInterrupt, match='labels that are there are kept; the same command goes on from there'):
+        hook.before_train(run)
+    store = RoundStore.of_round(run.work_dir, 0)
+    assert len(store.missing()) == 1
+    monkeypatch.undo()
+    hook.before_train(run)
+    assert store.missing() == [] and run.positions == [0]
+    run.message_hub.update_info('last_ckpt', 'work/iter_2.pth')
+    run.step(hook)
+    monkeypatch.setattr(interruption, 'stopping', lambda: True)
+    with pytest.raises(KeyboardInterrupt, match='the same command with --resume goes on'):
+        run.step(hook)
+    run.message_hub.update_info('last_ckpt', 'work/iter_1.pth')
+    hook.after_train_iter(run, 0)  # nothing that was trained is given up
+    assert run.positions == [0, 2]
+
+
 # --- configs ---
 
 
@@ -402,6 +494,23 @@ def test_an_adaptation_fits_the_source_model_that_it_names(path):
     assert images == config.train_cfg.max_iters * config.train_dataloader.batch_size  # each once
     interval = config.default_hooks.checkpoint.interval
     assert all(hook.settings.start_of(number) % interval == 0 for number in range(rounds))
+
+
+def test_a_source_model_fits_its_adaptation():
+    pytest.importorskip('sam2')
+    init_default_scope('mmseg')
+    with torch.device('meta'):
+        source, adapted = (
+            MODELS.build(Config.fromfile(CONFIGS[0].with_name(f'{stage}_t_spin8.py')).model)
+            for stage in ('source', 'adapt')
+        )
+    shapes = {name: value.shape for name, value in source.state_dict().items()}
+    completed = adapted.complete(source.state_dict())
+    assert {name: value.shape for name, value in completed.items()} == {
+        name: value.shape for name, value in adapted.state_dict().items()
+    }
+    assert set(completed) - set(shapes) == {'prototypes.means', 'prototypes.counts'}
+    assert adapted.prototypes.means.shape == (1, 8, 256)
 
 
 def test_a_hook_with_another_model_is_refused(tmp_path):
