@@ -111,11 +111,13 @@ PRINTED_BY = {
     'stage2_distill.commands.train': 'train',  # train_toy_sam2 gives it neither of the two
     'stage2_distill.data.stored_lesson': 'train',
     'stage2_distill.deployment.outputs': 'predict',
+    'stage2_distill.omnisam.pseudo_labels': 'train',  # score_labels writes none
     'stage2_distill.report.model_card': '',  # commands for the reader of a card
     'stage2_distill.training.cache_check': f'train test {_LABELS} check_paper',
     'stage2_distill.training.checkpoint_hook': _TRAINED,
     'stage2_distill.training.config_keys': f'train test {_LABELS} check_paper',
     'stage2_distill.training.hooks': _TRAINED,
+    'toypass.truth.truth_files': 'cache_truth score_masks',  # score_labels looks first
 }
 # Flags that a message names for some of its tools only, because the others never get there.
 PARTLY = {('stage1_sam_cache.commands.shared_flags', '--images'): ('browse_dataset.py', 'cache_truth.py')}

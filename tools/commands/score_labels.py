@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     from stage2_distill.omnisam.pseudo_labels import FOLDER, RoundStore
 
     truth = TruthFiles(args.data, 'target', 'train')
+    if not truth.image_count():
+        raise DatasetError(f'{args.data} has no truth of training panoramas', 'give the folder of ToyPASS with --data')
     rows: list[dict[str, Any]] = []
     for work_dir in args.work_dirs:
         folders = sorted((work_dir / FOLDER).glob('round_*'), key=lambda path: (len(path.name), path.name))
@@ -73,17 +75,19 @@ def score(store: RoundStore, truth: TruthFiles) -> dict[str, Any]:
         a class that neither labels nor truth have.
 
     Raises:
-        DatasetError: If the round is not finished, or its classes are none that ToyPASS has.
+        DatasetError: If the round is not finished, or its images or classes are none that ToyPASS has.
     """
     about = store.manifest()
     if 'coverage' not in about:
-        raise DatasetError(f'{store.folder} is not finished', 'continue the run with --resume')
+        raise DatasetError(f'{store.folder} is not finished', 'continue the run: tools/train.py CONFIG --resume')
     classes = about['classes']
     space = next((name for name, each in LABEL_SPACES.items() if list(each.classes) == classes), None)
     if space not in ('cityscapes13', 'cityscapes19'):
         raise DatasetError(f'{store.folder} has labels of other classes than ToyPASS', 'score labels of ToyPASS')
     counts = np.zeros((len(classes), len(classes)), np.int64)  # truth, label
     for image_id in about['images']:
+        if not truth.file(image_id, 'instances').is_file():
+            raise DatasetError(f'{image_id} of {store.folder} is no training panorama of {truth.data}')
         right = convert_labels(truth.labels(image_id).astype(np.uint8), 'cityscapes19', space)
         labels = store.read(image_id, right.shape, len(classes))
         both = (labels != IGNORE) & (right != IGNORE)
