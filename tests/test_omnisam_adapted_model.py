@@ -25,7 +25,7 @@ from stage2_distill.errors import CheckpointError, ConfigError, Stage2Error, Tra
 from stage2_distill.omnisam import registered  # noqa: F401
 from stage2_distill.omnisam.labelling import LabelSettings, label_panorama
 from stage2_distill.omnisam.merging import merge
-from stage2_distill.omnisam.paired_dataset import TargetRound
+from stage2_distill.omnisam.paired_dataset import PairedDraw, TargetRound
 from stage2_distill.omnisam.prediction import PredictionSettings, window_predictions
 from stage2_distill.omnisam.prototypes import sum_features
 from stage2_distill.omnisam.pseudo_labels import RoundStore
@@ -264,13 +264,13 @@ def dataset(tiny_toypass):
 
 def test_a_sample_has_source_images_and_an_image_of_the_round_with_its_pseudo_label(dataset, tmp_path):
     with pytest.raises(ConfigError, match='is in no round; add PseudoLabelRoundHook'):
-        dataset[Draw(0, 1)]
+        dataset[PairedDraw(0, 1, 0)]
     store, ids = RoundStore(tmp_path), dataset.target_ids()
     turn = TargetRound(1, 7, [3, 1], first_draw=10, store=store)
     for number, image_id in enumerate(ids):
         store.write(image_id, np.full((100, 512), number, np.uint8))
     dataset.begin_round(turn)
-    samples = [dataset[Draw(2, 5, number)] for number in (10, 11, 12, 13)]
+    samples = [dataset[PairedDraw(2, 5, number)] for number in (10, 11, 12, 13)]
     targets = [each['target']['data_samples'] for each in samples]
     assert [each.image_id for each in targets[:2]] == [ids[3], ids[1]]
     assert {each.image_id for each in targets[2:]} == {ids[3], ids[1]}
@@ -279,7 +279,7 @@ def test_a_sample_has_source_images_and_an_image_of_the_round_with_its_pseudo_la
     own = dataset.source[Draw(2, 5)]
     assert torch.equal(first['inputs'], own['inputs']) and len(samples[0]['source']) == 2
     assert first['data_samples'].order_seed == own['data_samples'].order_seed
-    seeds = [first, samples[0]['source'][1], samples[0]['target'], dataset[Draw(2, 6, 10)]['target']]
+    seeds = [first, samples[0]['source'][1], samples[0]['target'], dataset[PairedDraw(2, 6, 10)]['target']]
     assert len({each['data_samples'].order_seed for each in seeds}) == 4
     packed = dataset.unlabelled([ids[2]])[0]
     assert packed['data_samples'].image_id == ids[2] and 'gt_sem_seg' not in packed['data_samples']

@@ -239,7 +239,8 @@ class AdaptedOmniSAM(OmniSAM):
                 features = self.anchor.encoder(patches[SOURCE])
                 decoded, logits = self.anchor.see(features, given['memories'][ANCHOR])
                 kept[ANCHOR] = self.anchor.remember(features, logits)
-            _add(sums, SOURCE, self._sums(decoded, *given[SOURCE], given['step']))
+            labels, windows = given[SOURCE]
+            _add(sums, SOURCE, self._sums(decoded, labels, windows, given['step']))
         return losses | (self._alignment(sums) if self.fpa_weight else {}), kept
 
     def _domain_losses(self, domain: str, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

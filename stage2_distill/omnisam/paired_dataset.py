@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from mmengine.registry import DATA_SAMPLERS
 from mmseg.registry import DATASETS, MODELS
 from torch.utils.data import Dataset
 
 from stage1_sam_cache.data.refusals import RefusedError
 from stage2_distill.data.pipeline_steps import built_steps
-from stage2_distill.data.sampler import Draw
+from stage2_distill.data.sampler import Draw, DrawSampler
 from stage2_distill.data.transforms import PackPanorama, PanoramaPreProcessor
 from stage2_distill.errors import ConfigError
 from stage2_distill.omnisam.pseudo_labels import LoadPseudoLabel, RoundStore
@@ -45,12 +46,29 @@ class TargetRound:
         return self.images[place_in_round(self.seed, self.number, draw - self.first_draw, len(self.images))]
 
 
+class PairedDraw(NamedTuple):
+    """One sample of a run: a source image, the seed of all augmentation, and how many draws of the run were before."""
+
+    image: int
+    seed: int
+    number: int
+
+
+@DATA_SAMPLERS.register_module()
+class PairedSampler(DrawSampler):
+    """``DrawSampler`` for a ``PairedDataset``, which also asks how many draws were before."""
+
+    def draw(self, image: int, seed: int, number: int) -> PairedDraw:
+        """Return all three."""
+        return PairedDraw(image, seed, number)
+
+
 @DATASETS.register_module()
 class PairedDataset(Dataset):
     """One labelled source draw, or several, and one target draw of the present round per sample.
 
-    Images of both have sizes of their own, so that a sample holds two inputs. ``DrawSampler`` chooses source images and
-    seeds all augmentation; the round chooses target images.
+    Images of both have sizes of their own, so that a sample holds two inputs. ``PairedSampler`` chooses source images
+    and seeds all augmentation; the round chooses target images.
 
     Args:
         source: Config of a data set with labels.
@@ -110,7 +128,7 @@ class PairedDataset(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+    def __getitem__(self, draw: PairedDraw) -> dict[str, Any]:
         """Return ``{'source': [sample, ...], 'target': sample}`` of a draw."""
         if self._round is None:
             raise ConfigError('a PairedDataset is in no round', 'add PseudoLabelRoundHook to default_hooks')

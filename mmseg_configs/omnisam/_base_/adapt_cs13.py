@@ -20,7 +20,7 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=False,  # each round has workers of its own
     pin_memory=True,
-    sampler=dict(type='DrawSampler', shuffle=True),
+    sampler=dict(type='PairedSampler', shuffle=True),
     dataset=dict(
         type='PairedDataset',
         source=dict(**source, split='train', pipeline=source_pipeline),
