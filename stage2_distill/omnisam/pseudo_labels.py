@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.data.labels import check_ids, read_ids
+from stage1_sam_cache.system import interruption
 from stage1_sam_cache.system.atomic_file import commit, make_folder, remove_abandoned
 from stage2_distill.errors import ConfigError, TrainingError
 from stage2_distill.fusion.label_drift import class_counts, shares
@@ -205,7 +206,7 @@ def label_images(
     barrier()
     mine = store.missing()[rank::processes]
     barrier()  # before anyone writes: all have the same list
-    loader = DataLoader(images(mine), batch_size=None, num_workers=workers if mine else 0)
+    loader = DataLoader(images(mine), batch_size=None, num_workers=workers if mine else 0, worker_init_fn=_begin_worker)
     for packed in tqdm(loader, desc=title, unit='image', disable=not mine):
         batch = {'inputs': [packed['inputs']], 'data_samples': [packed['data_samples']]}
         data = model.data_preprocessor(batch, False)
@@ -218,6 +219,11 @@ def label_images(
         store.finish()
     barrier()
     return store.manifest()
+
+
+def _begin_worker(number: int) -> None:
+    """Begin a loader's worker, which outlives signals to all processes of a run."""
+    interruption.outlast()
 
 
 @TRANSFORMS.register_module()
