@@ -1,6 +1,7 @@
 """The adaptation as a segmentor and as a data set: its losses, the anchor, paired samples, stored labels, the guard."""
 
 import copy
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS as MMSEG_DATASETS
-from mmseg.registry import HOOKS, MODELS
+from mmseg.registry import HOOKS, MODELS, RUNNERS
 from test_omnisam_model import CLASSES, GRID, batch, optimizer
 
 from stage1_sam_cache.data.catalog import DATASETS
@@ -108,19 +109,19 @@ def test_a_step_per_patch_is_the_step_per_sequence_for_sequences_of_one():
 @pytest.mark.parametrize('step', ['patch', 'sequence'])
 def test_domains_may_have_different_numbers_of_windows(step):
     data = paired(source=64, sources=3)
-    for index, counts in (('class', (1, 1)), ('step', (3, 3))):
-        model = build(step=step, prototypes={'positions': 3, 'index': index}).train()
-        inputs, samples = prepared(model, data)
-        source, target = model.domains(inputs, samples).values()
-        assert (source.slots, target.slots) == (0, 2) and len(source) == len(target) == 3
-        for place, part in enumerate(data['source']):  # a step is an image of its own
-            alone = model.training_patches(torch.stack(part['inputs']), part['data_samples'])
-            assert torch.equal(source.at(place)[1], alone.labels[:, 0])
-        assert torch.isfinite(model.train_step(data, optimizer(model))['loss'])
-        assert tuple(model.prototypes.counts.any(1).shape) == counts[:1]
+    model = build(step=step, prototypes={'positions': 3, 'index': 'step'}).train()
+    inputs, samples = prepared(model, data)
+    source, target = model.domains(inputs, samples).values()
+    assert (source.slots, target.slots) == (0, 2) and len(source) == len(target) == 3
+    for place, part in enumerate(data['source']):  # a step is an image of its own
+        alone = model.training_patches(torch.stack(part['inputs']), part['data_samples'])
+        assert torch.equal(source.at(place)[1], alone.labels[:, 0])
+    assert torch.isfinite(model.train_step(data, optimizer(model))['loss'])
+    assert model.prototypes.counts.any(1).all()
     one = paired(source=64)
     model = build(step=step, prototypes={'index': 'class'}).train()
     assert torch.isfinite(model.train_step(one, optimizer(model))['loss'])
+    assert model.prototypes.counts.shape[0] == 1 and model.prototypes.counts.any()
     with pytest.raises(ConfigError, match=r"index='window' compares equal places, but source images have 1 windows"):
         build(step=step).train_step(one, optimizer(model))
     with pytest.raises(ConfigError, match=r'model\.prototypes\.positions=2, and there are 3 steps'):
@@ -432,6 +433,32 @@ def test_static_labels_are_the_source_models(run):
     assert run.manifest(2)['model'] == run.manifest(0)['model']
 
 
+def test_a_resumed_run_has_its_anchor_or_says_what_is_lost(run):
+    hook = hook_of()
+    hook.before_train(run)
+    weights = run.model.anchor_weights()
+    for _ in range(3):
+        run.step(hook)
+    run.iter, run.max_iters = 6, 6  # a finished run labels nothing
+    again = hook_of()
+    again.before_train(run)
+    assert all(torch.equal(value, weights[name]) for name, value in run.model.anchor_weights().items())
+    assert run.manifest(5) == {} and run.positions == [0, 2, 3]
+    run.iter = 1  # in the middle of round 0, whose labels no model can make any more
+    run.message_hub.update_info('label_model_sha256', run.manifest(0)['model'])
+    again.before_train(run)
+    assert run.positions == [0, 2, 3, 1]
+    next(Path(run.work_dir, 'pseudo_labels/round_0').rglob('*.png')).unlink()
+    with pytest.raises(TrainingError, match='round_0 lacks the labels of 1 images, such as'):
+        again.before_train(run)
+    run.message_hub.update_info('anchor_sha256', 'x')
+    with pytest.raises(TrainingError, match=r'anchor\.safetensors is not the source model that this run began with'):
+        again.before_train(run)
+    Path(run.work_dir, 'anchor.safetensors').write_bytes(b'x')
+    with pytest.raises(TrainingError, match=r'anchor\.safetensors, the source model of this run, cannot be read'):
+        again.before_train(run)
+
+
 def test_a_signal_ends_the_labelling_and_what_is_there_is_kept(run, monkeypatch):
     hook = hook_of()
     monkeypatch.setattr(interruption, 'stopping', lambda: True)
@@ -511,6 +538,15 @@ def test_a_source_model_fits_its_adaptation():
     }
     assert set(completed) - set(shapes) == {'prototypes.means', 'prototypes.counts'}
     assert adapted.prototypes.means.shape == (1, 8, 256)
+
+
+def test_what_would_fail_late_is_said_first():
+    config = Config.fromfile(CONFIGS[0])
+    with pytest.raises(ConfigError, match='none is given; train one with a config source_'):
+        RUNNERS.build(config)
+    config.load_from, config.train_dataloader.persistent_workers = 'source.pth', True
+    with pytest.raises(ConfigError, match=r'set train_dataloader\.persistent_workers=False'):
+        RUNNERS.build(config)
 
 
 def test_a_hook_with_another_model_is_refused(tmp_path):

@@ -85,6 +85,8 @@ class PseudoLabelRoundHook(Hook):
                 'take it from a config adapt_*.py in mmseg_configs/omnisam',
             )
         self._set_anchor(runner)
+        if runner.iter >= runner.max_iters:  # a finished run is resumed
+            return
         number = self.settings.round_at(runner.iter)
         if runner.iter == self.settings.start_of(number):
             self._label(runner, number, runner.iter)
