@@ -111,11 +111,13 @@ PRINTED_BY = {
     'stage2_distill.commands.train': 'train',  # train_toy_sam2 gives it neither of the two
     'stage2_distill.data.stored_lesson': 'train',
     'stage2_distill.deployment.outputs': 'predict',
+    'stage2_distill.omnisam.pseudo_labels': 'train',  # score_labels writes none
     'stage2_distill.report.model_card': '',  # commands for the reader of a card
     'stage2_distill.training.cache_check': f'train test {_LABELS} check_paper',
     'stage2_distill.training.checkpoint_hook': _TRAINED,
     'stage2_distill.training.config_keys': f'train test {_LABELS} check_paper',
     'stage2_distill.training.hooks': _TRAINED,
+    'toypass.truth.truth_files': 'cache_truth score_masks',  # score_labels looks first
 }
 # Flags that a message names for some of its tools only, because the others never get there.
 PARTLY = {('stage1_sam_cache.commands.shared_flags', '--images'): ('browse_dataset.py', 'cache_truth.py')}
@@ -177,7 +179,7 @@ def is_key(config, key):
 
 def test_every_key_of_a_config_that_a_message_names_is_read():
     names = ('goodsam_b0_own.py', 'goodsam_b0_onnx.py', 'goodsam_b0_toypass.py', 'source/segformer_b0_toypass.py')
-    names += ('omnisam/source_toypass.py',)
+    names += ('omnisam/source_toypass.py', 'omnisam/adapt_toypass.py')
     configs = [read_config(str(ROOT / 'mmseg_configs' / name)) for name in names]
     init_default_scope('mmseg')
     named = {}

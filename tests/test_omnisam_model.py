@@ -94,9 +94,9 @@ def test_patches_and_labels_are_visited_in_one_order_that_the_seed_decides():
     for sample, image in zip(data['data_samples'], data['inputs'], strict=True):
         image[..., :64], image[..., 64:] = 0, 1
         sample.gt_sem_seg.data = image[:1].long()
-    patches, labels = model.training_patches(*stacked(data))
+    patches, labels, windows = model.training_patches(*stacked(data))
     assert patches.shape == (4, 2, 3, 64, 64) and labels.shape == (4, 2, 64, 64)
-    assert torch.equal(patches[:, :, 0].long(), labels)
+    assert torch.equal(patches[:, :, 0].long(), labels) and torch.equal(labels[..., 0, 0], windows)
     first = labels[:, 0, 0, 0].tolist()
     assert set(first) == {0, 1}  # some are reversed
     for index, seed in enumerate((0, 1, 2, 3)):  # each by itself, whatever else is in the batch
@@ -111,7 +111,7 @@ def test_the_loss_is_the_mean_over_patches_and_ignores_255():
     model = build().eval()
     data = batch(0)
     data['data_samples'][0].gt_sem_seg.data[..., 100:] = 255
-    patches, labels = model.training_patches(*stacked(data))
+    patches, labels, _ = model.training_patches(*stacked(data))
     entries, losses = [], []
     for step in range(3):
         features = model.encoder(patches[:, step])

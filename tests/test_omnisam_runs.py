@@ -57,6 +57,15 @@ def finish(*processes):
         assert process.returncode == 0, err[-3000:]
 
 
+def meeting_of_two():
+    """The variables that torchrun gives each of two processes."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        meeting = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1]), 'WORLD_SIZE': '2'}
+    torchrun = {**meeting, 'TORCHELASTIC_RUN_ID': 'none', 'LOCAL_WORLD_SIZE': '2'}
+    return [{**torchrun, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in (0, 1)]
+
+
 def weights(file):
     return check_checkpoint(str(file))['state_dict']
 
@@ -87,14 +96,9 @@ def test_a_killed_run_resumes_to_equal_weights(start, trained, tmp_path):
 
 @pytest.mark.parametrize('step', ['sequence', 'patch'])
 def test_two_processes_train_together(start, tmp_path, step):
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        meeting = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1]), 'WORLD_SIZE': '2'}
     options = ['--launcher', 'pytorch', '--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=9']
     options += [f'model.step={step}', 'model.train_memory_share=0.5']
-    torchrun = {**meeting, 'TORCHELASTIC_RUN_ID': 'none', 'LOCAL_WORLD_SIZE': '2'}
-    ranks = [{**torchrun, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in (0, 1)]
-    finish(*[start(tmp_path, *options, environment=rank) for rank in ranks])
+    finish(*[start(tmp_path, *options, environment=rank) for rank in meeting_of_two()])
     names = weights(tmp_path / 'iter_2.pth')
     assert not any(name.startswith('module.') for name in names)
     finish(start(tmp_path, '--resume', '--cfg-options', 'train_cfg.max_iters=3', f'model.step={step}'))

@@ -56,7 +56,7 @@ def test_every_config_ends_its_schedule_with_the_run_and_follows_another_length(
             end_schedulers(changed)
             assert changed.to_dict()['param_scheduler'] == literal(factor, warm, length), name
     written = [path for path in CONFIGS.rglob('*.py') if 'param_scheduler' in path.read_text()]
-    assert len(written) == 11
+    assert len(written) == 12
     assert not any('end' in Config.fromfile(path).param_scheduler[-1] for path in written)
 
 

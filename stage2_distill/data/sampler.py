@@ -31,13 +31,24 @@ class DrawSampler(InfiniteSampler):
         super().__init__(*args, **options)
         self._drawn = 0
 
-    def __iter__(self) -> Iterator[Draw]:
+    def draw(self, image: int, seed: int, number: int) -> tuple[int, ...]:
+        """Return what a data set is asked for.
+
+        Args:
+            image: Index of the image.
+            seed: Of its augmentation.
+            number: Draws of the run before it, of all processes.
+        """
+        return Draw(image, seed)
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
         """Iterate over the draws of this process."""
         for index in self.indices:
             # Its place in the order of all processes; each process takes every world_size-th draw.
             number = self.rank + self._drawn * self.world_size
             self._drawn += 1
-            yield Draw(index, int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0]))
+            seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+            yield self.draw(index, seed, number)
 
     def skip(self, num_samples: int) -> None:
         """Go to an absolute position of this process, without loading what lies before."""

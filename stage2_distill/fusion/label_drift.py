@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -54,3 +56,33 @@ def vanishing(counts: Tensor, start: Tensor, min_share: float, kept: float) -> T
     """
     before, now = shares(start), shares(counts)
     return (before >= min_share) & (now < kept * before)
+
+
+def drift_signs(
+    labels: Tensor, start: Tensor, names: Sequence[str], min_agreement: float, min_share: float, kept: float
+) -> list[str]:
+    """Say in words how labels have drifted.
+
+    Args:
+        labels: Class ids ``(n,)`` of some pixels.
+        start: Earlier labels of the same pixels.
+        names: Of the classes.
+        min_agreement: Less agreement with the start is a sign.
+        min_share: As for ``vanishing``, each of whose classes is a sign.
+        kept: Likewise.
+
+    Returns:
+        The signs; empty if labels have not drifted.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    agreed = agreement(labels, start)
+    before, now = (class_counts(each, len(names)) for each in (start, labels))
+    gone = vanishing(now, before, min_share, kept)
+    signs = [f'{agreed:.1%} of the pixels have the label of the start'] if agreed < min_agreement else []
+    return signs + [
+        f'{names[i]} fell from {was:.2%} to {holds:.2%}'
+        for i, (was, holds) in enumerate(zip(shares(before).tolist(), shares(now).tolist(), strict=True))
+        if gone[i]
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from stage2_distill.omnisam.features import ENCODERS, PatchEncoder, PatchFeature
 from stage2_distill.omnisam.initial_weights import load_sam2_weights, names_in_sam2
 from stage2_distill.omnisam.mask_input import KINDS, class_shares, memory_mask
 from stage2_distill.omnisam.memory_bank import MemoryBank, MemoryEntry, MemoryNetwork
-from stage2_distill.omnisam.patch_steps import train_by_patches
+from stage2_distill.omnisam.patch_steps import PatchWalk, Sequences, Walk, train_by_patches
 from stage2_distill.omnisam.patches import cut_label_patches, cut_patches
 from stage2_distill.omnisam.prediction import PredictionSettings, predict_panoramas, predict_windows
 from stage2_distill.omnisam.semantic_head import SemanticHead
@@ -150,23 +150,20 @@ class OmniSAM(BaseSegmentor):
 
     # --- training ---
 
-    def training_patches(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> tuple[Tensor, Tensor]:
+    def training_patches(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> Sequences:
         """Cut images and labels into the patches of a batch, in the order in which they are visited.
 
         Args:
             inputs: Normalised images ``(B, 3, H, W)``.
             data_samples: With ``gt_sem_seg``, and the ``order_seed`` of ``DrawOrder``; without one the order is drawn
                 from PyTorch's own generator.
-
-        Returns:
-            Patches ``(B, n, 3, S, S)`` and labels ``(B, n, S, S)``.
         """
         grid = self.windows.over(*inputs.shape[-2:])
         truth = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
         orders = torch.cat([self._order(sample, len(grid.windows), grid.wrap) for sample in data_samples])
         patches = cut_patches(inputs, grid, self.patch_size)
         labels = cut_label_patches(truth, grid, self.patch_size, IGNORE)
-        return in_order(patches, orders), in_order(labels, orders)
+        return Sequences(in_order(patches, orders), in_order(labels, orders), orders.to(inputs.device))
 
     def _order(self, sample: SegDataSample, n: int, wrap: bool) -> Tensor:
         seed = sample.metainfo.get('order_seed')
@@ -180,26 +177,40 @@ class OmniSAM(BaseSegmentor):
 
     def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
         """Mean cross-entropy of all patches; the encoder sees them in one batch."""
-        patches, labels = self.training_patches(inputs, data_samples)
-        slots, losses = self.training_slots(), []
-        bank = MemoryBank(slots)
-        for step, features in enumerate(self.encoder.sequence(patches)):
-            _, logits = self.see(features, bank)
-            losses.append(self._losses(logits, labels[:, step]))
-            if slots and step + 1 < patches.shape[1]:
-                bank.add(self.remember(features, logits))
+        sequences = self.training_patches(inputs, data_samples)
+        visited = self.visit(sequences.patches, self.training_slots())
+        losses = [self._losses(logits, sequences.labels[:, step]) for step, (_, logits) in enumerate(visited)]
         return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
 
-    def patch_loss(
-        self, patches: Tensor, labels: Tensor, entries: Sequence[MemoryEntry]
-    ) -> tuple[dict[str, Tensor], MemoryEntry]:
+    def visit(self, patches: Tensor, slots: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Decode sequences step by step; the encoder sees all patches in one batch.
+
+        Args:
+            patches: ``(B, T, 3, S, S)``.
+            slots: Of the memory; with 0 every patch is a first one.
+
+        Yields:
+            Of each step features of the head and logits, as ``see``.
+        """
+        bank = MemoryBank(slots)
+        for step, features in enumerate(self.encoder.sequence(patches)):
+            decoded = self.see(features, bank)
+            yield decoded
+            if slots and step + 1 < patches.shape[1]:
+                bank.add(self.remember(features, decoded[1]))
+
+    def patch_walk(self, inputs: Any, data_samples: Any) -> Walk:
+        """Return the visit of a batch, for one optimizer step per patch; the arguments are those of ``loss``."""
+        return PatchWalk(self.training_patches(inputs, data_samples), self.training_slots())
+
+    def patch_loss(self, patches: Any, given: Any) -> tuple[dict[str, Tensor], Any]:
         """Losses of one patch of every image, and what the memory keeps of it.
 
         Args:
             patches: ``(B, 3, S, S)``.
-            labels: ``(B, S, S)``.
-            entries: The memory, oldest first.
+            given: Labels ``(B, S, S)``, and the memory's entries, oldest first.
         """
+        labels, entries = given
         features = self.encoder(patches)
         _, logits = self.see(features, entries)
         return self._losses(logits, labels), self.remember(features, logits)
@@ -218,7 +229,7 @@ class OmniSAM(BaseSegmentor):
     def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Any:
         """As mmseg's segmentors; the mode ``'patch'`` is ``patch_loss``, here so that its gradients are joined."""
         if mode == 'patch':
-            return self.patch_loss(inputs, *data_samples)
+            return self.patch_loss(inputs, data_samples)
         return super().forward(inputs, data_samples, mode)
 
     # --- prediction ---

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from mmengine.model import MMDistributedDataParallel
@@ -10,7 +10,57 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
 from torch import Tensor
 
-from stage2_distill.omnisam.memory_bank import MemoryBank
+from stage2_distill.omnisam.memory_bank import MemoryBank, MemoryEntry
+
+
+class Sequences(NamedTuple):
+    """Images of a batch as sequences of patches, in the order in which they are visited.
+
+    Attributes:
+        patches: ``(B, T, 3, S, S)``: sample, step.
+        labels: ``(B, T, S, S)``.
+        windows: Indices of the windows, int64 ``(B, T)``.
+    """
+
+    patches: Tensor
+    labels: Tensor
+    windows: Tensor
+
+
+class Walk(Protocol):
+    """A batch that is visited patch by patch."""
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+
+    def at(self, step: int) -> tuple[Any, Any]:
+        """Return what the model is called with at a step, in the mode ``'patch'``."""
+
+    def keep(self, kept: Any) -> None:
+        """Take in what the model returned beside the losses of a step."""
+
+
+class PatchWalk:
+    """The walk of ``OmniSAM``: one sequence per image, one memory.
+
+    Args:
+        sequences: Of the batch.
+        slots: Of the memory.
+    """
+
+    def __init__(self, sequences: Sequences, slots: int) -> None:
+        self._sequences, self._bank = sequences, MemoryBank(slots)
+
+    def __len__(self) -> int:
+        return self._sequences.patches.shape[1]
+
+    def at(self, step: int) -> tuple[Tensor, tuple[Tensor, list[MemoryEntry]]]:
+        """Return the patches of a step, their labels and the memory."""
+        return self._sequences.patches[:, step], (self._sequences.labels[:, step], list(self._bank))
+
+    def keep(self, kept: MemoryEntry) -> None:
+        """Remember the patches of a step."""
+        self._bank.add(kept)
 
 
 def train_by_patches(model: Any, data: dict[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
@@ -24,21 +74,21 @@ def train_by_patches(model: Any, data: dict[str, Any], optim_wrapper: OptimWrapp
         optim_wrapper: Of the model.
 
     Returns:
-        Mean losses of the patches by name, and their sum ``loss``.
+        Mean losses of the patches that have them by name, and the sum ``loss``.
     """
     network = getattr(model, 'module', model)
     data = network.data_preprocessor(data, True)
-    patches, labels = network.training_patches(data['inputs'], data['data_samples'])
-    bank = MemoryBank(network.training_slots())
+    walk: Walk = network.patch_walk(data['inputs'], data['data_samples'])
     logs: list[dict[str, Tensor]] = []
-    for step in range(patches.shape[1]):
+    for step in range(len(walk)):
         with optim_wrapper.optim_context(model):
-            losses, entry = model(patches[:, step], (labels[:, step], list(bank)), mode='patch')
+            losses, kept = model(*walk.at(step), mode='patch')
             total, log = network.parse_losses(losses)
         optim_wrapper.update_params(total)
-        bank.add(entry)
+        walk.keep(kept)
         logs.append(log)
-    return {name: torch.stack([log[name] for log in logs]).mean() for name in logs[0]}
+    names = dict.fromkeys(name for log in logs for name in log)
+    return {name: torch.stack([log[name] for log in logs if name in log]).mean() for name in names}
 
 
 @MODEL_WRAPPERS.register_module()

@@ -60,7 +60,7 @@ def cut_label_patches(labels: Tensor, grid: WindowGrid, size: int, ignored: int 
     padding = outside(grid, labels.device)
     if padding is not None:
         windows = windows.masked_fill(padding, ignored)
-    rows, columns = (_nearest(side, size, labels.device) for side in grid.window)
+    rows, columns = (nearest_places(side, size, labels.device) for side in grid.window)
     return windows[..., rows[:, None], columns]
 
 
@@ -91,7 +91,7 @@ def window_logits(logits: Tensor, grid: WindowGrid) -> Tensor:
     )
 
 
-def _nearest(source: int, target: int, device: torch.device) -> Tensor:
-    """For each pixel of ``target`` the pixel of ``source`` that its centre lies in, int64 ``(target,)``."""
+def nearest_places(source: int, target: int, device: torch.device) -> Tensor:
+    """Return for each pixel of ``target`` the pixel of ``source`` that its centre lies in, int64 ``(target,)``."""
     # (i + 1/2) source / target, rounded down, in whole numbers.
     return (2 * torch.arange(target, device=device) + 1) * source // (2 * target)

@@ -140,6 +140,26 @@ def predict_windows(network: PatchNetwork, windows: Tensor, grid: WindowGrid, se
     return torch.stack([sum(each[1:], each[0]) / len(each) for each in by_window], 1)
 
 
+def window_predictions(
+    network: PatchNetwork, image: Tensor, grid: WindowGrid, settings: PredictionSettings
+) -> Iterator[tuple[int, Tensor]]:
+    """Predict the windows of an image one by one.
+
+    Args:
+        network: In evaluation mode.
+        image: Normalised ``(1, 3, H, W)``.
+        grid: Its windows.
+        settings: ``laps`` and ``memory`` count, which may not be ``'other'``.
+
+    Yields:
+        Window index and logits ``(C, h, w)`` of every prediction that counts, without gradient.
+    """
+    with torch.no_grad():
+        features = _encode(network, cut_patches(image, grid, network.patch_size))
+        for window, logits in _predictions(network, features, grid, settings, None):
+            yield window, logits[0]
+
+
 def _predictions(
     network: PatchNetwork,
     features: Sequence[PatchFeatures],

@@ -3,4 +3,13 @@
 The package ``sam2`` is not imported: only building the network needs it.
 """
 
-from stage2_distill.omnisam import omnisam, order_seed, patch_steps  # noqa: F401
+from stage2_distill.omnisam import (  # noqa: F401
+    adaptation,
+    adaptation_runner,
+    hooks,
+    omnisam,
+    order_seed,
+    paired_dataset,
+    patch_steps,
+    pseudo_labels,
+)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stage1_sam_cache.system.atomic_file import commit
 from stage2_distill.data.transforms import LoadPanorama, PackPanorama
-from stage2_distill.fusion.label_drift import agreement, class_counts, shares, vanishing
+from stage2_distill.fusion.label_drift import agreement, drift_signs, shares
 from stage2_distill.fusion.pixelwise import first_argmax
 from stage2_distill.geometry.window_batch import stitch_windows
 from stage2_distill.models.goodsam import GoodSAM
@@ -137,18 +137,12 @@ class LabelGuardHook(Hook):
         runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
         runner.logger.info(f'labels, iteration {runner.iter + 1}: {line}')
         if self._start and not self._warned:
-            self._judge(runner, labels, scalars['label_agreement'])
+            self._judge(runner, labels)
 
-    def _judge(self, runner: Any, labels: Labels, agreed: float) -> None:
+    def _judge(self, runner: Any, labels: Labels) -> None:
         names = runner.train_dataloader.dataset.metainfo['classes']
-        before, now = (class_counts(_joined(maps), len(names)) for maps in (self._start, labels))
-        gone = vanishing(now, before, self.min_share, self.kept)
-        signs = [f'{agreed:.1%} of the pixels have the label of the start'] if agreed < self.min_agreement else []
-        signs += [
-            f'{names[i]} fell from {was:.2%} to {holds:.2%}'
-            for i, (was, holds) in enumerate(zip(shares(before).tolist(), shares(now).tolist(), strict=True))
-            if gone[i]
-        ]
+        bounds = self.min_agreement, self.min_share, self.kept
+        signs = drift_signs(_joined(labels), _joined(self._start), names, *bounds)
         if signs:
             self._warned = True
             momentum = '0.999 or 1' if _model(runner).label_assistant is None else '1'

@@ -93,3 +93,44 @@ def decode(head, high, medium, low):
     features = torch.relu(head.norm(head.fuse(torch.cat(levels, 1))))
     logits = head.classify(head.dropout(features))
     return features, F.interpolate(logits, [4 * side for side in size], mode='bilinear', align_corners=False)
+
+
+def feature_means(features, labels, rows, shape):
+    """``{(row, class): mean feature}`` of ``(B, c, h, w)`` pixel by pixel; labels ``(B, h k, w k)``, nearest."""
+    seen = {}
+    for b, (feature, label) in enumerate(zip(features.tolist(), labels.tolist(), strict=True)):
+        height, width = len(feature[0]), len(feature[0][0])
+        down, across = len(label) // height, len(label[0]) // width
+        for y in range(height):
+            for x in range(width):
+                c = label[y * down + down // 2][x * across + across // 2]
+                if c < shape[1]:
+                    seen.setdefault((int(rows[b]), c), []).append([plane[y][x] for plane in feature])
+    return {place: [sum(values) / len(values) for values in zip(*all_, strict=True)] for place, all_ in seen.items()}
+
+
+class RunningPrototypes:
+    """Prototypes as a dictionary: all batch means of each row and class are kept."""
+
+    def __init__(self, shape, channels, literal):
+        self.shape, self.zero, self.literal, self.batches = shape, [0.0] * channels, literal, {}
+
+    def places(self, means, rows):
+        """The rows and classes that count."""
+        if self.literal:
+            return [(row, c) for row in sorted(set(map(int, rows))) for c in range(self.shape[1])]
+        return sorted(means)
+
+    def update(self, means, rows):
+        for place in self.places(means, rows):
+            self.batches.setdefault(place, []).append(means.get(place, self.zero))
+
+    def mean(self, place):
+        all_ = self.batches.get(place, [self.zero])
+        return [sum(values) / len(all_) for values in zip(*all_, strict=True)]
+
+    def loss(self, means, rows):
+        """Mean over rows and classes, and channels, of squared differences."""
+        places = [p for p in self.places(means, rows) if self.literal or p in self.batches]
+        squares = [(a - b) ** 2 for p in places for a, b in zip(means.get(p, self.zero), self.mean(p), strict=True)]
+        return sum(squares) / len(squares) if squares else 0.0

@@ -1,0 +1,37 @@
+"""The runner of the adaptation: what would fail late is said before anything is built."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+from mmseg.registry import RUNNERS
+
+from stage2_distill.errors import ConfigError
+from stage2_distill.training.checked_runner import CheckedRunner
+
+
+@RUNNERS.register_module()
+class AdaptationRunner(CheckedRunner):
+    """``CheckedRunner`` for a run that starts from a source model."""
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> AdaptationRunner:
+        """Check, then build.
+
+        Raises:
+            ConfigError: If no source model is given, or workers would keep the images of old rounds.
+        """
+        if cfg.get('train_cfg'):
+            if not cfg.get('load_from') and not cfg.get('resume'):
+                raise ConfigError(
+                    'the adaptation starts from a source model, and none is given',
+                    'train one with a config source_*.py of mmseg_configs/omnisam and add --load-from FILE',
+                )
+            loader = cfg.train_dataloader
+            if loader.get('num_workers') and loader.get('persistent_workers'):
+                raise ConfigError(
+                    'persistent workers keep the target images of the first round',
+                    'set train_dataloader.persistent_workers=False',
+                )
+        runner = super().from_cfg(cfg)
+        assert isinstance(runner, AdaptationRunner)
+        return runner
