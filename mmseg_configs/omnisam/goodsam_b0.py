@@ -1,4 +1,4 @@
-# GoodSAM with a frozen OmniSAM (SAM 2.1 base+, source_b_cs19.py) as teacher assistant on DensePASS. It has not been run.
+# GoodSAM with a frozen OmniSAM (SAM 2.1 base+, source_b_cs19.py) as assistant on DensePASS. It has not been run.
 _base_ = '../goodsam_b0.py'
 custom_imports = dict(
     imports=['stage2_distill.components', 'stage2_distill.omnisam.registered'], allow_failed_imports=False

@@ -1,5 +1,5 @@
-# GoodSAM on ToyPASS with a frozen OmniSAM as teacher assistant (source_toypass_19.py); else as ../goodsam_b0_toypass.py,
-# whose assistant is a SegFormer-B2.
+# GoodSAM on ToyPASS with a frozen OmniSAM as teacher assistant (source_toypass_19.py); else as
+# ../goodsam_b0_toypass.py, whose assistant is a SegFormer-B2.
 _base_ = '../goodsam_b0_toypass.py'
 custom_imports = dict(
     imports=['stage2_distill.components', 'stage2_distill.omnisam.registered'], allow_failed_imports=False

@@ -1,6 +1,6 @@
 # GoodSAM on ToyPASS in 13 classes, with a frozen OmniSAM as assistant: source_toypass.py has to be trained first. An
-# adapted OmniSAM is an assistant as well: name its checkpoint. Masks are those of ../goodsam_b0_toypass.py, whose windows
-# lie closer together in OmniSAM's own training (stride 96).
+# adapted OmniSAM is an assistant as well: name its checkpoint. Masks and windows are those of
+# ../goodsam_b0_toypass.py; OmniSAM itself learns with windows that lie closer together (stride 96).
 _base_ = './goodsam_b0_toypass_segformer.py'
 custom_imports = dict(
     imports=['stage2_distill.components', 'stage2_distill.omnisam.registered'], allow_failed_imports=False
