@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from test_omnisam_runs import finish, meeting_of_two, weights
 from test_source_training import complaint
 
+from stage1_sam_cache.cache.reader import open_cache
 from stage1_sam_cache.data.label_spaces import REMAPS
 
 pytest.importorskip('sam2')
@@ -43,6 +44,21 @@ train_cfg = dict(max_iters=4, val_interval=4)
 labelling = dict(threshold=0.07)
 rounds = dict(first=3, later=3, first_iters=2, iters_per_round=2, labelling=labelling, guard=dict(panoramas=1))
 default_hooks = dict(**hooks, rounds=rounds)
+"""
+
+# Labels by instances, with the windows of the tiny caches.
+BY_INSTANCES = """
+_base_ = ['{root}/mmseg_configs/omnisam/adapt_toypass_ctcf.py']
+grid = [dict(window=(128, 128), stride=64), dict(window=(100, 128), stride=64, wrap=True)]
+model = dict(patch_size=64, grid=grid, prototypes=dict(index='class'))
+data = dict(root='{data}')
+target = dict(root='{data}', cache='{cache}')
+train_dataloader = dict(batch_size=1, num_workers=0, dataset=dict(source=data, target=target))
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=data)
+test_dataloader = val_dataloader
+train_cfg = dict(max_iters=1, val_interval=9)
+rounds = dict(first=2, first_iters=1, labelling=dict(rule='ssa'), guard=dict(panoramas=1))
+default_hooks = dict(rounds=rounds)
 """
 
 
@@ -125,6 +141,31 @@ def test_every_round_labels_its_images_with_the_model_of_then(adapted, source, c
     assert not torch.equal(ended['head.fuse.weight'], begun['head.fuse.weight'])
     assert ended['prototypes.counts'].max() > 1
     assert set(losses_of(adapted)[4]) == {'loss', 'loss_source', 'loss_target', 'loss_fpa'}
+
+
+def test_labels_by_instances_follow_cached_masks(source, tiny_toypass, tiny_caches, run_tool, monkeypatch, tmp_path):
+    config, work = tmp_path / 'by_instances.py', tmp_path / 'work'
+    text = BY_INSTANCES.replace('{root}', str(ROOT)).replace('{data}', str(tiny_toypass[0]))
+    config.write_text(text.replace('{cache}', str(tiny_caches['train'])))
+    flags = ('--work-dir', work, '--load-from', source, '--cfg-options', 'val_cfg=None', 'val_dataloader=None')
+    ran = run_tool('train.py', config, *flags, 'val_evaluator=None')
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    manifest = json.loads((work / 'pseudo_labels/round_0/manifest.json').read_text())
+    cache = open_cache(tiny_caches['train'])
+    assert (manifest['labelling']['rule'], manifest['masks']) == ('ssa', cache.fingerprint.key)
+    assert manifest['coverage'] == 1  # Felzenszwalb's masks cover every pixel
+    name = manifest['images'][0]
+    labels = np.asarray(Image.open(work / f'pseudo_labels/round_0/{name}.png'))
+    # Most pixels of a mask of the first window have one label: windows beside it may overrule it in a few.
+    shares = [
+        np.bincount(labels[: mask.shape[0], : mask.shape[1]][mask]).max() / mask.sum()
+        for mask in cache[name].windows[0].masks
+    ]
+    assert np.median(shares) > 0.9
+    without = config.with_name('without.py')
+    without.write_text(text.replace(", cache='{cache}'", ', cache=None'))
+    told = complaint('train', monkeypatch, without, '--work-dir', tmp_path / 'other', '--load-from', source)
+    assert 'labels by ctcf and ssa need cached masks, and train_dataloader.dataset.target has no cache' in told
 
 
 def test_the_labels_of_rounds_are_scored_against_the_truth(adapted, tiny_toypass, run_tool, tmp_path):

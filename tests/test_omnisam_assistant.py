@@ -44,12 +44,12 @@ def config(tiny_toypass, tiny_caches, tmp_path_factory):
     pytest.importorskip('sam2')
     init_default_scope('mmseg')
     folder = tmp_path_factory.mktemp('omnisam')
-    settings = Config.fromfile(CONFIGS / 'goodsam_b0_toypass_omnisam.py').model.teacher_assistant
+    settings = Config.fromfile(CONFIGS / 'goodsam_b0_toypass_13.py').model.teacher_assistant
     torch.manual_seed(5)
     omnisam = MODELS.build({**settings, 'init_cfg': None})
     torch.save({'state_dict': omnisam.state_dict(), 'meta': {}}, folder / 'omnisam.pth')
     own = f"teacher_assistant=dict(patch_size=64, init_cfg=dict(checkpoint='{folder}/omnisam.pth')),\n)\ntrain_data"
-    text = tiny('goodsam_b0_toypass_omnisam', tiny_toypass[0], tiny_caches['train'])
+    text = tiny('goodsam_b0_toypass_13', tiny_toypass[0], tiny_caches['train'])
     (folder / 'tiny.py').write_text(text.replace(')\ntrain_data', '    ' + own, 1))
     return folder / 'tiny.py'
 
@@ -136,7 +136,7 @@ def test_student_and_segformer_begin_with_the_weights_of_19_classes():
     init_default_scope('mmseg')
     use_safe_loaders()
     torch.manual_seed(0)
-    model = MODELS.build(Config.fromfile(CONFIGS / 'goodsam_b0_toypass_segformer.py').model)
+    model = MODELS.build(Config.fromfile(CONFIGS / 'goodsam_b0_toypass_13_segformer.py').model)
     check_initial_weights(model)
     model.init_weights()
     given = load_any('goodsam://segformer_b0.safetensors')

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.config import Config
 from mmseg.registry import RUNNERS
 
 from stage2_distill.errors import ConfigError
+from stage2_distill.omnisam import instance_labels
+from stage2_distill.omnisam.cached_target import build_with_masks
 from stage2_distill.training.checked_runner import CheckedRunner
 
 
@@ -35,3 +39,12 @@ class AdaptationRunner(CheckedRunner):
         runner = super().from_cfg(cfg)
         assert isinstance(runner, AdaptationRunner)
         return runner
+
+    @classmethod
+    def build_dataset(cls, settings: dict[str, Any], cfg: Config) -> Any:
+        """Build a data set; the masks of a target that is labelled by instances are checked first."""
+        rounds = (cfg.get('default_hooks') or {}).get('rounds') or {}
+        target = settings.get('target')
+        if target and (target.get('cache') or (rounds.get('labelling') or {}).get('rule') in instance_labels.RULES):
+            settings = {**settings, 'target': build_with_masks(target, cfg, 'train_dataloader.dataset.target')}
+        return super().build_dataset(settings, cfg)

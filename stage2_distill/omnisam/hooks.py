@@ -169,7 +169,10 @@ class PseudoLabelRoundHook(Hook):
     def _about(self, runner: Any, number: int, digest: str) -> dict[str, Any]:
         """What the labels of a round depend on."""
         model, ids = _model(runner), _dataset(runner).target_ids()
+        cache = getattr(_dataset(runner).target, 'mask_cache', None)
+        masks = {} if cache is None else {'masks': cache.fingerprint.key}
         return {
+            **masks,
             'round': number,
             'model': digest,
             'labelling': self.labelling.to_json(),

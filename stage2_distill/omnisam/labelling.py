@@ -1,6 +1,7 @@
 """Pseudo-labels of one panorama: how its windows are visited, and the rule that makes labels of their predictions.
 
-A rule is an entry of ``RULES``; those of ``merging.py`` merge predictions alone.
+A rule is an entry of ``RULES``; those of ``merging.py`` merge predictions alone, those of ``instance_labels.py`` take
+the cached masks that ``LoadCachedMasks`` has put into the image's sample.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from stage1_sam_cache.geometry.windows import WindowGrid
 from stage2_distill.errors import ConfigError
-from stage2_distill.omnisam import merging, sequence
+from stage2_distill.omnisam import instance_labels, merging, sequence
+from stage2_distill.omnisam.instance_labels import merge_with_masks
 from stage2_distill.omnisam.merging import Merged, merge
 from stage2_distill.omnisam.prediction import PatchNetwork, PredictionSettings, window_predictions
 from stage2_distill.omnisam.window_choice import WindowChoice
@@ -26,7 +28,8 @@ class LabelSettings:
 
     Args:
         rule: Key of ``RULES``. ``'unanimous'``: the paper's. ``'vote'``: the authors' first revision. ``'sum'``: the
-            second. ``'mean'``: as ``'sum'``, divided by how many windows see a pixel.
+            second. ``'mean'``: as ``'sum'``, divided by how many windows see a pixel. ``'ctcf'``, ``'ssa'``: by
+            instances, see ``merge_with_masks``.
         threshold: What a pixel's confidence has to exceed; None takes the rule's own (0.85 for ``'unanimous'``, else 0;
             the authors' second revision has 0.85 for ``'sum'``).
         laps: As ``test_cfg.laps``.
@@ -81,7 +84,17 @@ def _merged(
     return merge(window_predictions(network, image, grid, visited), grid, settings.rule, settings.threshold)
 
 
-RULES: dict[str, Rule] = dict.fromkeys(merging.RULES, _merged)
+def _by_instances(
+    network: LabellingNetwork, image: Tensor, grid: WindowGrid, sample: SegDataSample, settings: LabelSettings
+) -> Merged:
+    predictions = window_predictions(network, image, grid, PredictionSettings(laps=settings.laps))
+    return merge_with_masks(predictions, grid, sample.get('cached_masks'), settings.rule, settings.threshold)
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(merging.RULES, _merged),
+    **dict.fromkeys(instance_labels.RULES, _by_instances),
+}
 
 
 def label_panorama(network: LabellingNetwork, image: Tensor, sample: SegDataSample, settings: LabelSettings) -> Merged:
@@ -99,6 +112,7 @@ def label_panorama(network: LabellingNetwork, image: Tensor, sample: SegDataSamp
     Raises:
         InputSizeError: If there are no windows for an image of this size.
         ConfigError: If a ring is asked for in an open panorama.
+        MaskCacheError: If a rule needs masks and there are none, or they are of other windows.
     """
     size = image.shape[-2], image.shape[-1]
     grid = network.windows.over(*size, closed=sample.metainfo.get('closed', True))

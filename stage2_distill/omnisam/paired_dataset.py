@@ -72,7 +72,8 @@ class PairedDataset(Dataset):
 
     Args:
         source: Config of a data set with labels.
-        target: Config of a ``CatalogueDataset`` without labels, whose pipeline has ``LoadPseudoLabel``.
+        target: Config of a ``CatalogueDataset`` without labels, or such a data set; its pipeline has
+            ``LoadPseudoLabel``.
         source_images: Source draws per sample; more than one where an image is a single window and a panorama many.
 
     Attributes:
@@ -83,7 +84,7 @@ class PairedDataset(Dataset):
         DatasetError: As the data sets.
     """
 
-    def __init__(self, source: dict[str, Any], target: dict[str, Any], source_images: int = 1) -> None:
+    def __init__(self, source: dict[str, Any], target: dict[str, Any] | Dataset, source_images: int = 1) -> None:
         if not isinstance(source_images, int) or source_images < 1:
             raise ConfigError(f'source_images={source_images} of a PairedDataset', 'give a whole number of at least 1')
         self.source, self.target, self.source_images = _built(SOURCE, source), _built(TARGET, target), source_images
@@ -153,8 +154,10 @@ class _Unlabelled(Dataset):
         return results
 
 
-def _built(name: str, settings: dict[str, Any]) -> Any:
-    """Build one of the two data sets."""
+def _built(name: str, settings: dict[str, Any] | Dataset) -> Any:
+    """Build one of the two data sets, unless it is one."""
+    if isinstance(settings, Dataset):
+        return settings
     try:
         return DATASETS.build(settings)
     except RefusedError as problem:

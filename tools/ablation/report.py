@@ -38,8 +38,9 @@ def lines_of(rows: list[Row], jobs: list[Job]) -> list[tuple[str, dict[str, np.n
     """List the table's lines: a row's name and scores, or one line for each of its scorings."""
     lines = []
     for row in rows:
-        named = {way: f'{row.name}: {way}' for way in row.scorings} or {None: row.name}
-        lines += [(name, collect(row, jobs, way)) for way, name in named.items()]
+        lines += [(f'{row.name}: {way}', collect(row, jobs, way)) for way in row.scorings]
+        if not row.scorings:
+            lines.append((row.name, collect(row, jobs)))
     return [(name, scores) for name, scores in lines if scores]
 
 

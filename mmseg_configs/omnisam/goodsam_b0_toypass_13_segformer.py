@@ -1,5 +1,5 @@
 # GoodSAM on ToyPASS in 13 classes, with the SegFormer-B2 of ../goodsam_b0_toypass.py as assistant: what
-# goodsam_b0_toypass_omnisam.py is compared with. The assistant's 19 classes are merged to 13; the student takes the
+# goodsam_b0_toypass_13.py is compared with. The assistant's 19 classes are merged to 13; the student takes the
 # weights of B0 but for its classifier, which begins at random.
 _base_ = '../goodsam_b0_toypass.py'
 space = 'cityscapes13'

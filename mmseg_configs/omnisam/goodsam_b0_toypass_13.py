@@ -1,7 +1,7 @@
 # GoodSAM on ToyPASS in 13 classes, with a frozen OmniSAM as assistant: source_toypass.py has to be trained first. An
 # adapted OmniSAM is an assistant as well: name its checkpoint. Windows and masks are those of ../goodsam_b0_toypass.py;
 # in OmniSAM's own training they lie closer together (stride 96).
-_base_ = './goodsam_b0_toypass_segformer.py'
+_base_ = './goodsam_b0_toypass_13_segformer.py'
 custom_imports = dict(
     imports=['stage2_distill.components', 'stage2_distill.omnisam.registered'], allow_failed_imports=False
 )
