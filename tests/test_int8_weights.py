@@ -14,7 +14,7 @@ from reference.int8_weights import dequantize_row, quantize_row
 from safetensors.torch import load_file, save_file
 
 from stage2_distill.checkpoints.fit import check_fit
-from stage2_distill.checkpoints.int8_weights import dequantize
+from stage2_distill.checkpoints.int8_weights import dequantize, quantize
 from stage2_distill.checkpoints.safetensors_files import load_safetensors
 from stage2_distill.checkpoints.shipped_weights import FOLDER
 from stage2_distill.errors import CheckpointError
@@ -43,6 +43,27 @@ def test_values_are_whole_numbers_times_the_scale_of_their_row(shape):
     # Half a step of the row, and the rounding of its scale.
     step = scale.float().view(-1, *[1] * (len(shape) - 1))
     assert ((found['w'] - weight).abs() <= 0.5 * step + 127 * step * 2**-11).all()
+
+
+@pytest.mark.parametrize('shape', [(3, 5), (4, 3, 2, 2)])
+def test_rounded_weights_are_the_nearest_multiples_of_their_scale(shape):
+    torch.manual_seed(0)
+    weight = torch.randn(shape) * torch.logspace(-3, 1, shape[0]).view(-1, *[1] * (len(shape) - 1))
+    weight[1] = 0
+    found = quantize({'w': weight})
+    numbers, scale = quantized(weight)
+    assert found['w'].dtype == torch.int8 and found['w.scale'].dtype == torch.float16
+    assert torch.equal(found['w.scale'][[0, 2]], scale[[0, 2]]) and not found['w'][1].any()
+    assert (found['w'].int() - numbers.int()).abs().max() <= 1  # the scale is rounded before it divides
+    step = found['w.scale'].float().view(-1, *[1] * (len(shape) - 1))
+    limit = 0.5 * step + 127 * step * 2**-11  # where the rounded scale is too small for the largest
+    assert ((dequantize(found)['w'] - weight).abs() <= limit + 1e-9).all()
+
+
+def test_what_has_one_row_or_one_axis_or_is_whole_numbers_is_not_rounded():
+    weights = {'code': torch.randn(1, 3, 2), 'bias': torch.randn(4), 'steps': torch.ones(2, 2, dtype=torch.int64)}
+    found = quantize(weights)
+    assert list(found) == list(weights) and all(found[name] is weights[name] for name in weights)
 
 
 def test_weights_without_integers_are_as_they_are_whatever_their_names():

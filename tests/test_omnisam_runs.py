@@ -153,7 +153,7 @@ def test_the_toy_sam2_is_made_in_two_parts_and_can_be_trained_from(start, run_to
     made = run_tool('train_toy_sam2.py', *command, *options)
     assert made.returncode == 0, made.stderr[-3000:]
     file = tmp_path / 'toy_sam2.safetensors'
-    assert file.stat().st_size < 10e6
+    assert file.stat().st_size < 5e6
     made, last = weights(file), weights(tmp_path / 'sequences/iter_1.pth')
     name = 'memory_attention.norm.weight'
     assert (
@@ -162,4 +162,4 @@ def test_the_toy_sam2_is_made_in_two_parts_and_can_be_trained_from(start, run_to
     flags = ['train_cfg.max_iters=1', 'train_cfg.val_interval=9', f'model.weights={file}']
     finish(start(tmp_path / 'source', '--cfg-options', *flags))
     begun = weights(tmp_path / 'source/iter_1.pth')['memory.memory_encoder.out_proj.weight']  # frozen
-    assert torch.equal(begun, made['memory_encoder.out_proj.weight'].float())
+    assert torch.equal(begun, made['memory_encoder.out_proj.weight'])

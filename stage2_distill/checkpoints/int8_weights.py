@@ -12,6 +12,22 @@ from torch import Tensor
 SCALE = '.scale'
 
 
+def quantize(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Round floating-point tensors of two or more rows and axes to int8, the largest magnitude of a row to 127.
+
+    Other tensors stay as they are: one scale for a whole tensor would be too coarse.
+    """
+    kept: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        if not weight.is_floating_point() or weight.ndim < 2 or len(weight) < 2:
+            kept[name] = weight
+            continue
+        scale = (weight.float().flatten(1).abs().amax(1) / 127).half()
+        steps = weight.float() / scale.float().clamp(min=1e-12).view(-1, *[1] * (weight.ndim - 1))
+        kept[name], kept[name + SCALE] = steps.round().clamp(-127, 127).to(torch.int8), scale
+    return kept
+
+
 def dequantize(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Turn int8 tensors back to float32; weights without any are returned as they are.
 

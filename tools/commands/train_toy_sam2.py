@@ -4,8 +4,8 @@
     tools/train_toy_sam2.py --data data/ToyPASS --resume     # continues where it was interrupted
 
 Two runs of tools/train.py, one after the other: single patches (toy_sam2_patches.py of mmseg_configs/omnisam), then
-sequences with memory (toy_sam2_sequences.py). The image encoder and the memory attention are written at the end, in
-float16 and under SAM 2's names. Its prompt encoder and mask decoder are not trained: this is no mask generator.
+sequences with memory (toy_sam2_sequences.py). Image encoder and memory are written at the end, rounded to 8 bits and
+under SAM 2's names. Its prompt encoder and mask decoder are not trained: this is no mask generator.
 """
 
 from __future__ import annotations
@@ -90,12 +90,13 @@ def write_weights(folder: str, checkpoint: str, file: Path) -> None:
     Args:
         folder: Of the second part, with its config.
         checkpoint: Of it.
-        file: Gets float16 tensors under SAM 2's names; it is atomic, complete or absent.
+        file: Gets tensors of 8 bits (``int8_weights``) under SAM 2's names; it is atomic, complete or absent.
     """
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
 
     from stage2_distill.checkpoints.fit import weights_in
+    from stage2_distill.checkpoints.int8_weights import quantize
     from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
     from stage2_distill.checkpoints.safetensors_files import save_safetensors
     from stage2_distill.omnisam.initial_weights import as_sam2_weights
@@ -105,4 +106,5 @@ def write_weights(folder: str, checkpoint: str, file: Path) -> None:
     init_default_scope('mmseg')
     model = MODELS.build(config.model)
     model.load_state_dict(weights_in(check_checkpoint(checkpoint)))
-    save_safetensors(as_sam2_weights(model, model.sam2_names), {'model': 'sam2_toy'}, file, half=True)
+    rounded = quantize(as_sam2_weights(model, model.sam2_names))
+    save_safetensors(rounded, {'model': 'sam2_toy'}, file, half=True)
