@@ -109,7 +109,7 @@ def test_another_normalisation_is_refused_in_one_line(config, run_tool, tmp_path
     assert 'images have mean [0.0, 0.0, 0.0]' in last and 'the teacher assistant learned with mean [123.675' in last
 
 
-@pytest.mark.parametrize('name', ['toypass_segformer', 'toypass_omnisam', 'densepass_omnisam_b'])
+@pytest.mark.parametrize('name', ['toypass_13_segformer', 'toypass_13', '13'])
 def test_all_parts_of_a_config_have_13_classes(name):
     config = Config.fromfile(CONFIGS / f'goodsam_b0_{name}.py')
     assert config.model.student.decode_head.num_classes == 13

@@ -1,5 +1,5 @@
-# OmniSAM's source training on ToyPASS's pinhole images, from the toy SAM 2. Its weights do not come with the project
-# yet: make them with tools/train_toy_sam2.py and name the file as model.weights.
+# OmniSAM's source training on ToyPASS's pinhole images, from the toy SAM 2 that comes with the project
+# (tools/train_toy_sam2.py makes another).
 _base_ = './_base_/source_toypass.py'
 model = dict(size='toy', weights='goodsam://toy_sam2.safetensors', step='sequence')
 # A short run: one step per sequence, with a higher rate than the authors' step per patch.
