@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,28 @@ def run(file, pixels: np.ndarray) -> np.ndarray:
     return session.run(None, {'image': pixels})[0]
 
 
+# A process of its own: OpenVINO gives the main thread another signal stack, and of two plugins that overlap in time it
+# leaves one that is freed already, so that the next signal with a Python handler would end the test process.
+OPENVINO = """
+import sys
+import numpy as np
+import openvino
+
+_, file, given, written = sys.argv
+compiled = openvino.Core().compile_model(file, 'CPU')
+with np.load(given) as pixels:
+    np.savez(written, **{name: compiled(pixels[name])[0] for name in pixels})
+"""
+
+
+def run_openvino(file: Path, batches: dict[str, np.ndarray], folder: Path) -> dict[str, np.ndarray]:
+    given, written = folder / 'given.npz', folder / 'written.npz'
+    np.savez(given, **batches)
+    subprocess.run([sys.executable, '-c', OPENVINO, str(file), str(given), str(written)], check=True, timeout=120)
+    with np.load(written) as answers:
+        return dict(answers)
+
+
 @pytest.fixture(scope='module')
 def files(student, tmp_path_factory) -> dict[bool, Path]:
     """Open and closed around the seam."""
@@ -51,19 +75,18 @@ def files(student, tmp_path_factory) -> dict[bool, Path]:
     return made
 
 
-def test_a_file_labels_images_of_any_size_and_number_as_the_student_does(student, files):
-    import openvino
-
+def test_a_file_labels_images_of_any_size_and_number_as_the_student_does(student, files, tmp_path):
+    batches = {str(size): images(*size) for size in SIZES}
     for wrap, file in files.items():
-        compiled = openvino.Core().compile_model(str(file), 'CPU')
+        others = run_openvino(file, batches, tmp_path)
         for size in SIZES:
-            pixels = images(*size)
+            pixels = batches[str(size)]
             labels = run(file, pixels)
             side = size[2] // 8 if wrap else 0
             ours = np.stack([student.label(image, side) for image in pixels])
             assert labels.dtype == np.uint8 and labels.shape == size
             assert (labels == ours).mean() > 0.999
-            assert (compiled(pixels)[0] == labels).mean() > 0.999
+            assert (others[str(size)] == labels).mean() > 0.999
             assert len(np.unique(labels)) > 1
 
 
