@@ -6,6 +6,7 @@ Large libraries are imported where they are used: pytest-xdist imports this file
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -239,6 +240,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = _injects_faults(item) or item.path.stem == 'test_benchmarks'
         if slow or is_hypothesis_test(getattr(item, 'obj', None)):
             item.add_marker('no_cover')
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the libraries from garbage collection, which each data set of MMEngine asks for and takes a second then."""
+    gc.collect()
+    gc.freeze()
 
 
 def _injects_faults(item: pytest.Item) -> bool:

@@ -34,6 +34,7 @@ def test_the_loop_and_the_fast_way_give_the_same(measured, part, monkeypatch):
         assert row['ratio'] == pytest.approx(row['plain'] / row['fast'])
 
 
+@pytest.mark.long
 def test_every_level_of_mask_generation_is_compared_with_the_stock_generator(measured, monkeypatch):
     from stage1_sam_cache.sam.settings import TOY_SETTINGS
 
@@ -54,6 +55,7 @@ def test_every_level_of_mask_generation_is_compared_with_the_stock_generator(mea
     assert all(row['plain'] > 0 and (row['fast'] > 0) == ('prompt' not in row['what']) for row in parts)
 
 
+@pytest.mark.long
 def test_what_a_device_is_asked_for_is_counted(measured, monkeypatch):
     monkeypatch.setattr('benchmarks.step.HALF', 50)
     monkeypatch.setattr('commands.benchmark._compiled', lambda points: [])  # tests/test_compiled_decoder.py has it
@@ -75,6 +77,7 @@ def test_what_a_device_is_asked_for_is_counted(measured, monkeypatch):
     assert added[0] <= 312 and added[1] <= 761
 
 
+@pytest.mark.long
 def test_a_training_step_is_taken_apart(measured, monkeypatch):
     monkeypatch.setattr('benchmarks.step.HALF', 64)
     rows = measured('step')
@@ -85,6 +88,7 @@ def test_a_training_step_is_taken_apart(measured, monkeypatch):
         assert min(parts[:2]) > 0
 
 
+@pytest.mark.long
 def test_memory_and_opening_of_a_cache(measured, monkeypatch):
     monkeypatch.setattr('benchmarks.scale._PANORAMAS', 2)
     monkeypatch.setattr('benchmarks.scale._PROCESSES', (1, 2))

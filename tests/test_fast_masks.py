@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,8 +34,12 @@ OPTIONS = [
     {'points_per_side': 4, 'pred_iou_thresh': 0.2, 'stability_score_thresh': 0.3, 'crop_n_layers': 1},
     {'points_per_side': 6, 'pred_iou_thresh': 0.2, 'stability_score_thresh': 0.3, 'min_mask_region_area': 30},
 ]
-CASES = [(shape, OPTIONS[0]) for shape in SHAPES]
-CASES += [(shape, options) for options in OPTIONS[1:] for shape in ((200, 256), (97, 61))]
+LONG = pytest.mark.long
+# Each shape and each option has a case in the short form, the widest and the smallest shape two.
+CASES: list[Any] = [(shape, OPTIONS[0]) for shape in SHAPES[::3]]
+CASES += [pytest.param(shape, OPTIONS[0], marks=LONG) for shape in SHAPES if shape not in SHAPES[::3]]
+for options in OPTIONS[1:]:
+    CASES += [pytest.param((200, 256), options, marks=LONG), ((97, 61), options)]
 
 
 def toy() -> Sam:
@@ -212,7 +217,7 @@ def test_attention_for_many_points_is_that_of_each(points, tokens, seed):
         torch.testing.assert_close(attended.places, expected[1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('half', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('half', [torch.bfloat16, pytest.param(torch.float16, marks=LONG)])
 def test_networks_in_16_bits_find_nearly_the_same(street, half):
     image, options = street(200, 256), OPTIONS[0]
     expected = masks_of(ExactMaskGenerator(toy(), **options), image)
@@ -222,7 +227,7 @@ def test_networks_in_16_bits_find_nearly_the_same(street, half):
     assert (overlap.max(1) > 0.9).mean() > 0.8
 
 
-@pytest.mark.parametrize('batch', [1, 3, 8])
+@pytest.mark.parametrize('batch', [pytest.param(1, marks=LONG), 3, pytest.param(8, marks=LONG)])
 def test_windows_through_the_encoder_together_are_what_they_are_alone(street, batch):
     settings = SamSettings(**OPTIONS[0])
     images = [street(200, 256), street(128, 256), street(200, 128), street(200, 256)]

@@ -42,6 +42,7 @@ def table(tmp_path, capsys, monkeypatch):
     return run
 
 
+@pytest.mark.long
 def test_every_row_is_measured_at_tiny_sizes_with_the_peer_that_is_there(table, tmp_path, monkeypatch):
     (tmp_path / 'segment_anything_fast.py').write_text(PEER)
     monkeypatch.syspath_prepend(tmp_path)

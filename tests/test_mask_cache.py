@@ -197,7 +197,9 @@ class Panoramas(Dataset):
         return np.stack([window.id_map for window in panorama.windows]).astype(np.int64)
 
 
-@pytest.mark.parametrize(('workers', 'method'), [(1, 'fork'), (2, 'fork'), (2, 'spawn')])
+@pytest.mark.parametrize(
+    ('workers', 'method'), [(1, 'fork'), (2, 'fork'), pytest.param(2, 'spawn', marks=pytest.mark.long)]
+)
 def test_dataloader_workers_read_what_this_process_reads(cache, workers, method):
     panoramas = Panoramas(cache)
     expected = np.stack([panoramas[i] for i in range(3)])

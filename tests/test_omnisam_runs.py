@@ -94,7 +94,7 @@ def test_a_killed_run_resumes_to_equal_weights(start, trained, tmp_path):
     assert (trained / 'best_mIoU_iter_3.pth').exists()
 
 
-@pytest.mark.parametrize('step', ['sequence', 'patch'])
+@pytest.mark.parametrize('step', ['sequence', pytest.param('patch', marks=pytest.mark.long)])
 def test_two_processes_train_together(start, tmp_path, step):
     options = ['--launcher', 'pytorch', '--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=9']
     options += [f'model.step={step}', 'model.train_memory_share=0.5']
