@@ -243,7 +243,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Exempt the libraries from garbage collection, which each data set of MMEngine asks for and takes a second then."""
+    """Exempt the libraries from garbage collection, which takes a second: each data set of MMEngine asks for it."""
     gc.collect()
     gc.freeze()
 
