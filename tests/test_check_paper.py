@@ -105,6 +105,7 @@ def score_by_hand(target, images):
     return 100 * np.mean(counts.diagonal()[union > 0] / union[union > 0])
 
 
+@pytest.mark.long
 def test_the_input_scale_is_the_assistants_and_is_noted(measured, check):
     before, (after, text) = measured[0], check('student_b0', 'whole_b0', input_scale=2)
     assert after['student_b0']['ours'] == before['student_b0']['ours']

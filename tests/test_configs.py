@@ -1,5 +1,7 @@
 """Every config of the project builds, and every GoodSAM config takes a training step at reduced size."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +30,12 @@ ROWS, NARROW = 50, 32  # of the reduced panoramas and windows: their rows, and t
 NARROWER = 8  # of every width of a network
 
 
+read_once = cache(Config.fromfile)
+
+
 def read(path):
     init_default_scope('mmseg')
-    return Config.fromfile(path)
+    return deepcopy(read_once(path))
 
 
 def reduced(model):

@@ -157,6 +157,7 @@ def test_its_weights_come_with_the_project_and_are_checked(tmp_path):
         load_sam('toy', tmp_path / 'toy_sam.pth')
 
 
+@pytest.mark.long
 def test_from_its_masks_to_a_student(tiny_toypass, tiny_goodsam, run_tool, tmp_path):
     data, _ = tiny_toypass
     few = ('--points-per-side', '2', '--overlap-source', 'window', *TINY_WINDOWS)

@@ -281,6 +281,7 @@ def small(tmp_path_factory):
     return out, make_small(out, depth=True)
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers_and_after_a_stop(small, tmp_path):
     out, _ = small
     expected = files_of(out)
