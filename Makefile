@@ -2,7 +2,7 @@
 #             MASKS=felzenszwalb takes masks of Felzenszwalb's method instead of the toy SAM's
 # make test   ruff, mypy and pytest
 # make coverage  pytest, which counts lines and takes longer; last the lines that ran in the test processes
-# make faults the long form of tests/faults and of the fuzzing, and the documents' commands; SEED=1 for other faults
+# make faults the long form of tests/faults and of the fuzzing, slow cases, the documents' commands; SEED=1 for others
 # make sam2   installs SAM 2 (requirements-sam2.txt); make test and make faults do so too, unless SAM2=no says not to
 # All set up $(VENV) when it is missing or older than constraints.txt and pyproject.toml.
 PYTHON ?= python3
