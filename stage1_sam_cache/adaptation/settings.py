@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
@@ -18,7 +20,9 @@ def _option(default: Any, text: str, **metadata: Any) -> Any:
 
 
 def _alpha(text: str) -> float | str:
-    return text if text == COUNT else float(text)
+    with suppress(ValueError):
+        return text if text == COUNT else float(text)
+    raise argparse.ArgumentTypeError(f'{text!r} is neither a number from 0 to 1 nor {COUNT}')
 
 
 @dataclass(frozen=True)

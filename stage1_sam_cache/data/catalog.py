@@ -77,7 +77,7 @@ class Dataset:
     splits: Mapping[str, Split]
     default_split: str = 'train'
     closed: bool = True
-    remedy: str = 'get the data set, or give its folder (--data-root; in a config, root of the data set)'
+    remedy: str = 'get the data set, or give its folder (--data-root; in a config, root of each of its data sets)'
 
 
 def _stanford2d3d() -> dict[str, Split]:
@@ -127,7 +127,7 @@ _CITYSCAPES = {
 # is stored elsewhere and is not a label here.
 _MAKE_IT = (
     'make it in the checkout with tools/make_toypass.py --out data/ToyPASS --preset demo, or give its folder '
-    '(--data-root; in a config, root of the data set)'
+    '(--data-root; in a config, root of each of its data sets)'
 )
 _TOYPASS = {
     'train': Split((Layout('leftImg8bit/train'),)),

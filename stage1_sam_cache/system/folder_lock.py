@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from stage1_sam_cache.errors import FolderInUseError, WriteError
 
 LOCK_FILE = '.lock'
 _HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
+_TRIES = 20  # to make a folder that holders remove at their end; some places, as /proc, always answer "no such file"
 
 
 @contextmanager
@@ -48,14 +50,19 @@ def hold(folder: str | Path) -> Iterator[None]:
 
 def _take(path: Path) -> int:
     """Open and lock the file; return its descriptor."""
+    missing = 0
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # a holder has just removed the folder
-            continue
         except OSError as problem:
-            raise WriteError(f'cannot write in the folder {path.parent}: {problem.strerror or problem}') from problem
+            missing += isinstance(problem, FileNotFoundError)
+            if isinstance(problem, FileNotFoundError) and missing < _TRIES:  # a holder has just removed the folder
+                time.sleep(0.01)
+                continue
+            raise WriteError(
+                f'cannot write in the folder {path.parent}: {problem.strerror or problem}', 'give another folder'
+            ) from problem
         try:
             _lock(descriptor, path)
             with suppress(OSError):

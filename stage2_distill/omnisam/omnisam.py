@@ -47,7 +47,7 @@ class OmniSAM(BaseSegmentor):
         weights: Initial weights of SAM 2: ``goodsam://`` or another address, or a file; None: random ones.
         encoder: ``'lora'`` or ``'full'``, see ``PatchEncoder``.
         rank: Of the low-rank updates.
-        literal_rows: See ``PatchEncoder``; True gives the paper's numbers of parameters.
+        literal_rows: See ``PatchEncoder``.
         checkpoint_encoder: Compute the encoder's activations once more for the backward pass, to save memory.
         memory_slots: Entries of the memory; with 0 every patch is a first one.
         mask_input: What the memory is told of a prediction: ``class_ids`` (the authors'), ``confidence``, ``none`` or

@@ -23,7 +23,7 @@ from stage1_sam_cache.build.settings import CacheSettings
 from stage1_sam_cache.cache.reader import entry_name
 from stage1_sam_cache.data.images import read_rgb
 from stage1_sam_cache.data.listing import list_folder
-from stage1_sam_cache.errors import FolderInUseError, GoodSAMError
+from stage1_sam_cache.errors import FolderInUseError, GoodSAMError, WriteError
 from stage1_sam_cache.sam.felzenszwalb import FelzenszwalbMaskGenerator, FelzenszwalbSettings
 from stage1_sam_cache.system.folder_lock import LOCK_FILE, hold
 from stage2_distill.checkpoints.safe_checkpoints import check_checkpoint
@@ -176,6 +176,18 @@ def test_a_folder_that_was_only_held_is_gone_again(tmp_path):
     with hold(tmp_path / 'a/b'):
         assert (tmp_path / 'a/b').is_dir()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_place_where_nothing_can_be_made_is_told(trials, tmp_path):
+    """Such answers also come for a moment from a folder that its holder removes at its end."""
+    (tmp_path / 'dangling').symlink_to(tmp_path / 'gone/away')
+    for place in (Path('/proc/none'), tmp_path / 'dangling'):
+        with (
+            pytest.raises(WriteError, match=f'cannot write in the folder {place}: .*; give another folder'),
+            hold(place),
+        ):
+            pass
+        trials.count('folder that cannot be made')
 
 
 @pytest.mark.long

@@ -87,7 +87,10 @@ def score(store: RoundStore, truth: TruthFiles) -> dict[str, Any]:
     counts = np.zeros((len(classes), len(classes)), np.int64)  # truth, label
     for image_id in about['images']:
         if not truth.file(image_id, 'instances').is_file():
-            raise DatasetError(f'{image_id} of {store.folder} is no training panorama of {truth.data}')
+            raise DatasetError(
+                f'{image_id} of {store.folder} is no training panorama of {truth.data}',
+                'give the ToyPASS that was trained on with --data',
+            )
         right = convert_labels(truth.labels(image_id).astype(np.uint8), 'cityscapes19', space)
         labels = store.read(image_id, right.shape, len(classes))
         both = (labels != IGNORE) & (right != IGNORE)
