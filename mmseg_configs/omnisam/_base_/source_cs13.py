@@ -36,4 +36,4 @@ test_evaluator = val_evaluator
 # Nine windows over each: half an image of Cityscapes, a quarter of a panorama of DensePASS.
 grid = [dict(window=(1024, 1024), stride=128), dict(window=(400, 512), stride=192)]
 model = dict(num_classes=13, grid=grid)
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=3720, val_interval=1860)  # 10 passes over 2975 images
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=3720, val_interval=1860)  # 10 passes over 2975 images on two GPUs
