@@ -50,14 +50,14 @@ def hold(folder: str | Path) -> Iterator[None]:
 
 def _take(path: Path) -> int:
     """Open and lock the file; return its descriptor."""
-    missing = 0
+    failed = 0
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as problem:
-            missing += isinstance(problem, FileNotFoundError)
-            if isinstance(problem, FileNotFoundError) and missing < _TRIES:  # a holder has just removed the folder
+            failed += 1
+            if isinstance(problem, FileNotFoundError) and failed < _TRIES:  # a holder has just removed the folder
                 time.sleep(0.01)
                 continue
             raise WriteError(
