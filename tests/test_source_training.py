@@ -459,7 +459,7 @@ def test_mistakes_are_told_and_no_code_is_run(hostile, tmp_path, monkeypatch, ca
     assert 'error: --seed needs at least 0 and less than 2**32' in capsys.readouterr().err
     (tmp_path / 'text.pth').write_text('these are no weights')
     assert complaint('train', monkeypatch, B0, '--load-from', 'text.pth').endswith(
-        'text.pth is damaged or no checkpoint; give a file that training has written'
+        'text.pth is damaged or no checkpoint (it is not what PyTorch writes); give a file that training has written'
     )
     data = complaint('train', monkeypatch, B0)
     assert 'tools/make_toypass.py --out data/ToyPASS --preset demo' in data

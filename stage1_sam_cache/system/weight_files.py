@@ -99,8 +99,10 @@ def read_weights_only(path: Path, map_location: Any = 'cpu', trusted: bool = Fal
         with path.open('rb') as file:
             can_run_code = file.read(1) in _BEGINNINGS
         raise UnreadableFileError(_gist(problem), can_run_code and not trusted) from problem
-    except Exception as problem:  # damaged files make PyTorch raise almost anything
+    except (OSError, RuntimeError) as problem:
         raise UnreadableFileError(_gist(problem), False) from problem
+    except Exception as problem:  # of other files PyTorch raises almost anything, such as KeyError(101)
+        raise UnreadableFileError('it is not what PyTorch writes', False) from problem
 
 
 def weight_sets(content: Any) -> list[WeightSet]:

@@ -174,8 +174,8 @@ def _load(path: str, trusted: bool, map_location: Any = 'cpu') -> dict[str, Any]
                 f'checkpoint {path} is damaged or holds more than weights ({problem})',
                 'if you trust where it comes from, add --trust-checkpoint, which lets it run code',
             ) from problem
-        raise CheckpointError(  # without the reader's own words: of a text file they may be "pop from empty list"
-            f'checkpoint {path} is damaged or no checkpoint', 'give a file that training has written'
+        raise CheckpointError(
+            f'checkpoint {path} is damaged or no checkpoint ({problem})', 'give a file that training has written'
         ) from problem
     if isinstance(checkpoint, torch.nn.Module):
         checkpoint = {'state_dict': checkpoint.state_dict()}
