@@ -111,7 +111,6 @@ def test_several_processes_fill_one_cache_together(tmp_path, image_folder, run_t
     assert_same_folders(cache_of(tmp_path / 'one'), cache_of(tmp_path / 'many'))
 
 
-@pytest.mark.long
 def test_under_torchrun_one_bad_image_does_not_stop_the_other_processes(tmp_path, image_folder):
     folder = image_folder(*(f'p{i}' for i in range(7)), size=(40, 640))
     (folder / 'p0.png').write_bytes(b'')

@@ -145,7 +145,6 @@ def run_all(commands: list[list[str]], scratch: Path, run_tool) -> list[str]:
     return last
 
 
-@pytest.mark.long
 def test_custom_panoramas_from_masks_to_scores_as_the_documents_print_it(scratch, run_tool):
     by_sam, *rest = section('Custom panoramas', 'From a folder of photographs and any network to a student')
     assert '--generator' not in by_sam  # needs SAM's weights

@@ -35,7 +35,7 @@ OPTIONS = [
     {'points_per_side': 6, 'pred_iou_thresh': 0.2, 'stability_score_thresh': 0.3, 'min_mask_region_area': 30},
 ]
 LONG = pytest.mark.long
-# Each shape and each option has a case in the short form, the widest and the smallest shape two.
+# The short form has two shapes with the first options, and each of the other options once.
 CASES: list[Any] = [(shape, OPTIONS[0]) for shape in SHAPES[::3]]
 CASES += [pytest.param(shape, OPTIONS[0], marks=LONG) for shape in SHAPES if shape not in SHAPES[::3]]
 for options in OPTIONS[1:]:
