@@ -28,8 +28,8 @@ class AdaptationRunner(CheckedRunner):
             if not cfg.get('load_from') and not cfg.get('resume'):
                 raise ConfigError(
                     'the adaptation starts from a source model, and none is given',
-                    'train one with a config source_*.py of mmseg_configs/omnisam, for adapt_toypass.py with '
-                    'source_toypass.py, and add --load-from FILE',
+                    'train one with a config source_*.py of mmseg_configs/omnisam (source_toypass.py for '
+                    'adapt_toypass.py) and add --load-from FILE',
                 )
             loader = cfg.train_dataloader
             if loader.get('num_workers') and loader.get('persistent_workers'):
