@@ -131,6 +131,18 @@ def test_domains_may_have_different_numbers_of_windows(step):
         build(prototypes={'index': 'step', 'positions': 2}).train_step(paired(), optimizer(model))
 
 
+@pytest.mark.parametrize('kept', (True, False))
+def test_batch_norm_keeps_the_source_models_statistics_unless_told_otherwise(kept):
+    model = build() if kept else build(norm_eval=False)
+    norm, before = model.head.norm, copy.deepcopy(model.head.norm.state_dict())
+    model.train()
+    model.train_step(paired(), optimizer(model))
+    assert model.training and model.head.dropout.training and norm.training != kept
+    assert torch.equal(norm.running_mean, before['running_mean']) == kept
+    assert torch.equal(norm.running_var, before['running_var']) == kept
+    assert not torch.equal(norm.weight, before['weight'])  # it is trained in both
+
+
 def test_weights_grow_with_the_iterations_and_0_switches_the_anchor_off():
     model = build(ramp={'target': (0, 10), 'fpa': [10, 20]}, target_weight=2.0).eval()
     inputs, samples = prepared(model, paired())

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
 from PIL import Image
 from test_source_training import complaint, load_tool
 
 from ablation.collapse import collapse, drift, drift_plot, suspects
 from ablation.ensembles import Tally
-from ablation.jobs import Job, config_of, settings_of
+from ablation.jobs import Job, config_of, masks_of, settings_of
 from ablation.omnisam import OMNISAM, SCORINGS
 from ablation.report import markdown
 from ablation.rows import BASE, SIMULATED, assistant, assistant_sizes, difference, paper_row
@@ -168,6 +170,59 @@ def test_omnisams_rows_have_a_line_for_each_way_of_scoring(tiny_toypass, make_ta
     assert lines[0].split(' | ')[1:3] == [f'{with_memory[domain]:.2f}' for domain in ('source', 'target')]
     config = Config.fromfile(tmp_path / 'omnisam/mask-input-none/seed0/scored.py')
     assert (config.model.test_cfg.memory, config.model.test_cfg.laps) == ('off', 'both')
+
+
+def test_adaptations_start_from_the_source_models_of_their_seeds(tiny_toypass, make_table, monkeypatch, tmp_path):
+    pytest.importorskip('sam2')
+    data, _ = tiny_toypass
+    grids = ((128, 64), (100, 128))
+    small = [f'model.grid.{i}.{key}' for i, (h, s) in enumerate(grids) for key in (f'window=({h},128)', f'stride={s}')]
+    small += [f'{name}_dataloader.num_workers=0' for name in ('train', 'test')]
+    small += ['test_dataloader.persistent_workers=False', 'model.patch_size=64', 'model.prototypes.index=class']
+    small += ['default_hooks.rounds.labelling.threshold=0.07', 'default_hooks.rounds.guard.panoramas=1']
+    flags = ('omnisam_adaptation', '--data', data, '--out', tmp_path, '--rows', 'before', 'static', '--iterations', '4')
+    flags = (*flags, '--seeds', '1', '--limit', '1', '--cfg-options', *small)
+    started = tmp_path / 'omnisam/class-ids-default/seed1'
+    told = complaint('run_ablation', monkeypatch, *flags)
+    assert told.startswith(f'before, seed 1: {started} has no finished model to start from; run this first: ')
+    assert 'tools/run_ablation.py omnisam --rows "class_ids (default)" --seeds 1 ' in told
+
+    init_default_scope('mmseg')
+    config = Config.fromfile(OMNISAM).model
+    config.weights = None
+    (started / 'work').mkdir(parents=True)
+    torch.save({'state_dict': MODELS.build(config).state_dict(), 'meta': {}}, started / 'work/iter_1.pth')
+    (started / 'scores.json').write_text('{}')
+    (started / 'settings.json').write_text('{"config": "one"}')
+    make_table(*flags)
+    head, _, *lines = (tmp_path / 'omnisam_adaptation/table.md').read_text().strip().splitlines()
+    assert head.endswith('| target, bottom | labels, coverage | labels, accuracy | labels, mIoU |')
+    assert [line.split(' | ')[0] for line in lines] == ['| before: both laps', '| static labels: both laps']
+    labels = json.loads((tmp_path / 'omnisam_adaptation/static-labels/seed1/labels.json').read_text())
+    assert [each['round'] for each in labels] == [0, 1, 2, 3]  # a round of one iteration and of one panorama each
+    figures = [f'{100 * labels[-1][name]:.2f}' for name in ('coverage', 'accuracy', 'mIoU')]
+    assert lines[1].strip('| ').split(' | ')[-3:] == figures
+    assert not list((tmp_path / 'omnisam_adaptation').rglob('*.pth')) and (started / 'work/iter_1.pth').exists()
+    # Another source model is another table.
+    (started / 'settings.json').write_text('{"config": "two"}')
+    assert 'was made with other settings' in complaint('run_ablation', monkeypatch, *flags)
+
+
+def test_goodsams_assistant_is_the_source_model_of_the_seed(tmp_path):
+    flags = ('omnisam_assistant', '--data', str(tmp_path / 'data'), '--out', str(tmp_path))
+    args = load_tool('run_ablation').build_parser().parse_args(flags)
+    omnisam, adapted, segformer = TABLES['omnisam_assistant']()
+    assert adapted.start == ('omnisam_adaptation', 'default')
+    started = tmp_path / 'omnisam/class-ids-default/seed2'
+    (started / 'work').mkdir(parents=True)
+    (started / 'work/iter_9.pth').touch()
+    (started / 'scores.json').touch()
+    one, other = (config_of(Job(row, 2, tmp_path / 'omnisam_assistant/x/seed2'), args) for row in (omnisam, segformer))
+    assert one.model.teacher_assistant.init_cfg.checkpoint == str(started / 'work/iter_9.pth')
+    assert one.train_dataloader.dataset.root == str(tmp_path / 'data')
+    assert other.model.teacher_assistant.type == 'MergedClasses'
+    assert {each.model.update_ta for each in (one, other)} == {False}
+    assert {masks_of(row, args) for row in (omnisam, segformer)} == {'toy-sam'}
 
 
 def test_what_omnisam_is_scored_by_fits_its_config():

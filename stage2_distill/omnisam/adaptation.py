@@ -11,7 +11,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.system.weight_files import missing_from
@@ -62,6 +62,8 @@ class AdaptedOmniSAM(OmniSAM):
         ramp: Iterations between which a weight grows from 0 to its value, by the names ``target`` and ``fpa``; None:
             both are there from the start, as in the authors' first revision. (One of its iterations is nine steps.)
         source_loss: Config of the source's loss, such as one with class weights; None: ``loss_decode``.
+        norm_eval: Batch normalisation keeps the source model's statistics and normalises by them, so that a batch of
+            few images of two domains does not change what the model predicts with. False: as in the source training.
         prototypes: ``index``, ``positions`` and ``literal`` of ``Prototypes``.
 
     Raises:
@@ -75,6 +77,7 @@ class AdaptedOmniSAM(OmniSAM):
         fpa_weight: float = 0.3,
         ramp: Mapping[str, Sequence[int]] | None = None,
         source_loss: dict[str, Any] | None = None,
+        norm_eval: bool = True,
         prototypes: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
@@ -87,7 +90,7 @@ class AdaptedOmniSAM(OmniSAM):
             raise ConfigError(
                 f'model.ramp={dict(ramp or {})} of AdaptedOmniSAM', 'give (begin, end) as target, as fpa, or as both'
             )
-        self.target_weight, self.fpa_weight = target_weight, fpa_weight
+        self.target_weight, self.fpa_weight, self.norm_eval = target_weight, fpa_weight, norm_eval
         self.source_loss = MODELS.build(source_loss) if source_loss else self.loss_decode
         head: SemanticHead = self.head
         self.prototypes = Prototypes(self.num_classes, head.classify.in_channels, **(prototypes or {}))
@@ -95,6 +98,15 @@ class AdaptedOmniSAM(OmniSAM):
 
     def init_weights(self) -> None:
         """Draw nothing and read nothing: all weights come from a checkpoint."""
+
+    def train(self, mode: bool = True) -> AdaptedOmniSAM:
+        """Set the mode; with ``norm_eval`` batch normalisation stays in evaluation mode."""
+        super().train(mode)
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def complete(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights of a checkpoint as the model loads them: one of the source training has no prototypes yet."""

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ablation.rows import BASE, ORACLE, Row
+from ablation.rows import ORACLE, Row
 from stage2_distill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +22,19 @@ class Job(NamedTuple):
     row: Row
     seed: int
     folder: Path
+
+    @property
+    def work(self) -> Path:
+        """The folder of its checkpoints and logs."""
+        return self.folder / 'work'
+
+    @property
+    def start(self) -> Path | None:
+        """The folder of the job whose model it starts from, None if it starts from none; with the table's."""
+        if self.row.start is None:
+            return None
+        table, name = self.row.start
+        return self.folder.parents[2] / table / slug(name) / f'seed{self.seed}'
 
     @property
     def scores(self) -> Path:
@@ -81,14 +94,45 @@ def is_done(job: Job, args: argparse.Namespace) -> bool:
     earlier = job.folder / 'settings.json'
     if earlier.exists() and json.loads(earlier.read_text()) != settings_of(job, args):
         raise ConfigError(f'{job.folder} was made with other settings', 'remove it or give another --out')
-    return job.scores.exists()
+    return job.scores.exists() and (not job.row.kept or _model_in(job.work) is not None)
 
 
 def settings_of(job: Job, args: argparse.Namespace) -> dict[str, Any]:
     """Return what a job's scores depend on, apart from the code; not where its folder is."""
     config = config_of(job, args)
     config.lessons_dir = None
-    return {'config': config.pretty_text, 'masks': masks_of(job.row, args), **_limited(args)}
+    before = {} if job.start is None else {'start': _config_text(job.start)}
+    return {'config': config.pretty_text, 'masks': masks_of(job.row, args), **before, **_limited(args)}
+
+
+def start_of(job: Job) -> Path | None:
+    """Return the checkpoint that a job starts from; None if it starts from none.
+
+    Raises:
+        ConfigError: If it is not there.
+    """
+    if job.start is None or job.row.start is None:
+        return None
+    found = _model_in(job.start / 'work') if (job.start / 'scores.json').exists() else None
+    if found is None:
+        table, name = job.row.start
+        raise ConfigError(
+            f'{job.row.name}, seed {job.seed}: {job.start} has no finished model to start from',
+            f'run this first: tools/run_ablation.py {table} --rows "{name}" --seeds {job.seed} (with the same --out '
+            'and --data)',
+        )
+    return found
+
+
+def _model_in(folder: Path) -> Path | None:
+    from stage2_distill.training.resuming import latest_in  # imports torch
+
+    return latest_in(folder)
+
+
+def _config_text(folder: Path) -> str:
+    text: str = json.loads((folder / 'settings.json').read_text())['config']
+    return text
 
 
 def _limited(args: argparse.Namespace) -> dict[str, int]:
@@ -97,7 +141,7 @@ def _limited(args: argparse.Namespace) -> dict[str, int]:
 
 def masks_of(row: Row, args: argparse.Namespace) -> str | None:
     """Return the key of a row's masks in ``MASKS`` or ``SIMULATED``; None if it needs no masks."""
-    if row.config != BASE or not (row.trained or row.measured or 'ensemble' in row.predictors):
+    if not (row.is_goodsam or row.own_masks) or not (row.trained or row.measured or 'ensemble' in row.predictors):
         return None
     return row.masks or args.masks
 
@@ -117,7 +161,11 @@ def config_of(job: Job, args: argparse.Namespace) -> Config:
     if args.iterations:
         shorten(config, args.iterations)
     for loader in ('train', 'val', 'test'):
-        config[f'{loader}_dataloader'].dataset.root = str(args.data)
+        dataset = config[f'{loader}_dataloader'].dataset
+        for part in [dataset[name] for name in ('source', 'target') if name in dataset] or [dataset]:
+            part.root = str(args.data)
+    if (start := start_of(job)) is not None and job.row.is_goodsam:
+        config.model.teacher_assistant.init_cfg.checkpoint = str(start)
     if job.row.config == ORACLE:  # learns from the hidden labels
         config.train_dataloader.dataset.labels = str(args.data / 'truth/target/train')
     for part in ('cfg', 'dataloader', 'evaluator'):
@@ -128,10 +176,14 @@ def config_of(job: Job, args: argparse.Namespace) -> Config:
 
 
 def shorten(config: Config, iterations: int) -> None:
-    """Set another number of iterations and scale the learning-rate schedule to it."""
+    """Set another number of iterations; scale the learning-rate schedule, and an adaptation's rounds, to it."""
     factor = iterations / config.train_cfg.max_iters
     for step in config.param_scheduler:
-        step.begin = int(step.begin * factor)
+        step.begin = int(step.get('begin', 0) * factor)
         if 'end' in step:  # without it, it ends with the run
             step.end = max(step.begin + 1, round(step.end * factor))
+    if 'rounds' in config.default_hooks:
+        rounds = config.default_hooks.rounds
+        for key in ('first', 'later', 'first_iters', 'iters_per_round'):
+            rounds[key] = max(1, round(rounds[key] * factor))
     config.train_cfg.max_iters = iterations

@@ -20,6 +20,7 @@ NAMES = {
     'ensemble': 'ensemble',
     'source': 'source',
     'target': 'target',
+    'labels': 'labels',
 }
 # The columns of a row's masks and of their ensembles without training, by the path of their figure in masks.json.
 MEASURES = {
@@ -69,6 +70,7 @@ def columns_of(scores: list[dict[str, np.ndarray]]) -> list[str]:
     names = list(MEASURES)
     names += [f'{mode} mIoU' for mode in ('ensemble', 'ta_whole', 'ta_tile', 'ta_slide', 'student', 'source', 'target')]
     names += [f'{mode} {measure}' for mode in ('student', 'target') for measure in REGIONS]
+    names += [f'labels {measure}' for measure in ('coverage', 'accuracy', 'mIoU')]
     return [name for name in names if any(name in row for row in scores)]
 
 
@@ -77,7 +79,8 @@ def heading(column: str) -> str:
     if column in MEASURES:
         return column
     mode, measure = column.split(' ')
-    return NAMES[mode] + (f', {measure.removesuffix("_mIoU")}' if measure != 'mIoU' else '')
+    plain = measure == 'mIoU' and mode != 'labels'
+    return NAMES[mode] + ('' if plain else f', {measure.removesuffix("_mIoU")}')
 
 
 def spread(values: np.ndarray | None) -> str:

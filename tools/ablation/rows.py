@@ -14,6 +14,9 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'mmseg_configs'
 BASE = CONFIGS / 'goodsam_b0_toypass.py'
 SOURCE = CONFIGS / 'source/segformer_b0_toypass.py'
 ORACLE = CONFIGS / 'source/segformer_b0_toypass_oracle_whole.py'
+# GoodSAM in 13 classes, by its assistant.
+GOODSAM_13 = CONFIGS / 'omnisam/goodsam_b0_toypass_13.py'
+GOODSAM_13_SEGFORMER = CONFIGS / 'omnisam/goodsam_b0_toypass_13_segformer.py'
 _FINE = ('--generator', 'felzenszwalb', '--scales', '50', '--sigma', '0.5', '--min-size', '10')
 # Where masks come from: the tool and its flags.
 MASKS: dict[str, tuple[str, ...]] = {
@@ -56,6 +59,9 @@ class Row:
         predictors: Predictors that are scored.
         measured: Whether the masks, and the ensembles they give without training, are scored as well.
         scorings: Keys of OmniSAM's ``SCORINGS``, in place of predictors: each is a line of the table.
+        kept: Whether the last checkpoint is kept, because rows of other tables start from it.
+        start: A row of another table, ``(table, name)``, whose model of the same seed is the OmniSAM of this one.
+        own_masks: Whether an OmniSAM learns from masks of its own windows.
     """
 
     name: str
@@ -66,6 +72,19 @@ class Row:
     predictors: tuple[str, ...] = ('student', 'ta_tile', 'ensemble')
     measured: bool = False
     scorings: tuple[str, ...] = ()
+    kept: bool = False
+    start: tuple[str, str] | None = None
+    own_masks: bool = False
+
+    @property
+    def is_goodsam(self) -> bool:
+        """Whether it is GoodSAM, which has several predictors and needs masks to be trained."""
+        return self.config in (BASE, GOODSAM_13, GOODSAM_13_SEGFORMER)
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether a run of another seed is another one."""
+        return self.trained or self.start is not None
 
 
 def difference(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:

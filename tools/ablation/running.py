@@ -14,10 +14,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ablation.jobs import Job, config_of, is_done, masks_of, measure_settings, settings_of, slug
+from ablation.jobs import Job, config_of, is_done, masks_of, measure_settings, settings_of, slug, start_of
 from ablation.omnisam import SCORINGS, TARGET
 from ablation.pictures import COLUMNS, PANELS
-from ablation.rows import BASE, MASKS, SIMULATED, Row
+from ablation.rows import MASKS, SIMULATED, Row
 from stage1_sam_cache.system import folder_lock
 from stage2_distill.errors import ConfigError
 from stage2_distill.training.bfloat16 import bfloat16_is_fast
@@ -44,9 +44,11 @@ def _run(job: Job, args: argparse.Namespace) -> None:
     file = job.folder / 'config.py'
     caches = {split: cache(job.row, config, split, args) for split in ('train', 'val')}
     if caches['train']:
-        config.train_dataloader.dataset.cache = str(caches['train'])
+        learned = config.train_dataloader.dataset
+        learned.get('target', learned).cache = str(caches['train'])
     config.dump(file)
-    weights = []
+    start = None if job.row.is_goodsam else start_of(job)  # GoodSAM's config names its assistant
+    weights = [] if start is None else [str(start)]
     begun = time.perf_counter()
     if job.row.trained:
         call(
@@ -54,32 +56,36 @@ def _run(job: Job, args: argparse.Namespace) -> None:
             job,
             file,
             *(['--amp'] if bfloat16_is_fast() else []),
+            *([] if start is None else ['--load-from', start]),
             '--resume-or-start',
             '--work-dir',
-            job.folder / 'work',
+            job.work,
         )
-        weights = [str(find_latest(job.folder / 'work'))]
+        weights = [str(find_latest(job.work))]
     seconds = time.perf_counter() - begun
     flags: list[object] = []
-    if job.row.config == BASE:
+    if job.row.is_goodsam:
         flags += ['--predictor', *job.row.predictors]
         flags += ['--cache', caches['val']] if caches['val'] else []
     ways = [(way, domain) for way in job.row.scorings for domain in SCORINGS[way].domains]
     scores = [score_so(job, config, weights, way, domain, args) for way, domain in ways]
+    if start is not None and job.row.trained:
+        scores += score_labels(job, args)
     if not ways:
         scores = test(job, file, *weights, *flags, *limit_of(args))
     if caches['val'] and job.seed == args.seeds[0]:
         shown = ['--split', 'val', '--cache', caches['val'], '--columns', COLUMNS, '--out', job.folder / 'picture.png']
         call('browse_pseudo_labels.py', job, file, *weights, *shown, '--panels', *PANELS)
     write(job.scores, {'seconds': seconds, 'scores': scores})
-    for checkpoint in (job.folder / 'work').glob('*.pth'):
-        checkpoint.unlink()  # those of a whole table would fill the disk
+    for checkpoint in job.work.glob('*.pth'):
+        if not (job.row.kept and str(checkpoint) in weights):
+            checkpoint.unlink()  # those of a whole table would fill the disk
 
 
 def test(job: Job, file: Path, *flags: object) -> list[dict[str, Any]]:
     """Score with tools/test.py."""
     out = job.folder / 'test_scores.json'
-    call('test.py', job, file, *flags, '--work-dir', job.folder / 'work', '--regions', '--out', out)
+    call('test.py', job, file, *flags, '--work-dir', job.work, '--regions', '--out', out)
     scores: list[dict[str, Any]] = json.loads(out.read_text())['scores']
     return scores
 
@@ -100,6 +106,15 @@ def score_so(
         write(kept, {**scores, 'mode': mode, 'scoring': way})
     found: dict[str, Any] = json.loads(kept.read_text())
     return found
+
+
+def score_labels(job: Job, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Score the pseudo-labels of an adaptation's rounds: those of the last are its scores, all stay in a file."""
+    out = job.folder / 'labels.json'
+    call('score_labels.py', job, job.work, '--data', args.data, '--json', out)
+    last = json.loads(out.read_text())[-1]
+    figures = {name: 100 * last[name] for name in ('coverage', 'accuracy', 'mIoU')}
+    return [{'mode': 'labels', 'scoring': way, **figures} for way in job.row.scorings[:1]]
 
 
 def limit_of(args: argparse.Namespace) -> list[object]:
@@ -139,9 +154,11 @@ def cache(row: Row, config: Config, split: str, args: argparse.Namespace) -> Pat
     scored = row.measured or 'ensemble' in row.predictors
     if masks is None or (split == 'train' and not row.trained) or (split == 'val' and not scored):
         return None
-    grid = config.model.grid
+    grids = config.model.grid
+    grid = grids[-1] if isinstance(grids, list) else grids  # of a list the last is of panoramas
     window = 'x'.join(map(str, grid.window))
-    name = f'{slug(masks)}_{window}_{grid.stride}{"_wrap" if grid.wrap else ""}'
+    wrap = grid.get('wrap', False)
+    name = f'{slug(masks)}_{window}_{grid.stride}{"_wrap" if wrap else ""}'
     folder = args.out / 'cache' / name / split
     if (folder / 'done').exists():
         return folder
@@ -149,7 +166,7 @@ def cache(row: Row, config: Config, split: str, args: argparse.Namespace) -> Pat
     if tool == 'cache_sam.py':
         flags += ['--dataset', 'toypass']
     flags += ['--split', split, '--data-root', args.data, '--window', window, '--stride', grid.stride, '--out', folder]
-    log(tool, folder.with_suffix('.log'), *flags, *(['--wrap'] if grid.wrap else []))
+    log(tool, folder.with_suffix('.log'), *flags, *(['--wrap'] if wrap else []))
     (folder / 'done').touch()
     return folder
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ablation.collapse import collapse
-from ablation.omnisam import omnisam
+from ablation.omnisam import adaptation, assistants, omnisam
 from ablation.rows import (
     FUSIONS,
     MASKS,
@@ -157,4 +157,6 @@ TABLES: dict[str, Callable[[], list[Row]]] = {
     'collapse': collapse,
     'mask_quality': mask_quality,
     'omnisam': omnisam,
+    'omnisam_adaptation': adaptation,
+    'omnisam_assistant': assistants,
 }

@@ -5,6 +5,7 @@
     tools/run_ablation.py controls --rows 'eq 4' oracle --masks truth
     tools/run_ablation.py mask_quality --untrained     # how good must masks be? Damaged true masks and their ensembles
     tools/run_ablation.py omnisam --seeds 0 1 2        # what OmniSAM's memory gives
+    tools/run_ablation.py omnisam_adaptation           # what its adaptation gives, from the first row of that table
 
 Masks are cached once for all rows. The tool can be killed at any time and run again: finished runs are kept, and an
 interrupted training run resumes from its last checkpoint.
@@ -19,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ablation.collapse import drift_plot
-from ablation.jobs import Job, done_before, is_done, is_measured, slug
+from ablation.jobs import Job, done_before, is_done, is_measured, slug, start_of
 from ablation.pictures import contact_sheet, plot, plot_quality
 from ablation.report import markdown
 from ablation.rows import MASKS, Row
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     jobs = [
         Job(row, seed, folder / slug(row.name) / f'seed{seed}')
         for row in rows
-        for seed in (args.seeds if row.trained else args.seeds[:1])
+        for seed in (args.seeds if row.has_seeds else args.seeds[:1])
     ]
     measured = [job for job in jobs if job.row.measured and job.seed == args.seeds[0]]
     unmeasured = [job for job in measured if not is_measured(job, args)]
@@ -84,6 +85,8 @@ def main(argv: list[str] | None = None) -> int:
         if not jobs and not measured:
             parser.error(f'all these rows of {args.table} have to be trained')
     missing = [job for job in jobs if not is_done(job, args)]
+    for job in missing:
+        start_of(job)  # refuse before the first of them runs
     print(f'{args.table}: {len(rows)} rows, {len(jobs)} runs, {len(jobs) - len(missing)} of them done before')
     if unmeasured:
         print(f'scoring the masks of {len(unmeasured)} rows, and their ensembles')

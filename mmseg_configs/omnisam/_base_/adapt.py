@@ -8,6 +8,7 @@ model = dict(
     step='patch',
     target_weight=1.0,
     fpa_weight=0.3,  # lambda; 0.1 by default in the authors' code; the paper's is not known
+    norm_eval=True,  # False: the statistics follow the batches of both domains, as theirs do
     ramp=None,  # the second revision, in steps of patches: target 0 to 900, fpa 900 to 1800; here in iterations
     # The authors index by step, in orders that are reversed at random, and count absent classes (literal=True).
     prototypes=dict(index='window', positions=9, literal=False),
