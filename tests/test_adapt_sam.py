@@ -73,7 +73,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(adapt, run_tool, start_tool, tin
         (['--min-area', '99999'], 'or a smaller --min-area'),
         (['--focal-alpha', 'many'], "--focal-alpha: 'many' is neither a number from 0 to 1 nor count"),
         (['--sam', 'vit_x'], "no SAM is called 'vit_x'"),
-        (['--seed', '-1'], '--seed need at least 0'),
+        (['--seed', '-1'], "--seed: '-1' is not a whole number from 0"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(adapt, run_tool, tmp_path, flags, message):

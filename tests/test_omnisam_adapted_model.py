@@ -21,6 +21,7 @@ from stage1_sam_cache.data.catalog import DATASETS
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage1_sam_cache.errors import ImageError
 from stage1_sam_cache.system import interruption
+from stage2_distill.checkpoints.fit import check_fit
 from stage2_distill.data.sampler import Draw
 from stage2_distill.errors import CheckpointError, ConfigError, Stage2Error, TrainingError
 from stage2_distill.omnisam import registered  # noqa: F401
@@ -554,6 +555,14 @@ def test_a_source_model_fits_its_adaptation():
     }
     assert set(completed) - set(shapes) == {'prototypes.means', 'prototypes.counts'}
     assert adapted.prototypes.means.shape == (1, 8, 256)
+
+
+def test_sam_2_itself_is_no_source_model():
+    model = build()
+    with pytest.raises(CheckpointError, match=r'are SAM 2 itself.*; train one with a config source_.*add --load-from'):
+        check_fit(model, 'goodsam://toy_sam2.safetensors', starts=True)
+    with pytest.raises(CheckpointError, match='are SAM 2 itself'):  # as it is published
+        model.complete({'model': {'image_encoder.neck': torch.zeros(1)}})
 
 
 def test_what_would_fail_late_is_said_first():

@@ -316,16 +316,20 @@ def test_seeds_become_mean_and_spread(tmp_path):
     assert markdown([row], jobs[:1]).splitlines()[-1] == '| 1: whole | 30.00 |'
 
 
-def test_a_run_that_fails_is_told_in_one_line(monkeypatch, capsys, tmp_path):
+def test_a_run_that_fails_is_told_in_one_line(tiny_toypass, monkeypatch, capsys, tmp_path):
     flags = ('table3', '--data', tmp_path / 'nothing', '--out', tmp_path, '--rows')
     complaint('run_ablation', monkeypatch, *flags, 'row 9')
     assert 'no row of table3 contains row 9' in capsys.readouterr().err
     complaint('run_ablation', monkeypatch, *flags, '2:', '--seeds', '-1')
-    assert '--seeds are whole numbers of at least 0' in capsys.readouterr().err
+    assert "--seeds: '-1' is not a whole number from 0" in capsys.readouterr().err
     complaint('run_ablation', monkeypatch, *flags, '2:', '--iterations', '0')
     assert "'0' is not a whole number above 0" in capsys.readouterr().err
     last = complaint('run_ablation', monkeypatch, *flags, '2:')
-    assert last.startswith('tools/test.py stopped with status 2: error: toypass has no images')
+    assert last.startswith("toypass has no images of split 'val' in ") and 'tools --data;' in last
+    assert not (tmp_path / 'table3').exists()
+    flags = ('table3', '--data', tiny_toypass[0], '--out', tmp_path, '--rows', '2:', '--cfg-options')
+    last = complaint('run_ablation', monkeypatch, *flags, 'model.teacher_assistant.init_cfg.checkpoint=nothing.pth')
+    assert last.startswith('tools/test.py stopped with status 2: error: ') and 'nothing.pth' in last
 
 
 def test_every_suspect_is_one_change_of_the_literal_loop():

@@ -456,7 +456,7 @@ def test_mistakes_are_told_and_no_code_is_run(hostile, tmp_path, monkeypatch, ca
     (tmp_path / 'odd.py').write_text(f"_base_ = '{B0}'\noptim_wrapper = dict(type='Odd')\n")
     assert '--amp goes with OptimWrapper' in complaint('train', monkeypatch, 'odd.py', '--amp')
     complaint('train', monkeypatch, B0, '--seed', '-1')
-    assert 'error: --seed needs at least 0 and less than 2**32' in capsys.readouterr().err
+    assert "error: argument --seed: '-1' is not a whole number from 0 to 2**32 - 1" in capsys.readouterr().err
     (tmp_path / 'text.pth').write_text('these are no weights')
     assert complaint('train', monkeypatch, B0, '--load-from', 'text.pth').endswith(
         'text.pth is damaged or no checkpoint (it is not what PyTorch writes); give a file that training has written'

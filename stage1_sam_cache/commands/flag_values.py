@@ -15,6 +15,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """Return a seed that NumPy and PyTorch both take."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0 to 2**32 - 1')
+    return int(text)
+
+
 def named_path(text: str) -> Path:
     """Return the path; refuse an empty one, as from an unset variable, which would mean the current folder."""
     if not text:

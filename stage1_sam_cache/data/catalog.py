@@ -127,7 +127,7 @@ _CITYSCAPES = {
 # is stored elsewhere and is not a label here.
 _MAKE_IT = (
     'make it in the checkout with tools/make_toypass.py --out data/ToyPASS --preset demo, or give its folder '
-    '(--data-root; in a config, root of each of its data sets)'
+    '(--data-root, of some tools --data; in a config, root of each of its data sets)'
 )
 _TOYPASS = {
     'train': Split((Layout('leftImg8bit/train'),)),

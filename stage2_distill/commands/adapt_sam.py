@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         '--work-dir', type=flag_values.named_path, help='logs, checkpoints, adapters (default: work_dirs/adapt_<SAM>)'
     )
-    run.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    run.add_argument('--seed', type=flag_values.seed, default=0, help='default: %(default)s')
     run.add_argument(
         '--keep',
         type=int,
@@ -77,8 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     require_one_process('tools/adapt_sam.py', os.environ)
     settings = shared_flags.make_settings(parser, AdaptSettings, shared_flags.given_settings(args, AdaptSettings))
-    if args.workers < 0 or not 0 <= args.seed < 2**32 or min(args.keep, default=0) < 0:
-        parser.error('--workers, --keep and --seed need at least 0, and --seed less than 2**32')
+    if args.workers < 0 or min(args.keep, default=0) < 0:
+        parser.error('--workers and --keep need at least 0')
     cache = open_cache(args.prompts)
     weak_labels = _uses_labels(parser, args, cache)
     listing = shared_flags.list_images(parser, args)

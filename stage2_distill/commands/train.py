@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         '--amp', action='store_true', help='mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU'
     )
-    run.add_argument('--seed', type=int, help='seed of weights, order and augmentation')
+    run.add_argument('--seed', type=flag_values.seed, help='seed of weights, order and augmentation')
     run.add_argument('--deterministic', action='store_true', help='only deterministic kernels; slower')
     add_config_flag(run)
     add_launcher_flags(run)
@@ -73,8 +73,6 @@ def main(argv: list[str] | None = None) -> int:
     """Build the runner, train, and return the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.seed is not None and not 0 <= args.seed < 2**32:
-        parser.error('--seed needs at least 0 and less than 2**32')
     import_libraries()
     import torch
 

@@ -24,6 +24,10 @@ from stage2_distill.omnisam.prototypes import FeatureSums, Prototypes, of_all_pr
 from stage2_distill.omnisam.semantic_head import SemanticHead
 
 ANCHOR = 'anchor'
+TRAIN_ONE = (
+    'train one with a config source_*.py of mmseg_configs/omnisam (source_toypass.py for adapt_toypass.py) and add '
+    '--load-from FILE'
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,16 @@ class AdaptedOmniSAM(OmniSAM):
         return self
 
     def complete(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of a checkpoint as the model loads them: one of the source training has no prototypes yet."""
+        """Weights of a checkpoint as the model loads them: one of the source training has no prototypes yet.
+
+        Raises:
+            CheckpointError: If they are SAM 2's own, which no source training has made a semantic network of.
+        """
+        sam2 = weights.get('model', weights)  # below that key in the published files
+        if isinstance(sam2, Mapping) and any(name.startswith('image_encoder.') for name in sam2):
+            raise CheckpointError(
+                'these weights are SAM 2 itself, and the adaptation starts from a source model', TRAIN_ONE
+            )
         return {f'prototypes.{name}': value for name, value in self.prototypes.state_dict().items()} | weights
 
     # --- the anchor ---

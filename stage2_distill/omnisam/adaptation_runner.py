@@ -9,6 +9,7 @@ from mmseg.registry import RUNNERS
 
 from stage2_distill.errors import ConfigError
 from stage2_distill.omnisam import instance_labels
+from stage2_distill.omnisam.adaptation import TRAIN_ONE
 from stage2_distill.omnisam.cached_target import build_with_masks
 from stage2_distill.training.checked_runner import CheckedRunner
 
@@ -26,11 +27,7 @@ class AdaptationRunner(CheckedRunner):
         """
         if cfg.get('train_cfg'):
             if not cfg.get('load_from') and not cfg.get('resume'):
-                raise ConfigError(
-                    'the adaptation starts from a source model, and none is given',
-                    'train one with a config source_*.py of mmseg_configs/omnisam (source_toypass.py for '
-                    'adapt_toypass.py) and add --load-from FILE',
-                )
+                raise ConfigError('the adaptation starts from a source model, and none is given', TRAIN_ONE)
             loader = cfg.train_dataloader
             if loader.get('num_workers') and loader.get('persistent_workers'):
                 raise ConfigError(

@@ -41,12 +41,6 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of at least 0')
-    return int(text)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--domain', nargs='+', choices=DOMAINS, default=DOMAINS, help='make only source or target (default: both)'
     )
-    parser.add_argument('--seed', type=_seed, default=0, help='default: %(default)s')
+    parser.add_argument('--seed', type=flag_values.seed, default=0, help='default: %(default)s')
     parser.add_argument(
         '--workers',
         type=_positive,

@@ -26,6 +26,7 @@ from ablation.report import markdown
 from ablation.rows import MASKS, Row
 from ablation.tables import TABLES
 from stage1_sam_cache.commands import cli, flag_values
+from stage1_sam_cache.data.catalog import list_dataset
 from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag
@@ -42,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--out', type=flag_values.named_path, default=Path('work_dirs/ablation'), help='default: %(default)s'
     )
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='one run each, for trained rows (default: 0)')
+    parser.add_argument('--seeds', type=flag_values.seed, nargs='+', default=[0], help='one run each (default: 0)')
     parser.add_argument('--rows', nargs='+', metavar='TEXT', help='only rows whose name is or contains one of these')
     parser.add_argument(
         '--masks',
@@ -61,8 +62,6 @@ def main(argv: list[str] | None = None) -> int:
     """Run what is missing, then write the table."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if min(args.seeds) < 0:
-        parser.error('--seeds are whole numbers of at least 0')
     require_one_process('tools/run_ablation.py', os.environ)
     import_libraries()
     from ablation.running import measure, run
@@ -85,8 +84,10 @@ def main(argv: list[str] | None = None) -> int:
         if not jobs and not measured:
             parser.error(f'all these rows of {args.table} have to be trained')
     missing = [job for job in jobs if not is_done(job, args)]
-    for job in missing:
-        start_of(job)  # refuse before the first of them runs
+    for job in missing:  # refuse before the first of them runs
+        start_of(job)
+    if missing or unmeasured:
+        list_dataset('toypass', 'val', args.data)
     print(f'{args.table}: {len(rows)} rows, {len(jobs)} runs, {len(jobs) - len(missing)} of them done before')
     if unmeasured:
         print(f'scoring the masks of {len(unmeasured)} rows, and their ensembles')

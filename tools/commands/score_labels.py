@@ -79,7 +79,10 @@ def score(store: RoundStore, truth: TruthFiles) -> dict[str, Any]:
     """
     about = store.manifest()
     if 'coverage' not in about:
-        raise DatasetError(f'{store.folder} is not finished', 'continue the run: tools/train.py CONFIG --resume')
+        raise DatasetError(
+            f'{store.folder} is not finished, or its manifest.json is damaged',
+            'continue the run: tools/train.py CONFIG --resume',
+        )
     classes = about['classes']
     space = next((name for name, each in LABEL_SPACES.items() if list(each.classes) == classes), None)
     if space not in ('cityscapes13', 'cityscapes19'):

@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--iterations', type=int, default=6000, help='default: %(default)s')
     parser.add_argument('--batch', type=int, default=2, help='images per iteration (default: %(default)s)')
     parser.add_argument('--lr', type=float, default=1e-3, help='default: %(default)s')
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    parser.add_argument('--seed', type=flag_values.seed, default=0, help='default: %(default)s')
     parser.add_argument('--workers', type=int, default=0, help='processes that load images (default: %(default)s)')
     parser.add_argument('--amp', action='store_true', help='bfloat16')
     parser.add_argument('--compile', action='store_true', help='compile the networks: needs a C++ compiler')
@@ -59,8 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     counts = [args.batch, args.val_interval, args.checkpoint_interval, 1 if args.overfit is None else args.overfit]
     if args.iterations < 2 or min(counts) < 1 or not 0 < args.lr < math.inf:
         parser.error('--iterations needs at least 2, --batch, --overfit and intervals 1, --lr a positive number')
-    if args.workers < 0 or not 0 <= args.seed < 2**32:
-        parser.error('--workers and --seed need at least 0, and --seed less than 2**32')
+    if args.workers < 0:
+        parser.error('--workers needs at least 0')
     import_libraries()
     import torch
 
