@@ -221,7 +221,8 @@ def test_in_the_middle_of_a_round_it_resumes_with_its_labels(start, adapted, tmp
 def test_without_a_source_model_it_is_one_line(configs, tmp_path, monkeypatch):
     assert complaint('train', monkeypatch, configs / 'adapt.py', '--work-dir', tmp_path) == (
         'the adaptation starts from a source model, and none is given; train one with a config source_*.py of '
-        'mmseg_configs/omnisam (source_toypass.py for adapt_toypass.py) and add --load-from FILE'
+        'mmseg_configs/omnisam (source_toypass.py for adapt_toypass.py) and give its checkpoint, for training by '
+        '--load-from FILE'
     )
 
 

@@ -559,7 +559,10 @@ def test_a_source_model_fits_its_adaptation():
 
 def test_sam_2_itself_is_no_source_model():
     model = build()
-    with pytest.raises(CheckpointError, match=r'are SAM 2 itself.*; train one with a config source_.*add --load-from'):
+    with pytest.raises(
+        CheckpointError,
+        match=r'^checkpoint goodsam://\S+: these weights are SAM 2 itself.*; train one with a config source_',
+    ):
         check_fit(model, 'goodsam://toy_sam2.safetensors', starts=True)
     with pytest.raises(CheckpointError, match='are SAM 2 itself'):  # as it is published
         model.complete({'model': {'image_encoder.neck': torch.zeros(1)}})

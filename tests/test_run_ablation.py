@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ from ablation.jobs import Job, config_of, masks_of, settings_of
 from ablation.omnisam import OMNISAM, SCORINGS
 from ablation.report import markdown
 from ablation.rows import BASE, SIMULATED, assistant, assistant_sizes, difference, paper_row
+from ablation.running import run as run_job
 from ablation.tables import TABLES, table3
 from stage2_distill.checkpoints.shipped_weights import load_from_goodsam
+from stage2_distill.errors import ConfigError
 from stage2_distill.fusion.ensemble import Fused
 from stage2_distill.omnisam.prediction import PredictionSettings
 from stage2_distill.omnisam.window_choice import WindowChoice
@@ -192,7 +195,7 @@ def test_adaptations_start_from_the_source_models_of_their_seeds(tiny_toypass, m
     config.weights = None
     (started / 'work').mkdir(parents=True)
     torch.save({'state_dict': MODELS.build(config).state_dict(), 'meta': {}}, started / 'work/iter_1.pth')
-    (started / 'scores.json').write_text('{}')
+    (started / 'scores.json').write_text('{"model": "iter_1.pth"}')
     (started / 'settings.json').write_text('{"config": "one"}')
     make_table(*flags)
     head, _, *lines = (tmp_path / 'omnisam_adaptation/table.md').read_text().strip().splitlines()
@@ -203,12 +206,14 @@ def test_adaptations_start_from_the_source_models_of_their_seeds(tiny_toypass, m
     figures = [f'{100 * labels[-1][name]:.2f}' for name in ('coverage', 'accuracy', 'mIoU')]
     assert lines[1].strip('| ').split(' | ')[-3:] == figures
     assert not list((tmp_path / 'omnisam_adaptation').rglob('*.pth')) and (started / 'work/iter_1.pth').exists()
-    # Another source model is another table.
+    # Another source model is another table; without one, what is there is still shown.
     (started / 'settings.json').write_text('{"config": "two"}')
     assert 'was made with other settings' in complaint('run_ablation', monkeypatch, *flags)
+    shutil.rmtree(started)
+    assert '\n'.join(lines) in make_table(*flags)
 
 
-def test_goodsams_assistant_is_the_source_model_of_the_seed(tmp_path):
+def test_goodsams_assistant_is_the_source_model_of_the_seed(monkeypatch, tmp_path):
     flags = ('omnisam_assistant', '--data', str(tmp_path / 'data'), '--out', str(tmp_path))
     args = load_tool('run_ablation').build_parser().parse_args(flags)
     omnisam, adapted, segformer = TABLES['omnisam_assistant']()
@@ -216,9 +221,20 @@ def test_goodsams_assistant_is_the_source_model_of_the_seed(tmp_path):
     started = tmp_path / 'omnisam/class-ids-default/seed2'
     (started / 'work').mkdir(parents=True)
     (started / 'work/iter_9.pth').touch()
-    (started / 'scores.json').touch()
-    one, other = (config_of(Job(row, 2, tmp_path / 'omnisam_assistant/x/seed2'), args) for row in (omnisam, segformer))
+    (started / 'scores.json').write_text('{"model": "iter_9.pth"}')
+    (started / 'settings.json').write_text('{"config": "", "limit": 2}')
+    jobs = [Job(row, 2, tmp_path / f'omnisam_assistant/{row.name}/seed2') for row in (omnisam, segformer)]
+    configs = []
+    monkeypatch.setattr('ablation.running.cache', lambda *_: None)
+    monkeypatch.setattr('ablation.running.call', Mock(side_effect=ConfigError('stopped')))  # what would train
+    for job in jobs:
+        with pytest.raises(ConfigError, match='stopped'):
+            run_job(job, args)
+        configs.append(Config.fromfile(job.folder / 'config.py'))
+    one, other = configs
     assert one.model.teacher_assistant.init_cfg.checkpoint == str(started / 'work/iter_9.pth')
+    assert settings_of(jobs[0], args)['start'] == {'config': ''} and 'start' not in settings_of(jobs[1], args)
+    assert str(tmp_path / 'omnisam/') not in settings_of(jobs[0], args)['config']  # it can be moved
     assert one.train_dataloader.dataset.root == str(tmp_path / 'data')
     assert other.model.teacher_assistant.type == 'MergedClasses'
     assert {each.model.update_ta for each in (one, other)} == {False}

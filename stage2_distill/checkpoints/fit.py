@@ -40,7 +40,11 @@ def check_fit(model: torch.nn.Module, path: str, trusted: bool = False, starts: 
     weights = weights_in(checkpoint)
     complete = getattr(model, 'complete', None)
     needed = model.state_dict()
-    bad = missing_from(weights if complete is None else complete(weights), needed)
+    try:
+        completed = weights if complete is None else complete(weights)
+    except CheckpointError as problem:
+        raise CheckpointError(f'checkpoint {path}: {problem}') from problem
+    bad = missing_from(completed, needed)
     if bad:
         remedy = _part_remedy(model, path, weights, 'model', ' instead of --load-from') if starts else ''
         raise misfit(model, path, weights, bad, 'the model', remedy)

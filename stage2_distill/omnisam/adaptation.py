@@ -25,8 +25,8 @@ from stage2_distill.omnisam.semantic_head import SemanticHead
 
 ANCHOR = 'anchor'
 TRAIN_ONE = (
-    'train one with a config source_*.py of mmseg_configs/omnisam (source_toypass.py for adapt_toypass.py) and add '
-    '--load-from FILE'
+    'train one with a config source_*.py of mmseg_configs/omnisam (source_toypass.py for adapt_toypass.py) and give '
+    'its checkpoint, for training by --load-from FILE'
 )
 
 
@@ -116,7 +116,7 @@ class AdaptedOmniSAM(OmniSAM):
         """Weights of a checkpoint as the model loads them: one of the source training has no prototypes yet.
 
         Raises:
-            CheckpointError: If they are SAM 2's own, which no source training has made a semantic network of.
+            CheckpointError: If they are SAM 2's own and not those of a source model.
         """
         sam2 = weights.get('model', weights)  # below that key in the published files
         if isinstance(sam2, Mapping) and any(name.startswith('image_encoder.') for name in sam2):

@@ -30,7 +30,7 @@ class Job(NamedTuple):
 
     @property
     def start(self) -> Path | None:
-        """The folder of the job whose model it starts from, None if it starts from none; with the table's."""
+        """The folder of the job whose model it starts from; None if it starts from none."""
         if self.row.start is None:
             return None
         table, name = self.row.start
@@ -86,23 +86,30 @@ def measure_settings(job: Job, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def is_done(job: Job, args: argparse.Namespace) -> bool:
-    """Tell whether a job has scores.
+    """Tell whether a job has scores, and its model if that has to be kept.
 
     Raises:
         ConfigError: If the job was run with other settings.
     """
     earlier = job.folder / 'settings.json'
-    if earlier.exists() and json.loads(earlier.read_text()) != settings_of(job, args):
-        raise ConfigError(f'{job.folder} was made with other settings', 'remove it or give another --out')
-    return job.scores.exists() and (not job.row.kept or _model_in(job.work) is not None)
+    if earlier.exists():
+        before, now = json.loads(earlier.read_text()), settings_of(job, args)
+        if 'start' not in now:
+            before.pop('start', None)  # what it started from is no longer there, and can't be compared
+        if before != now:
+            raise ConfigError(f'{job.folder} was made with other settings', 'remove it or give another --out')
+    return job.scores.exists() and (not job.row.kept or model_of(job.folder) is not None)
 
 
 def settings_of(job: Job, args: argparse.Namespace) -> dict[str, Any]:
     """Return what a job's scores depend on, apart from the code; not where its folder is."""
     config = config_of(job, args)
     config.lessons_dir = None
-    before = {} if job.start is None else {'start': _config_text(job.start)}
-    return {'config': config.pretty_text, 'masks': masks_of(job.row, args), **before, **_limited(args)}
+    before = None if job.start is None else job.start / 'settings.json'
+    start = {}
+    if before is not None and before.exists():
+        start = {'start': {name: value for name, value in json.loads(before.read_text()).items() if name != 'limit'}}
+    return {'config': config.pretty_text, 'masks': masks_of(job.row, args), **start, **_limited(args)}
 
 
 def start_of(job: Job) -> Path | None:
@@ -111,28 +118,26 @@ def start_of(job: Job) -> Path | None:
     Raises:
         ConfigError: If it is not there.
     """
-    if job.start is None or job.row.start is None:
+    if job.row.start is None:
         return None
-    found = _model_in(job.start / 'work') if (job.start / 'scores.json').exists() else None
+    assert job.start is not None
+    found = model_of(job.start)
     if found is None:
         table, name = job.row.start
         raise ConfigError(
             f'{job.row.name}, seed {job.seed}: {job.start} has no finished model to start from',
             f'run this first: tools/run_ablation.py {table} --rows "{name}" --seeds {job.seed} (with the same --out '
-            'and --data)',
+            'and --data; if it was begun before, also with its --iterations, --limit and --cfg-options)',
         )
     return found
 
 
-def _model_in(folder: Path) -> Path | None:
-    from stage2_distill.training.resuming import latest_in  # imports torch
-
-    return latest_in(folder)
-
-
-def _config_text(folder: Path) -> str:
-    text: str = json.loads((folder / 'settings.json').read_text())['config']
-    return text
+def model_of(folder: Path) -> Path | None:
+    """Return the model that a finished job has kept in its folder, None if there is none."""
+    scores = folder / 'scores.json'
+    name = json.loads(scores.read_text()).get('model') if scores.exists() else None
+    path = folder / 'work' / name if name else None
+    return path if path is not None and path.is_file() else None
 
 
 def _limited(args: argparse.Namespace) -> dict[str, int]:
@@ -164,8 +169,6 @@ def config_of(job: Job, args: argparse.Namespace) -> Config:
         dataset = config[f'{loader}_dataloader'].dataset
         for part in [dataset[name] for name in ('source', 'target') if name in dataset] or [dataset]:
             part.root = str(args.data)
-    if (start := start_of(job)) is not None and job.row.is_goodsam:
-        config.model.teacher_assistant.init_cfg.checkpoint = str(start)
     if job.row.config == ORACLE:  # learns from the hidden labels
         config.train_dataloader.dataset.labels = str(args.data / 'truth/target/train')
     for part in ('cfg', 'dataloader', 'evaluator'):
@@ -185,5 +188,6 @@ def shorten(config: Config, iterations: int) -> None:
     if 'rounds' in config.default_hooks:
         rounds = config.default_hooks.rounds
         for key in ('first', 'later', 'first_iters', 'iters_per_round'):
-            rounds[key] = max(1, round(rounds[key] * factor))
+            if rounds.get(key) is not None:
+                rounds[key] = max(1, round(rounds[key] * factor))
     config.train_cfg.max_iters = iterations

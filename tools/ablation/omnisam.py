@@ -1,7 +1,7 @@
 """OmniSAM's tables: what its memory gives, what the adaptation gives, and OmniSAM as GoodSAM's assistant.
 
-In the first a row is a network; how it is scored are lines of that row, by one training run. The others start from the
-first row's models, of the same seeds.
+In the first a row is a network; how it is scored are lines of that row, by one training run. Adaptations start from the
+models of its first row, GoodSAM's assistants from these or from adapted ones, each of the same seed.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def plot(rows: list[Row], jobs: list[Job], file: Path) -> None:
     from matplotlib import pyplot
 
     names, scores = zip(*lines_of(rows, jobs), strict=True)
-    columns = [name for name in columns_of(list(scores)) if name.endswith(' mIoU')]
+    columns = [name for name in columns_of(list(scores)) if name.endswith(' mIoU') and not name.startswith('labels ')]
     figure, axes = pyplot.subplots(figsize=(9, 1 + 0.28 * len(names) * len(columns)))
     height = 0.8 / len(columns)
     for i, column in enumerate(columns):

@@ -66,7 +66,7 @@ def collect(row: Row, jobs: list[Job], scoring: str | None = None) -> dict[str, 
 
 
 def columns_of(scores: list[dict[str, np.ndarray]]) -> list[str]:
-    """List the columns that any row has: masks, mIoU of each predictor, then the student's other measures."""
+    """List the columns that any row has: masks, mIoU of each predictor, regions, pseudo-labels."""
     names = list(MEASURES)
     names += [f'{mode} mIoU' for mode in ('ensemble', 'ta_whole', 'ta_tile', 'ta_slide', 'student', 'source', 'target')]
     names += [f'{mode} {measure}' for mode in ('student', 'target') for measure in REGIONS]

@@ -54,7 +54,7 @@ class Row:
         name: First cell of the line.
         changes: Of the config, nested; ``_delete_`` as in MMEngine.
         masks: Key of ``MASKS`` or ``SIMULATED``; None takes the command line's.
-        trained: Whether anything is trained; other rows need no seeds.
+        trained: Whether anything is trained.
         config: File of the config that ``changes`` apply to.
         predictors: Predictors that are scored.
         measured: Whether the masks, and the ensembles they give without training, are scored as well.
@@ -83,7 +83,7 @@ class Row:
 
     @property
     def has_seeds(self) -> bool:
-        """Whether a run of another seed is another one."""
+        """Whether its scores depend on a seed: of its training, or of the model that it starts from."""
         return self.trained or self.start is not None
 
 

@@ -39,15 +39,17 @@ def run(job: Job, args: argparse.Namespace) -> None:
 
 
 def _run(job: Job, args: argparse.Namespace) -> None:
+    forget_scores(job)
     write(job.folder / 'settings.json', settings_of(job, args))
-    config = config_of(job, args)
+    config, start = config_of(job, args), start_of(job)
+    if start is not None and job.row.is_goodsam:
+        config.model.teacher_assistant.init_cfg.checkpoint, start = str(start), None
     file = job.folder / 'config.py'
     caches = {split: cache(job.row, config, split, args) for split in ('train', 'val')}
     if caches['train']:
         learned = config.train_dataloader.dataset
         learned.get('target', learned).cache = str(caches['train'])
     config.dump(file)
-    start = None if job.row.is_goodsam else start_of(job)  # GoodSAM's config names its assistant
     weights = [] if start is None else [str(start)]
     begun = time.perf_counter()
     if job.row.trained:
@@ -76,10 +78,20 @@ def _run(job: Job, args: argparse.Namespace) -> None:
     if caches['val'] and job.seed == args.seeds[0]:
         shown = ['--split', 'val', '--cache', caches['val'], '--columns', COLUMNS, '--out', job.folder / 'picture.png']
         call('browse_pseudo_labels.py', job, file, *weights, *shown, '--panels', *PANELS)
-    write(job.scores, {'seconds': seconds, 'scores': scores})
+    kept = Path(weights[0]).name if job.row.kept else None
+    write(job.scores, {'seconds': seconds, 'scores': scores, 'model': kept})
     for checkpoint in job.work.glob('*.pth'):
-        if not (job.row.kept and str(checkpoint) in weights):
+        if checkpoint.name != kept:
             checkpoint.unlink()  # those of a whole table would fill the disk
+
+
+def forget_scores(job: Job) -> None:
+    """Remove the scores of a job whose model was lost, the list of them last, so that this can be interrupted."""
+    if job.scores.exists():
+        for way in job.row.scorings:
+            for domain in SCORINGS[way].domains:
+                (job.folder / f'{slug(way)}_{domain}.json').unlink(missing_ok=True)
+        job.scores.unlink()
 
 
 def test(job: Job, file: Path, *flags: object) -> list[dict[str, Any]]:

@@ -35,12 +35,6 @@ def _width(text: str) -> int:
     return width
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of at least 1')
-    return int(text)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Define all flags."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -58,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--seed', type=flag_values.seed, default=0, help='default: %(default)s')
     parser.add_argument(
         '--workers',
-        type=_positive,
+        type=flag_values.positive,
         default=os.cpu_count() or 1,
         help='processes (default: one per core, here %(default)s)',
     )

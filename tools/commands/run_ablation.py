@@ -5,7 +5,7 @@
     tools/run_ablation.py controls --rows 'eq 4' oracle --masks truth
     tools/run_ablation.py mask_quality --untrained     # how good must masks be? Damaged true masks and their ensembles
     tools/run_ablation.py omnisam --seeds 0 1 2        # what OmniSAM's memory gives
-    tools/run_ablation.py omnisam_adaptation           # what its adaptation gives, from the first row of that table
+    tools/run_ablation.py omnisam_adaptation           # what its adaptation gives, from models of that table
 
 Masks are cached once for all rows. The tool can be killed at any time and run again: finished runs are kept, and an
 interrupted training run resumes from its last checkpoint.
