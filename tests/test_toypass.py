@@ -454,7 +454,7 @@ def test_ctrl_c_ends_the_tool_and_its_workers(tmp_path):
         (('--preset', 'huge'), 'invalid choice'),
         (('--panorama-width', '1000'), '1000 is not a power of two'),
         (('--workers', '0'), "'0' is not a whole number above 0"),
-        (('--seed', '-1'), "'-1' is not a number"),
+        (('--seed', '-1'), "'-1' is not a whole number from 0"),
         (('--source-pixels-per-degree', '500'), 'between 0.5 and 60'),
         (('--out', ''), 'the path is empty'),
     ],
