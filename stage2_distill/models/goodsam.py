@@ -25,6 +25,7 @@ from stage2_distill.geometry.window_batch import cut_windows, stitch_windows
 from stage2_distill.heads.lesson import Lesson, without_left_out
 from stage2_distill.models.label_assistant import averaged_copy, begin_as_the_assistant
 from stage2_distill.models.names import NETWORKS
+from stage2_distill.models.norm_eval import keep_statistics
 from stage2_distill.models.onnx_assistant import OnnxAssistant
 from stage2_distill.models.sequence_assistant import sequence_method
 from stage2_distill.models.setting_check import check_normalisation, check_settings
@@ -119,9 +120,7 @@ class GoodSAM(BaseSegmentor):
         """Set the mode; a frozen assistant, the copy that labels, and ``norm_eval`` stay in evaluation mode."""
         super().train(mode)
         for name in self.norm_eval:
-            for module in getattr(self, name).modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            keep_statistics(getattr(self, name))
         if not self.update_ta:
             self.teacher_assistant.eval()
         if self.label_assistant is not None:

@@ -4,51 +4,30 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.logging import MessageHub
 from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from stage1_sam_cache.data.label_spaces import IGNORE
 from stage1_sam_cache.system.weight_files import missing_from
 from stage2_distill.errors import CheckpointError, ConfigError, Stage2Error
-from stage2_distill.omnisam.memory_bank import MemoryBank, MemoryEntry
+from stage2_distill.models.norm_eval import keep_statistics
+from stage2_distill.omnisam.memory_bank import MemoryEntry
 from stage2_distill.omnisam.omnisam import OmniSAM
 from stage2_distill.omnisam.paired_dataset import SOURCE, TARGET
+from stage2_distill.omnisam.paired_walk import ANCHOR, Domain, PairedWalk
 from stage2_distill.omnisam.patch_steps import Sequences, Walk
 from stage2_distill.omnisam.prototypes import FeatureSums, Prototypes, of_all_processes
 from stage2_distill.omnisam.semantic_head import SemanticHead
 
-ANCHOR = 'anchor'
 TRAIN_ONE = (
     'train one with a config source_*.py of mmseg_configs/omnisam (source_toypass.py for adapt_toypass.py) and give '
     'its checkpoint, for training by --load-from FILE'
 )
-
-
-@dataclass(frozen=True)
-class Domain:
-    """The images of one domain in a batch.
-
-    Attributes:
-        sequences: Their patches.
-        slots: Of the memory along them.
-    """
-
-    sequences: Sequences
-    slots: int
-
-    def __len__(self) -> int:
-        return self.sequences.patches.shape[1]
-
-    def at(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return patches, labels and windows of a step."""
-        patches, labels, windows = (part[:, step] for part in self.sequences)
-        return patches, labels, windows
 
 
 @MODELS.register_module()
@@ -107,9 +86,7 @@ class AdaptedOmniSAM(OmniSAM):
         """Set the mode; with ``norm_eval`` batch normalisation stays in evaluation mode."""
         super().train(mode)
         if self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            keep_statistics(self)
         return self
 
     def complete(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -295,34 +272,6 @@ class AdaptedOmniSAM(OmniSAM):
         begin, end = self.ramp[name]
         iteration = MessageHub.get_current_instance().get_info('iter', 0) or 0
         return min(max((iteration - begin) / (end - begin), 0.0), 1.0)
-
-
-class PairedWalk:
-    """The walk of ``AdaptedOmniSAM``: a sequence per domain, and a memory of its own for the anchor.
-
-    Args:
-        domains: Of the batch.
-    """
-
-    def __init__(self, domains: Mapping[str, Domain]) -> None:
-        self._domains = domains
-        self._banks = {name: MemoryBank(domain.slots) for name, domain in domains.items()}
-        self._banks[ANCHOR] = MemoryBank(domains[SOURCE].slots)
-
-    def __len__(self) -> int:
-        return max(map(len, self._domains.values()))
-
-    def at(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the arguments of ``AdaptedOmniSAM.patch_loss``."""
-        parts = {name: domain.at(step) for name, domain in self._domains.items() if step < len(domain)}
-        memories = {name: list(bank) for name, bank in self._banks.items()}
-        given = {name: part[1:] for name, part in parts.items()}
-        return {name: part[0] for name, part in parts.items()}, {**given, 'step': step, 'memories': memories}
-
-    def keep(self, kept: Mapping[str, MemoryEntry]) -> None:
-        """Remember the patches of a step."""
-        for name, entry in kept.items():
-            self._banks[name].add(entry)
 
 
 def _add(sums: dict[str, FeatureSums], name: str, more: FeatureSums) -> None:

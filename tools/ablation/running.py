@@ -15,7 +15,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ablation.jobs import Job, config_of, is_done, masks_of, measure_settings, settings_of, slug, start_of
-from ablation.omnisam import SCORINGS, TARGET
+from ablation.omnisam import BOTH_LAPS, SCORINGS, TARGET
 from ablation.pictures import COLUMNS, PANELS
 from ablation.rows import MASKS, SIMULATED, Row
 from stage1_sam_cache.system import folder_lock
@@ -72,7 +72,7 @@ def _run(job: Job, args: argparse.Namespace) -> None:
     ways = [(way, domain) for way in job.row.scorings for domain in SCORINGS[way].domains]
     scores = [score_so(job, config, weights, way, domain, args) for way, domain in ways]
     if start is not None and job.row.trained:
-        scores += score_labels(job, args)
+        scores.append(score_labels(job, args))
     if not ways:
         scores = test(job, file, *weights, *flags, *limit_of(args))
     if caches['val'] and job.seed == args.seeds[0]:
@@ -120,13 +120,13 @@ def score_so(
     return found
 
 
-def score_labels(job: Job, args: argparse.Namespace) -> list[dict[str, Any]]:
+def score_labels(job: Job, args: argparse.Namespace) -> dict[str, Any]:
     """Score the pseudo-labels of an adaptation's rounds: those of the last are its scores, all stay in a file."""
     out = job.folder / 'labels.json'
     call('score_labels.py', job, job.work, '--data', args.data, '--json', out)
     last = json.loads(out.read_text())[-1]
     figures = {name: 100 * last[name] for name in ('coverage', 'accuracy', 'mIoU')}
-    return [{'mode': 'labels', 'scoring': way, **figures} for way in job.row.scorings[:1]]
+    return {'mode': 'labels', 'scoring': BOTH_LAPS, **figures}
 
 
 def limit_of(args: argparse.Namespace) -> list[object]:
