@@ -97,8 +97,10 @@ def adaptation() -> list[Row]:
     common: dict[str, Any] = {'config': ADAPTATION, 'scorings': (BOTH_LAPS,), 'start': START, 'predictors': ()}
     rows = [Row('before', trained=False, **common)]
     rows += [Row(name, changes, kept=name == ADAPTED[1], **common) for name, changes in _ADAPTATIONS.items()]
-    by_masks = {**common, 'config': ADAPTATION_BY_MASKS, 'masks': 'toy-sam', 'own_masks': True}
-    rows += [Row(f"rule='{rule}'", _rounds(labelling={'rule': rule}), **by_masks) for rule in ('ctcf', 'ssa')]
+    by_masks: dict[str, Any] = {**common, 'config': ADAPTATION_BY_MASKS, 'own_masks': True}
+    for masks, what in (('toy-sam', ''), ('truth', ', true masks')):
+        for rule in ('ctcf', 'ssa'):
+            rows.append(Row(f"rule='{rule}'{what}", _rounds(labelling={'rule': rule}), masks, **by_masks))
     return rows
 
 
