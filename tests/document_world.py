@@ -140,14 +140,14 @@ def panoramas(folder: Path, names: str, size: tuple[int, int] = (400, 768)) -> N
         save(picture(*size, seed), folder / name)
 
 
-def densepass(data: Path) -> None:
-    panoramas(data / 'DensePASS/leftImg8bit/val/cs', '1.png 2.png', (400, 1024))  # as wide as the widest windows
+def densepass(data: Path, width: int = 1024) -> None:  # as wide as the widest windows
+    panoramas(data / 'DensePASS/leftImg8bit/val/cs', '1.png 2.png', (400, width))
     for name in ('1', '2'):
-        save(ids(400, 1024, 19), data / f'DensePASS/gtFine/val/cs/{name}_labelTrainIds.png')
+        save(ids(400, width, 19), data / f'DensePASS/gtFine/val/cs/{name}_labelTrainIds.png')
 
 
-def densepass_train(data: Path) -> None:
-    panoramas(data / 'DensePASS/leftImg8bit/train', 'Amsterdam/1.jpg Amsterdam/2.jpg Athens/1.jpg')
+def densepass_train(data: Path, width: int = 768) -> None:
+    panoramas(data / 'DensePASS/leftImg8bit/train', 'Amsterdam/1.jpg Amsterdam/2.jpg Athens/1.jpg', (400, width))
 
 
 def wildpass(data: Path) -> None:
@@ -156,11 +156,11 @@ def wildpass(data: Path) -> None:
     save(ids(400, 768, 25), data / 'WildPASS/gtFine/val/1.png')
 
 
-def cityscapes(data: Path) -> None:
+def cityscapes(data: Path, size: tuple[int, int] = (256, 512)) -> None:
     for split in ('train', 'val'):
-        save(picture(256, 512), data / f'Cityscapes/leftImg8bit/{split}/ulm/ulm_000000_000019_leftImg8bit.png')
+        save(picture(*size), data / f'Cityscapes/leftImg8bit/{split}/ulm/ulm_000000_000019_leftImg8bit.png')
         labels = data / f'Cityscapes/gtFine/{split}/ulm/ulm_000000_000019_gtFine_labelTrainIds.png'
-        save(ids(256, 512, 19), labels)
+        save(ids(*size, 19), labels)
 
 
 def own_panoramas(scratch: Path) -> None:
@@ -168,6 +168,14 @@ def own_panoramas(scratch: Path) -> None:
     panoramas(scratch / 'my_panoramas', 'street_7.png street_8.png')
     save(ids(400, 768, 3), scratch / 'my_labels/street_7.png')
     (scratch / 'my_ids.json').write_text('{"0": "ignore", "1": "road", "2": "car"}')
+
+
+def for_omnisam(scratch: Path) -> None:
+    """Data sets and custom panoramas at their full size, because the windows have to be nine."""
+    cityscapes(scratch / 'data', (1024, 2048))
+    densepass(scratch / 'data', 2048)
+    densepass_train(scratch / 'data', 2048)
+    panoramas(scratch / 'my_panoramas', 'street_7.png', (1024, 2048))
 
 
 def photographs(scratch: Path) -> None:

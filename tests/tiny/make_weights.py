@@ -5,8 +5,10 @@ python make_weights.py DOWNLOADED SHIPPED HUB    # folders for web addresses, ``
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from safetensors.torch import save_file
+from torch import nn
 
 from stage1_sam_cache.data.label_spaces import LABEL_SPACES
+from stage1_sam_cache.sam.sam2_networks import build_sam2
 from stage2_distill import components  # noqa: F401  registers what configs name
 from stage2_distill.checkpoints.hub_folder import save_hub_folder
 from stage2_distill.commands.paper.figures import NETWORKS
@@ -35,22 +39,30 @@ def pretrained(part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from pretrained(value)
 
 
+def initial_weights(model: dict[str, Any]) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
+    """Addresses of initial weights below a config's model, and what builds the network that has such weights."""
+    for address, network in pretrained(model):
+        yield address, partial(MODELS.build, network)
+    if model['type'] == 'OmniSAM' and model.get('weights') and importlib.util.find_spec('sam2'):
+        yield model['weights'], partial(build_sam2, model['size'])
+
+
 def main(downloaded: str, shipped: str, hub: str) -> None:
     init_default_scope('mmseg')
     done = set()
     for file in sorted(CONFIGS.rglob('*.py')):
         if '_base_' in file.parts:
             continue
-        for address, network in pretrained(read_config(str(file)).to_dict().get('model')):
-            if address in done or address.startswith('hf:'):
+        for address, build in initial_weights(read_config(str(file)).to_dict()['model']):
+            if address in done or '://' not in address:  # others are folders of the hub, or files of work dirs
                 continue
             done.add(address)
-            weights = MODELS.build(network).state_dict()
+            weights = build().state_dict()
             name = address.rpartition('/')[2]
             if address.startswith('goodsam://'):
                 save_file(weights, Path(shipped) / name)
-            else:
-                torch.save(weights, Path(downloaded) / name)
+            else:  # what SAM 2's own tools download is not sought where torch.hub keeps its files
+                torch.save(weights, Path(hub if name.startswith('sam2') else downloaded) / name)
     classes = LABEL_SPACES['cityscapes19'].classes
     for size in NETWORKS:
         folder = Path(hub, published_address(size, 'nvidia').removeprefix('hf:'))

@@ -4,6 +4,7 @@ Python imports a module of this name when it starts. Commands, configs, flags an
 this is changed, when the module that has it is imported:
 
 - SAM ViT-H is the toy SAM's network with its weights, "downloaded" from the package, asked at 6x6 points;
+- SAM 2 of any size is the toy SAM 2's network, and OmniSAM's patches have 64 pixels;
 - SegFormers are an eighth as wide, with one layer per stage; ``goodsam://`` weights come from ``TINY_WEIGHTS``;
 - a training run has two iterations, its first and its last, so that all it writes has the documents' names;
 - ToyPASS has a few scenes of each kind, and loaders one worker process.
@@ -46,6 +47,14 @@ def small_sam(weights: Any) -> None:
 def few_points(settings: Any) -> None:
     few = {'points_per_side': 6, 'pred_iou_thresh': 0.5, 'stability_score_thresh': 0.0}
     change_arguments(settings.SamSettings, lambda options: options.update(few))
+
+
+def small_sam2(sam2_sizes: Any) -> None:
+    sam2_sizes.SIZES.update(dict.fromkeys(sam2_sizes.SIZES, sam2_sizes.SIZES['toy']))
+
+
+def small_patches(omnisam: Any) -> None:
+    change_arguments(omnisam.OmniSAM, lambda options: options.update(patch_size=64))
 
 
 def narrow_backbone(mit: Any) -> None:
@@ -92,6 +101,8 @@ def one_worker(dataloader: Any) -> None:
 CHANGES = {
     'stage1_sam_cache.sam.weights': small_sam,
     'stage1_sam_cache.sam.settings': few_points,
+    'stage1_sam_cache.sam.sam2_sizes': small_sam2,
+    'stage2_distill.omnisam.omnisam': small_patches,
     'mmseg.models.backbones.mit': narrow_backbone,
     'mmseg.models.decode_heads.segformer_head': narrow_head,
     'stage2_distill.checkpoints.shipped_weights': narrow_weights,
