@@ -46,11 +46,11 @@ def make_table(tool_server, monkeypatch, capsys):
         stdout.write(finished.stdout + finished.stderr)
         return finished
 
-    def run(*flags):
+    def run(*flags, status=0):
         starts = SimpleNamespace(run=start, STDOUT=subprocess.STDOUT)
         monkeypatch.setattr('ablation.running.subprocess', starts)
         monkeypatch.setattr('sys.argv', ['run_ablation.py', *map(str, flags)])
-        assert load_tool('run_ablation').main() == 0
+        assert load_tool('run_ablation').main() == status
         return capsys.readouterr().out
 
     return run
@@ -123,8 +123,14 @@ def test_the_oracle_is_taught_by_the_labels_of_the_data_that_is_given(tmp_path):
 def test_a_table_is_made_once_and_then_read(tiny_toypass, make_table, monkeypatch, tmp_path):
     data, _ = tiny_toypass
     flags = ('table3', '--data', data, '--out', tmp_path, '--rows', 'eq 4, 5, a', '--cfg-options', *SMALL)
-    first = make_table(*flags, '--iterations', '1')
-    assert '1 rows, 1 runs, 0 of them done before' in first
+    hold = 'import sys; from stage1_sam_cache.system.folder_lock import hold\nwith hold(sys.argv[1]): print(); input()'
+    command = [sys.executable, '-uc', hold, tmp_path / 'table3/1-whole/seed0']
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == '\n'
+        first = make_table(*flags, '--iterations', '1', '--rows', '1: whole', 'eq 4, 5, a', status=1)
+        holder.communicate('\n')
+    assert '2 rows, 2 runs, 0 of them done before' in first
+    assert first.endswith('another process is at 1: whole, seed 0: run this again when it has ended\n')
     table = (tmp_path / 'table3/table.md').read_text()
     assert table.strip() in first
     head, _, line = table.strip().splitlines()

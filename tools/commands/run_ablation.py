@@ -8,7 +8,8 @@
     tools/run_ablation.py omnisam_adaptation           # what its adaptation gives, from models of that table
 
 Masks are cached once for all rows. The tool can be killed at any time and run again: finished runs are kept, and an
-interrupted training run resumes from its last checkpoint.
+interrupted training run resumes from its last checkpoint. Several processes can share a table, once its masks are
+cached: each goes on with what no other is at, and tells what others still were at.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ablation.rows import MASKS, Row
 from ablation.tables import TABLES
 from stage1_sam_cache.commands import cli, flag_values
 from stage1_sam_cache.data.catalog import list_dataset
+from stage1_sam_cache.errors import FolderInUseError
 from stage1_sam_cache.system.launched import require_one_process
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.commands.flags import add_config_flag
@@ -92,12 +94,17 @@ def main(argv: list[str] | None = None) -> int:
     if unmeasured:
         print(f'scoring the masks of {len(unmeasured)} rows, and their ensembles')
         measure(unmeasured, args)
+    elsewhere: list[Job] = []
     with tqdm(total=len(missing), unit='run', desc=args.table) as bar:
         for job in missing:
             bar.set_postfix_str(f'{job.row.name}, seed {job.seed}')
-            run(job, args)
+            try:
+                run(job, args)
+            except FolderInUseError:
+                elsewhere.append(job)
             bar.update()
-    jobs = [*jobs, *(job for job in done_before(table, folder) if job not in jobs)]  # the table shows all rows
+    jobs = [job for job in jobs if job not in elsewhere]
+    jobs += [job for job in done_before(table, folder) if job not in jobs]  # the table shows all rows
     rows = [row for row in table if any(job.row == row for job in jobs)]
     text = markdown(rows, jobs)
     (folder / 'table.md').write_text(text + '\n')
@@ -107,6 +114,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f'what the labels consist of, over the iterations: {folder}/drift.png')
     if contact_sheet(rows, jobs, folder / 'pictures.jpg'):
         print(f'one panorama, as each row labels it: {folder}/pictures.jpg')
+    if elsewhere:
+        names = '; '.join(f'{job.row.name}, seed {job.seed}' for job in elsewhere)
+        print(f'another process is at {names}: run this again when it has ended')
+        return 1
     return 0
 
 
