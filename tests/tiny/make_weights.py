@@ -61,7 +61,7 @@ def main(downloaded: str, shipped: str, hub: str) -> None:
             name = address.rpartition('/')[2]
             if address.startswith('goodsam://'):
                 save_file(weights, Path(shipped) / name)
-            else:  # what SAM 2's own tools download is not sought where torch.hub keeps its files
+            else:  # cache_sam.py seeks SAM 2's files in the folder of weights, not where torch.hub keeps its
                 torch.save(weights, Path(hub if name.startswith('sam2') else downloaded) / name)
     classes = LABEL_SPACES['cityscapes19'].classes
     for size in NETWORKS:
