@@ -39,11 +39,11 @@ def network(**options):
     return {
         'type': 'EncoderDecoder',
         'backbone': {
-            'type': 'MixVisionTransformer', 'embed_dims': 8, 'num_layers': [1, 1, 1, 1], 'num_heads': [1, 1, 1, 1],
+            'type': 'FusedMixVisionTransformer', 'embed_dims': 8, 'num_layers': [1, 1, 1, 1], 'num_heads': [1, 1, 1, 1],
             'sr_ratios': [8, 4, 2, 1], 'drop_path_rate': 0.0,
         },
         'decode_head': {
-            'type': 'SegformerHead', 'in_channels': [8, 8, 8, 8], 'in_index': [0, 1, 2, 3], 'channels': 8,
+            'type': 'LevelwiseSegformerHead', 'in_channels': [8, 8, 8, 8], 'in_index': [0, 1, 2, 3], 'channels': 8,
             'dropout_ratio': 0.0, 'num_classes': 5, 'norm_cfg': {'type': 'BN'}, 'align_corners': False,
             'loss_decode': {'type': 'CrossEntropyLoss'},
         },

@@ -15,7 +15,7 @@ from stage1_sam_cache.system.digests import sha256_of
 from stage2_distill.checkpoints.safetensors_files import DIGESTS, SUFFIX, plain_tensors, save_safetensors
 from stage2_distill.deployment.student import Student, student_config
 from stage2_distill.errors import ConfigError
-from stage2_distill.models.segformer import with_mmsegs_head
+from stage2_distill.models.segformer import as_mmsegs_own
 from stage2_distill.training.experiment import read_config
 
 
@@ -60,7 +60,7 @@ def export_student(config: str, checkpoint: str, out: Path, half: bool = False, 
     commit(files[1], text.encode(), replace=True)
     digests = ''.join(f'{sha256_of(file)}  {file.name}\n' for file in files[:2])
     commit(files[2], digests.encode(), replace=True)
-    model, weights = with_mmsegs_head(model, student.network.state_dict())
+    model, weights = as_mmsegs_own(model, student.network.state_dict())
     commit(plain, _plain_checkpoint(weights, dataset_meta, half), replace=True)
     commit(plain_config, _config_text({}, model).encode(), replace=True)
     return [*files, plain, plain_config]

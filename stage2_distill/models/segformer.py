@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads import SegformerHead
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor
@@ -19,19 +17,16 @@ from torch import Tensor
 from stage1_sam_cache.system.nearest import known
 from stage2_distill.checkpoints.segformer_sizes import HEADS, LAYOUTS, SIZES
 from stage2_distill.errors import ConfigError
+from stage2_distill.models.mix_transformer import FusedMixVisionTransformer
+from stage2_distill.models.segformer_head import LevelwiseSegformerHead, LinearSegformerHead
 
 _NAME = 'SegFormer'
 _BATCH_NORM_EPS = 1e-5  # PyTorch's default
-
-
-@MODELS.register_module()
-class LinearSegformerHead(SegformerHead):
-    """SegFormer's head as its authors have it: the projections of the levels are linear."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for i, width in enumerate(self.in_channels):
-            self.convs[i] = ConvModule(width, self.channels, 1, norm_cfg=None, act_cfg=None)
+_OF_MMSEG = {
+    FusedMixVisionTransformer.__name__: 'MixVisionTransformer',
+    LevelwiseSegformerHead.__name__: 'SegformerHead',
+    LinearSegformerHead.__name__: 'SegformerHead',
+}
 
 
 def segformer_config(
@@ -53,7 +48,7 @@ def segformer_config(
     chosen = SIZES[size]
     authors = layout == 'authors'
     mix: dict[str, Any] = {
-        'type': 'MixVisionTransformer',
+        'type': FusedMixVisionTransformer.__name__,
         'embed_dims': chosen.width,
         'num_layers': list(chosen.blocks),
         'num_heads': list(HEADS),
@@ -64,7 +59,7 @@ def segformer_config(
     }
     mix.update(backbone or {})
     head: dict[str, Any] = {
-        'type': 'LinearSegformerHead' if authors else 'SegformerHead',
+        'type': (LinearSegformerHead if authors else LevelwiseSegformerHead).__name__,
         'in_channels': [mix['embed_dims'] * heads for heads in mix['num_heads']],
         'in_index': [0, 1, 2, 3],
         'channels': chosen.head if authors else 256,
@@ -96,29 +91,31 @@ def as_encoder_decoder(model: dict[str, Any]) -> dict[str, Any]:
     return {**segformer_config(**{name: model[name] for name in names if name in model}), **rest}
 
 
-def with_mmsegs_head(model: dict[str, Any], weights: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A network that plain mmseg builds, with the same logits in evaluation; trained, it would be another one.
+def as_mmsegs_own(model: dict[str, Any], weights: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A network that plain mmseg builds, with the same logits in evaluation.
 
-    mmseg's ``SegformerHead`` without activation has a norm behind each projection, which is made to add the bias alone.
+    Parts that this project only computes in another way get mmseg's names. The authors' head becomes mmseg's without
+    activation and with norms behind its projections that add the bias alone; trained, it would be another one.
 
     Args:
         model: Config of an ``EncoderDecoder``.
         weights: Its weights.
-
-    Returns:
-        Both as they are if the head is another one.
     """
-    if model['decode_head']['type'] != LinearSegformerHead.__name__:
-        return model, weights
+    parts = {name: dict(model[name]) for name in ('backbone', 'decode_head')}
+    linear = parts['decode_head']['type'] == LinearSegformerHead.__name__
+    for part in parts.values():
+        part['type'] = _OF_MMSEG.get(part['type'], part['type'])
     result = dict(weights)
-    for i in range(len(model['decode_head']['in_channels'])):
-        start = f'decode_head.convs.{i}'
-        bias = result.pop(f'{start}.conv.bias')
-        scale = (1 + _BATCH_NORM_EPS) ** 0.5
-        norm = {'weight': torch.full_like(bias, scale), 'bias': bias, 'running_mean': torch.zeros_like(bias)}
-        norm |= {'running_var': torch.ones_like(bias), 'num_batches_tracked': torch.tensor(0)}
-        result |= {f'{start}.bn.{name}': value for name, value in norm.items()}
-    return {**model, 'decode_head': {**model['decode_head'], 'type': 'SegformerHead', 'act_cfg': None}}, result
+    if linear:
+        parts['decode_head']['act_cfg'] = None
+        for i in range(len(parts['decode_head']['in_channels'])):
+            start = f'decode_head.convs.{i}'
+            bias = result.pop(f'{start}.conv.bias')
+            scale = (1 + _BATCH_NORM_EPS) ** 0.5
+            norm = {'weight': torch.full_like(bias, scale), 'bias': bias, 'running_mean': torch.zeros_like(bias)}
+            norm |= {'running_var': torch.ones_like(bias), 'num_batches_tracked': torch.tensor(0)}
+            result |= {f'{start}.bn.{name}': value for name, value in norm.items()}
+    return {**model, **parts}, result
 
 
 @MODELS.register_module()
@@ -130,7 +127,7 @@ class SegFormer(EncoderDecoder):
         layout: ``mmseg`` for OpenMMLab's weights and those that this project's recipes train; ``authors`` for those of
             NVIDIA and of Hugging Face.
         num_classes: Number of classes.
-        backbone: What differs from ``MixVisionTransformer`` of that size, such as ``drop_path_rate``.
+        backbone: What differs from ``FusedMixVisionTransformer`` of that size, such as ``drop_path_rate``.
         decode_head: What differs from the head.
         train_cfg: As ``EncoderDecoder``.
         test_cfg: As ``EncoderDecoder``; None sees whole images.

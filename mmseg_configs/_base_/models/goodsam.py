@@ -4,7 +4,7 @@ norm_cfg = dict(type='BN', requires_grad=True)  # distributed training makes it 
 segformer_b0 = dict(
     type='EncoderDecoder',
     backbone=dict(
-        type='MixVisionTransformer',
+        type='FusedMixVisionTransformer',  # mmseg's MixVisionTransformer, with fused attention
         in_channels=3,
         embed_dims=32,
         num_stages=4,
@@ -20,7 +20,7 @@ segformer_b0 = dict(
         drop_path_rate=0.1,
     ),
     decode_head=dict(
-        type='SegformerHead',
+        type='LevelwiseSegformerHead',  # mmseg's SegformerHead, with a third of the products
         in_channels=[32, 64, 160, 256],
         in_index=[0, 1, 2, 3],
         channels=256,
