@@ -77,6 +77,13 @@ def test_what_a_device_is_asked_for_is_counted(measured, monkeypatch):
     assert added[0] <= 312 and added[1] <= 761
 
 
+def test_segformers_alone_are_compared_with_mmsegs(measured, monkeypatch):
+    monkeypatch.setattr('benchmarks.networks.SIZES', ('b0',))
+    labelling, training = measured('networks')
+    assert float(labelling['agreement'].split()[2]) < 1e-5
+    assert 0 < training['notes']['ours, MiB'] < training['notes']["kept for the backward pass, mmseg's, MiB"]
+
+
 @pytest.mark.long
 def test_a_training_step_is_taken_apart(measured, monkeypatch):
     monkeypatch.setattr('benchmarks.step.HALF', 64)

@@ -12,7 +12,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ROOT
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
+from mmseg.registry import MODELS
 from PIL import Image
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -29,9 +30,10 @@ from stage2_distill.deployment.own_output import read_note
 from stage2_distill.deployment.plans import Mode
 from stage2_distill.deployment.predictor import Labeller, Progress
 from stage2_distill.deployment.sources import find_sources
-from stage2_distill.deployment.student import Student
+from stage2_distill.deployment.student import Student, student_config
 from stage2_distill.errors import NotFiniteError
 from stage2_distill.models.dry_run import needed_bytes
+from stage2_distill.models.segformer import as_mmsegs_own
 
 CONFIG = str(ROOT / 'mmseg_configs/source/segformer_b0_toypass.py')
 WEIGHTS = str(ROOT / 'stage2_distill/weights/segformer_b0.safetensors')
@@ -154,8 +156,13 @@ def test_no_tensor_of_a_large_panorama_has_classes_times_pixels():
 def test_needed_bytes_are_those_of_the_tensors_that_live_at_once(student):
     # The image of 3 channels and the map of 19 at a quarter of the resolution; no copy.
     assert needed_bytes(Pointwise(), (64, 128)) == 4 * (3 * 64 * 128 + 19 * 16 * 32)
-    # Attention of the first stage compares each of the (8192*2768/16) cells with (8192*2768/1024) others.
-    assert needed_bytes(student.network, (2768, 8192)) > 4 * (692 * 2048) * (86 * 256)
+    # Attention of the first stage compares each of the (8192*2768/16) cells with (8192*2768/1024) others: mmseg's
+    # in one matrix, ours in parts.
+    config, weights = as_mmsegs_own(student_config(Config.fromfile(CONFIG)), student.network.state_dict())
+    plain = MODELS.build(config)
+    plain.load_state_dict(weights)
+    matrix = 4 * (692 * 2048) * (86 * 256)
+    assert needed_bytes(plain, (2768, 8192)) > matrix > 20 * needed_bytes(student.network, (2768, 8192))
     assert next(student.network.parameters()).device.type == 'cpu'
     with pytest.raises(InputSizeError, match='16x64 pixels are too few for this network, which needs at least 29x29'):
         needed_bytes(student.network, (16, 64))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stage2_distill.deployment.fitting import seam_columns
 from stage2_distill.deployment.student import Student
+from stage2_distill.models.mix_transformer import by_head
 
 INPUTS = ('uint8', 'float')
 OUTPUTS = ('labels', 'logits')
@@ -64,13 +64,7 @@ class _Attention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, None]:
         """Attend; the weights of attention are not given."""
         source = self.source
-        parts = [
-            F.linear(tokens.transpose(0, 1), weight, bias).unflatten(-1, (source.num_heads, -1)).transpose(1, 2)
-            for tokens, weight, bias in zip(
-                (query, key, value), source.in_proj_weight.chunk(3), source.in_proj_bias.chunk(3), strict=True
-            )
-        ]
-        queries, keys, values = parts
+        queries, keys, values = by_head(source, query, key, value)
         attention = torch.softmax(queries * source.head_dim**-0.5 @ keys.transpose(-1, -2), -1)
         return source.out_proj((attention @ values).transpose(1, 2).flatten(2)).transpose(0, 1), None
 

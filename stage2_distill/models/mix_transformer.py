@@ -10,17 +10,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.nn.functional as F
 from mmseg.models.backbones import MixVisionTransformer
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 
 class FusedAttention(nn.MultiheadAttention):
-    """``nn.MultiheadAttention`` that gives no weights of attention unless it is asked for them."""
+    """``nn.MultiheadAttention`` of tokens ``(N, B, D)``, without masks, that gives no weights of attention."""
 
-    def forward(self, *args: Any, need_weights: bool = False, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-        """Attend, as ``nn.MultiheadAttention`` does."""
-        return super().forward(*args, need_weights=need_weights, **kwargs)
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """Attend from ``query`` to the tokens of ``key``, whose contents are ``value``."""
+        dropout = self.dropout if self.training else 0.0
+        found = F.scaled_dot_product_attention(*by_head(self, query, key, value), dropout_p=dropout)
+        return self.out_proj(found.transpose(1, 2).flatten(2)).transpose(0, 1), None
+
+
+def by_head(attention: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+    """Project tokens ``(N, B, D)`` to queries, keys and values ``(B, heads, N, D / heads)``."""
+    biases = [None] * 3 if attention.in_proj_bias is None else attention.in_proj_bias.chunk(3)
+    return [
+        F.linear(tokens.transpose(0, 1), weight, bias).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+        for tokens, weight, bias in zip((query, key, value), attention.in_proj_weight.chunk(3), biases, strict=True)
+    ]
 
 
 @MODELS.register_module()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def rows(scene: Scene, times: int, small: bool) -> list[Row]:
         row('many panoramas, bf16', 60, many_panoramas, scene, 'bf16'),
         row('training step, assistant frozen', 30, training_step, scene.device, times, small, True),
         row('training step, assistant trained', 30, training_step, scene.device, times, small, False),
+        row('SegFormers alone', 20, segformers, scene.device, times, small),
         row('window, fp16', 12, whole_window, scene, 'fp16'),
         row('window, fp32-fast', 15, whole_window, scene, 'fp32-fast'),
         row('window, exact', 15, whole_window, scene, 'exact'),
@@ -137,13 +139,18 @@ def rows(scene: Scene, times: int, small: bool) -> list[Row]:
     ]
 
 
-def training_step(device: torch.device, times: int, small: bool, frozen: bool) -> list[Figure]:
-    """A step of GoodSAM at 400x2048 and its networks alone, in turns."""
+def _part_with_mmsegmentation(name: str) -> Any:
+    """Import a module of this folder that needs MMSegmentation."""
     try:
         import_libraries()
-        from benchmarks import step
+        return import_module(f'benchmarks.{name}')
     except ImportError as missing:
         raise Missing(f'MMSegmentation is needed, and there is none: {missing}') from missing
+
+
+def training_step(device: torch.device, times: int, small: bool, frozen: bool) -> list[Figure]:
+    """A step of GoodSAM at 400x2048 and its networks alone, in turns."""
+    step = _part_with_mmsegmentation('step')
     height = _SMALL_HEIGHT if small else _HEIGHT
     found = step.measure_one(1 if small else times, device, height, amp=device.type == 'cuda', frozen=frozen)
     return [Figure('step', found.fast)] + [
@@ -156,6 +163,16 @@ def training_step(device: torch.device, times: int, small: bool, frozen: bool) -
         for name, value in found.notes.items()
         if not name.startswith('all else')  # with the copy that labels, which is a network
     ]
+
+
+def segformers(device: torch.device, times: int, small: bool) -> list[Figure]:
+    """Networks of a training step at 400x2048 as this project computes them, and as mmseg does."""
+    networks = _part_with_mmsegmentation('networks')
+    height = _SMALL_HEIGHT if small else _HEIGHT
+    figures = []
+    for one in networks.measure(1 if small else times, device, height, amp=device.type == 'cuda'):
+        figures += [Figure(one.what, one.fast), Figure(f"{one.what}, mmseg's", one.plain, note=f'{one.ratio:.2f}x')]
+    return figures
 
 
 def ctcf(scene: Scene, times: int) -> list[Figure]:

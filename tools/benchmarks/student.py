@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from stage1_sam_cache.data.label_spaces import LABEL_SPACES
 from stage2_distill import components  # noqa: F401  registers
 from stage2_distill.deployment.onnx_export import OnnxSettings, export_onnx
 from stage2_distill.deployment.student import Student, student_config
+from stage2_distill.models.segformer import as_mmsegs_own
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -52,13 +53,15 @@ def random_student(name: str) -> Student:
     """Return a student as its config has it, with random weights."""
     init_default_scope('mmseg')
     torch.manual_seed(0)
-    model = Config(student_config(Config.fromfile(CONFIGS / f'goodsam_{name}.py')))  # mmseg reads attributes of it
+    model = _config(name)
     network = MODELS.build(model)
-    pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'PackSegInputs'}]
-    network.cfg = Config({'test_pipeline': pipeline})
     space, values = LABEL_SPACES['cityscapes19'], model['data_preprocessor']
     palette = [list(colour) for colour in space.palette]
     return Student(network, values['mean'], values['std'], list(space.classes), palette).eval()
+
+
+def _config(name: str) -> dict[str, Any]:
+    return student_config(Config.fromfile(CONFIGS / f'goodsam_{name}.py'))
 
 
 def measure_one(
@@ -73,9 +76,9 @@ def measure_one(
     """Measure one student on a batch of images: from pixels in memory to labels in memory.
 
     Args:
-        student: With ``network.cfg`` for mmseg's inference.
+        student: With the weights of all three.
         session: Its ONNX file, as ``onnx_session``.
-        name: Of the rows.
+        name: Its size: ``B0`` to ``B5``.
         size: ``(H, W)``.
         batch: Images at a time.
         times: Repeats.
@@ -86,7 +89,7 @@ def measure_one(
     """
     images = np.stack([picture(seed, *size) for seed in range(batch)])
     student = student.to(device)
-    ways: list[Labelling] = [_mmseg(student, images), _pytorch(student, images, device)]
+    ways: list[Labelling] = [_mmseg(name.lower(), student, images, device), _pytorch(student, images, device)]
     ways.append(lambda: session.run(None, {'image': images})[0])
     reference, *others = (way() for way in ways)
     plain, *fast = alternate(ways, times, device)
@@ -104,12 +107,16 @@ def measure_one(
     ]
 
 
-def _mmseg(student: Student, images: NDArray[np.uint8]) -> Labelling:
-    """Images as mmseg takes them: BGR, one array each."""
+def _mmseg(name: str, student: Student, images: NDArray[np.uint8], device: torch.device) -> Labelling:
+    """mmseg's own network with the student's weights, which takes images as mmseg does: BGR, one array each."""
     bgr = [np.ascontiguousarray(image[..., ::-1]) for image in images]
+    config, weights = as_mmsegs_own(_config(name), student.network.state_dict())
+    network = MODELS.build(Config(config)).to(device).eval()  # mmseg reads attributes of it
+    network.load_state_dict(weights)
+    network.cfg = Config({'test_pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'PackSegInputs'}]})
 
     def label() -> NDArray[np.uint8]:
-        found = inference_model(student.network, bgr)
+        found = inference_model(network, bgr)
         return np.stack([sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8) for sample in found])
 
     return label

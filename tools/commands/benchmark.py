@@ -31,6 +31,7 @@ TITLES = {
     'fusion': 'Fusion: a loop over masks against atoms',
     'boundary': 'Boundary refinement: a loop over boundary pixels against running maxima',
     'cache': 'Storage: dense masks with gzip against the cache, which holds scores, boundary maps and digests as well',
+    'networks': "SegFormers alone: mmseg's own against this project's, which have the same weights",
     'step': 'Training step: both networks alone against GoodSAM',
     'scale': 'Many processes, many panoramas',
     'student': "Labelling images: mmseg's own inference against this project's, in PyTorch and in ONNX Runtime",
@@ -57,8 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--small', action='store_true', help='gpu: tiny sizes, to try the code out, on a CPU too')
     parser.add_argument('--points-per-batch', type=int, default=64, help='stage1 (default: %(default)s)')
-    parser.add_argument('--full', action='store_true', help='step: 400x2048 instead of half the size')
-    parser.add_argument('--no-amp', action='store_true', help='step: float32 networks')
+    parser.add_argument('--full', action='store_true', help='networks, step: 400x2048 instead of half the size')
+    parser.add_argument('--no-amp', action='store_true', help='networks (on a GPU), step: float32 networks')
     parser.add_argument('--panoramas', type=int, default=2000, help='scale (default: %(default)s)')
     parser.add_argument(
         '--cache', type=flag_values.named_path, metavar='DIR', help='cache: measure these masks instead of drawn ones'
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.what == 'gpu':
         return _gpu(args)
     import_libraries()  # PyTorch and what uses it, which takes seconds
-    from benchmarks import adapt, cache, counts, fusion, scale, stage1, step, student
+    from benchmarks import adapt, cache, counts, fusion, networks, scale, stage1, step, student
     from benchmarks.common import hardware, markdown
 
     device = choose_device(args.device, os.environ)
@@ -88,6 +89,9 @@ def main(argv: list[str] | None = None) -> int:
         'fusion': lambda: fusion.measure_fusion(args.times, device),
         'boundary': lambda: fusion.measure_boundary(args.times, device),
         'cache': lambda: cache.measure(args.times, args.cache),
+        'networks': lambda: networks.measure(
+            args.times, device, 400 if args.full else 200, not args.no_amp and device.type == 'cuda'
+        ),
         'step': lambda: step.measure(args.times, device, not args.full, not args.no_amp),
         'scale': lambda: scale.measure(args.panoramas),
         'student': lambda: student.measure(args.times, device),
