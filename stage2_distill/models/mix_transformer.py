@@ -22,7 +22,8 @@ class FusedAttention(nn.MultiheadAttention):
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         """Attend from ``query`` to the tokens of ``key``, whose contents are ``value``."""
         dropout = self.dropout if self.training else 0.0
-        found = F.scaled_dot_product_attention(*by_head(self, query, key, value), dropout_p=dropout)
+        queries, keys, values = by_head(self, query, key, value)
+        found = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
         return self.out_proj(found.transpose(1, 2).flatten(2)).transpose(0, 1), None
 
 
