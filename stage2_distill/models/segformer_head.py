@@ -1,4 +1,4 @@
-"""SegFormer's head with a third of its arithmetic: levels are joined before they are enlarged.
+"""SegFormer's head, whose levels are joined before they are enlarged: a third of the products of that step.
 
 mmseg's head enlarges the features of all four levels to the finest one, concatenates them, and joins 4 x 256 channels
 by a product with one matrix at every position. A product at each position and an enlargement can change places, because

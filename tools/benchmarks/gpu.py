@@ -166,7 +166,7 @@ def training_step(device: torch.device, times: int, small: bool, frozen: bool) -
 
 
 def segformers(device: torch.device, times: int, small: bool) -> list[Figure]:
-    """Networks of a training step at 400x2048 as this project computes them, and as mmseg does."""
+    """SegFormers on a panorama of 400x2048 as this project computes them, and as mmseg does."""
     networks = _part_with_mmsegmentation('networks')
     height = _SMALL_HEIGHT if small else _HEIGHT
     figures = []

@@ -42,10 +42,10 @@ def measure(times: int, device: torch.device, height: int, amp: bool) -> list[Me
         agreement = f'differs by {worst:.1g} of the largest logit'
         plainly, fast = alternate(ways, times, device)
         rows.append(Measurement(f'{size}: labelling', plainly, fast, agreement=agreement))
-        trainings = [partial(_train, network, panorama, context) for network in (plain, ours)]
-        kept = [_kept_bytes(way) / 2**20 for way in trainings]
+        steps = [partial(_train, network, panorama, context) for network in (plain, ours)]
+        kept = [_kept_bytes(way) / 2**20 for way in steps]
         notes = {"kept for the backward pass, mmseg's, MiB": kept[0], 'ours, MiB': kept[1]}
-        plainly, fast = alternate(trainings, times, device)
+        plainly, fast = alternate(steps, times, device)
         rows.append(Measurement(f'{size}: training', plainly, fast, notes=notes))
     return rows
 

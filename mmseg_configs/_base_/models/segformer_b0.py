@@ -29,7 +29,7 @@ model = dict(
         drop_path_rate=0.1,
     ),
     decode_head=dict(
-        type='LevelwiseSegformerHead',  # mmseg's SegformerHead, with a third of the products
+        type='LevelwiseSegformerHead',  # mmseg's SegformerHead, in fewer products
         in_channels=[32, 64, 160, 256],
         in_index=[0, 1, 2, 3],
         channels=256,
