@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stage2_distill.deployment.fitting import seam_columns
 from stage2_distill.deployment.student import Student
-from stage2_distill.models.mix_transformer import by_head
+from stage2_distill.models.mix_transformer import fuse_attention
 
 INPUTS = ('uint8', 'float')
 OUTPUTS = ('labels', 'logits')
@@ -50,29 +50,8 @@ class DeployedStudent(nn.Module):
         return logits if self.output == 'logits' else logits.argmax(1).to(torch.uint8)
 
 
-class _Attention(nn.Module):
-    """``nn.MultiheadAttention`` without constants for the number of tokens, which its trace has.
-
-    Args:
-        source: Of the inputs ``(tokens, B, D)``; its weights are used, not copied.
-    """
-
-    def __init__(self, source: nn.MultiheadAttention) -> None:
-        super().__init__()
-        self.source = source
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, None]:
-        """Attend; the weights of attention are not given."""
-        source = self.source
-        queries, keys, values = by_head(source, query, key, value)
-        attention = torch.softmax(queries * source.head_dim**-0.5 @ keys.transpose(-1, -2), -1)
-        return source.out_proj((attention @ values).transpose(1, 2).flatten(2)).transpose(0, 1), None
-
-
 def with_free_sizes(student: Student) -> Student:
-    """Return a copy whose trace holds for images of every size."""
+    """Return a copy whose trace holds for images of every size; PyTorch's attention has the number of tokens in it."""
     student = copy.deepcopy(student)
-    for name, module in list(student.named_modules()):
-        if isinstance(module, nn.MultiheadAttention):
-            student.set_submodule(name, _Attention(module))
+    fuse_attention(student)
     return student

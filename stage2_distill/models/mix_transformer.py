@@ -21,19 +21,25 @@ class FusedAttention(nn.MultiheadAttention):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         """Attend from ``query`` to the tokens of ``key``, whose contents are ``value``."""
+        biases = [None] * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+        queries, keys, values = (
+            F.linear(tokens.transpose(0, 1), weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for tokens, weight, bias in zip((query, key, value), self.in_proj_weight.chunk(3), biases, strict=True)
+        )
         dropout = self.dropout if self.training else 0.0
-        queries, keys, values = by_head(self, query, key, value)
         found = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
         return self.out_proj(found.transpose(1, 2).flatten(2)).transpose(0, 1), None
 
 
-def by_head(attention: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-    """Project tokens ``(N, B, D)`` to queries, keys and values ``(B, heads, N, D / heads)``."""
-    biases = [None] * 3 if attention.in_proj_bias is None else attention.in_proj_bias.chunk(3)
-    return [
-        F.linear(tokens.transpose(0, 1), weight, bias).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-        for tokens, weight, bias in zip((query, key, value), attention.in_proj_weight.chunk(3), biases, strict=True)
-    ]
+def fuse_attention(network: nn.Module) -> None:
+    """Replace every ``nn.MultiheadAttention`` of a network, which uses no masks, by a ``FusedAttention``."""
+    for name, module in list(network.named_modules()):
+        if type(module) is nn.MultiheadAttention:
+            fused = FusedAttention(
+                module.embed_dim, module.num_heads, module.dropout, bias=module.in_proj_bias is not None
+            )
+            fused.load_state_dict(module.state_dict())
+            network.set_submodule(name, fused.train(module.training))
 
 
 @MODELS.register_module()
@@ -42,9 +48,4 @@ class FusedMixVisionTransformer(MixVisionTransformer):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name, module in list(self.named_modules()):
-            if isinstance(module, nn.MultiheadAttention):
-                bias = module.in_proj_bias is not None
-                fused = FusedAttention(module.embed_dim, module.num_heads, module.dropout, bias)
-                fused.load_state_dict(module.state_dict())
-                self.set_submodule(name, fused)
+        fuse_attention(self)
